@@ -1,0 +1,3 @@
+//! The gifee binary.
+
+fn main() {}

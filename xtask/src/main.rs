@@ -1,0 +1,3 @@
+//! Tasks of the house: tidy, layers, facts, bench.
+
+fn main() {}
