@@ -1,3 +1,24 @@
-//! Tasks of the house: tidy, layers, facts, bench.
+//! Tasks of the house. One row per task; the work stands in a module of the task's name.
 
-fn main() {}
+mod facts;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(name = "xtask", about = "Tasks of the house")]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Generate the table of facts about Kubernetes' types out of its Go modules, or check it.
+    Facts(facts::Arguments),
+}
+
+fn main() -> anyhow::Result<()> {
+    match Arguments::parse().task {
+        Task::Facts(arguments) => facts::run(&arguments),
+    }
+}
