@@ -1,1 +1,16 @@
-//! net
+//! The network of one node: pod addresses and links, service rules, host ports, cluster DNS.
+//!
+//! Answers to a CNI plugin, kube-proxy (nftables mode) and CoreDNS. Everything is pure compilation of
+//! plain structs with a thin layer that applies the result by netlink sockets; no program is ever
+//! called. Invariant: every name that is made in the kernel derives from [`Config::instance`], so that
+//! several clusters live side by side on one machine and [`teardown`] finds all that one of them made.
+
+pub mod cidr;
+mod config;
+mod error;
+mod pod;
+
+pub use cidr::Cidr;
+pub use config::Config;
+pub use error::Error;
+pub use pod::{AttachRequest, Attachment, HostPort, PodNetwork, Protocol};
