@@ -147,6 +147,8 @@ struct Spans<'a> {
 }
 
 impl Spans<'_> {
+    // Not `&str`: whether it is borrowed from the bytes is the question.
+    #[allow(clippy::ptr_arg)]
     fn of(&mut self, text: &Cow<'_, str>) -> Span {
         let start = match text {
             Cow::Borrowed(text) => (text.as_ptr() as usize).wrapping_sub(self.raw.as_ptr() as usize),

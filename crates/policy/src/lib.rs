@@ -1,1 +1,10 @@
-//! policy
+//! Who is asking, may they, and is what they ask acceptable: authentication, authorization and the ordered
+//! admission RULES, as decisions over a lookup of other objects.
+//!
+//! Invariant: no I/O. A decision is a function of the request and of what the lookup shows.
+
+pub mod lookup;
+pub mod request;
+
+pub use lookup::Lookup;
+pub use request::{Attributes, User};

@@ -1,0 +1,277 @@
+//! What the API server's engine knows of a kind.
+//!
+//! Answers to upstream's `rest.Storage`, its strategies and its table convertors, which are code
+//! there and rows here. Everything is owned or static, so that a row can be made at run time.
+
+use gifee_base::{FieldError, Gvk, Object, ObjectKey, Status};
+use serde_json::Value;
+use std::sync::Arc;
+
+/// Whether objects of a kind live in namespaces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// In no namespace.
+    Cluster,
+    /// In one namespace each.
+    Namespaced,
+}
+
+/// A verb on a resource, as discovery lists it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[allow(missing_docs)]
+pub enum Verb {
+    Create,
+    Delete,
+    DeleteCollection,
+    Get,
+    List,
+    Patch,
+    Update,
+    Watch,
+}
+
+/// All eight verbs: what most kinds have.
+pub const ALL: &[Verb] = &[
+    Verb::Create,
+    Verb::Delete,
+    Verb::DeleteCollection,
+    Verb::Get,
+    Verb::List,
+    Verb::Patch,
+    Verb::Update,
+    Verb::Watch,
+];
+
+/// A field that field selectors may name, besides `metadata.name` and `metadata.namespace`.
+#[derive(Clone, Debug)]
+pub struct Field {
+    /// As the selector names it, such as `spec.nodeName`.
+    pub name: Arc<str>,
+    /// Path in the object; it differs from the name where upstream's does.
+    pub path: Vec<Arc<str>>,
+    /// What an absent value counts as: usually empty.
+    pub absent: &'static str,
+    /// Watchers are indexed by this field: an event finds those that pin it (Pods by node).
+    pub indexed: bool,
+}
+
+/// What is known besides the object when a hook runs. Hooks decide; they do no I/O but through `cluster`.
+pub struct Context<'a> {
+    /// Who asks.
+    pub user: &'a str,
+    /// Now, as `metav1.Time`.
+    pub now: &'a str,
+    /// Namespace and name of the object.
+    pub key: &'a ObjectKey,
+    /// Whether nothing may be changed outside the object (dry run).
+    pub dry_run: bool,
+    /// Other objects.
+    pub cluster: &'a dyn Cluster,
+}
+
+/// Other objects of the same server, for the few hooks that need them.
+#[async_trait::async_trait]
+pub trait Cluster: Send + Sync {
+    /// An object, as of the newest revision that the cache has.
+    fn get(&self, group: &str, resource: &str, key: &ObjectKey) -> Option<Arc<Object>>;
+    /// All objects of a resource, or those of one namespace if it is not empty.
+    fn list(&self, group: &str, resource: &str, namespace: &str) -> Vec<Arc<Object>>;
+    /// Creates an object of another kind on behalf of this write (an IPAddress for a Service).
+    ///
+    /// # Errors
+    /// As the API gives them, `AlreadyExists` among them.
+    async fn create(&self, group: &str, resource: &str, object: Value) -> Result<(), Status>;
+    /// Deletes an object of another kind; not an error if it is not there.
+    ///
+    /// # Errors
+    /// As the API gives them.
+    async fn delete(&self, group: &str, resource: &str, key: &ObjectKey) -> Result<(), Status>;
+    /// Takes a unique name in a range of the server's own (a node port); false if it is taken.
+    ///
+    /// # Errors
+    /// If the store fails.
+    async fn reserve(&self, range: &str, name: &str, owner: &str) -> Result<bool, Status>;
+    /// Gives such a name back.
+    ///
+    /// # Errors
+    /// If the store fails.
+    async fn release(&self, range: &str, name: &str) -> Result<(), Status>;
+}
+
+/// The hooks of a kind, in the order in which the pipeline calls them. Each has a default that does
+/// what upstream's generic strategy does: nothing, or the common rules of metadata that the engine itself holds
+/// (names, labels, owner references, generation of kinds with a spec and a status).
+///
+/// `subresource` is empty for the object itself, else `status`, `resize`, `ephemeralcontainers`, …
+#[async_trait::async_trait]
+pub trait Hooks: Send + Sync {
+    /// Defaults that data cannot express; the defaults table has been applied.
+    fn default(&self, _object: &mut Value) {}
+    /// Before a create: clear what clients may not set (the status), set first values.
+    fn prepare_create(&self, _object: &mut Value, _context: &Context<'_>) {}
+    /// Before an update: put back what this subresource may not change.
+    fn prepare_update(&self, _object: &mut Value, _old: &Value, _subresource: &str, _context: &Context<'_>) {}
+    /// What is wrong with a new object.
+    fn validate(&self, _object: &Value, _context: &Context<'_>) -> Vec<FieldError> {
+        Vec::new()
+    }
+    /// What is wrong with a change, besides what `validate` finds in the new object, which the engine calls, too.
+    fn validate_update(
+        &self,
+        _object: &Value,
+        _old: &Value,
+        _subresource: &str,
+        _context: &Context<'_>,
+    ) -> Vec<FieldError> {
+        Vec::new()
+    }
+    /// Warnings for the client.
+    fn warnings(&self, _object: &Value, _old: Option<&Value>) -> Vec<String> {
+        Vec::new()
+    }
+    /// Allocates outside the object (addresses, ports): after validation, before commit; called on create with no old.
+    async fn allocate(
+        &self,
+        _object: &mut Value,
+        _old: Option<&Value>,
+        _context: &Context<'_>,
+    ) -> Result<(), Status> {
+        Ok(())
+    }
+    /// Gives back what `allocate` took: after a failed commit (`old` is what stays) or a deletion (`object` is gone).
+    async fn release(
+        &self,
+        _object: &Value,
+        _old: Option<&Value>,
+        _context: &Context<'_>,
+    ) -> Result<(), Status> {
+        Ok(())
+    }
+    /// Seconds of grace for a deletion that asks for none or for `asked`; None: deleted at once (all kinds but Pods).
+    fn grace_period_seconds(&self, _object: &Value, _asked: Option<i64>) -> Option<i64> {
+        None
+    }
+    /// Whether a deletion without a policy orphans dependents (only batch/v1 Jobs of old did); None: background.
+    fn default_propagation(&self) -> Option<&'static str> {
+        None
+    }
+}
+
+/// The hooks of a kind that needs none.
+pub struct Plain;
+impl Hooks for Plain {}
+
+/// How a part of an object is reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// The object itself, with the subresource's name given to the hooks: `status`, `finalize`, `approval`, `resize`, …
+    Part,
+    /// autoscaling/v1 Scale over the object.
+    Scale,
+    /// A call that answers a body: `binding`, `eviction`, `token`. The API server's table of calls names them.
+    Call,
+    /// A stream to a node or pod: `log`, `exec`, `attach`, `portforward`, `proxy`.
+    Connect,
+}
+
+/// A subresource.
+#[derive(Clone, Debug)]
+pub struct Subresource {
+    /// Such as `status`.
+    pub name: Arc<str>,
+    /// Kind of the body; None: the object's own kind.
+    pub gvk: Option<Gvk>,
+    /// Verbs.
+    pub verbs: &'static [Verb],
+    /// How it works.
+    pub action: Action,
+}
+
+/// How a scale is read and written.
+#[derive(Clone, Debug)]
+pub struct Scale {
+    /// Path of the wanted replicas.
+    pub spec_replicas: Vec<Arc<str>>,
+    /// Path of the observed replicas.
+    pub status_replicas: Vec<Arc<str>>,
+    /// Path of a label selector: a map, a LabelSelector, or a string (custom resources).
+    pub selector: Option<Vec<Arc<str>>>,
+}
+
+/// A column of the server-side table.
+#[derive(Clone, Debug)]
+pub struct Column {
+    /// Heading, such as `Ready`.
+    pub name: Arc<str>,
+    /// `string`, `integer`, `date`, …
+    pub kind: &'static str,
+    /// `name` for the first column, else usually empty.
+    pub format: &'static str,
+    /// What it shows.
+    pub description: Arc<str>,
+    /// 0: always shown; 1: with `-o wide`.
+    pub priority: i32,
+}
+
+/// The server-side table of a kind.
+#[derive(Clone)]
+pub struct Table {
+    /// Columns.
+    pub columns: Vec<Column>,
+    /// The cells of an object; `now` is the current time in Unix seconds, for ages.
+    pub row: Arc<dyn Fn(&Value, i64) -> Vec<Value> + Send + Sync>,
+}
+
+/// Two kinds over one stored form (autoscaling v1 and v2, the two Events).
+#[derive(Clone, Copy)]
+pub struct Conversion {
+    /// From the stored form to this kind.
+    pub from_stored: fn(Value) -> Value,
+    /// From this kind to the stored form.
+    pub to_stored: fn(Value) -> Value,
+}
+
+/// One row of KINDS.
+#[derive(Clone)]
+pub struct Kind {
+    /// Group, version and kind.
+    pub gvk: Gvk,
+    /// Kind of the list, such as `PodList`.
+    pub list_kind: Arc<str>,
+    /// Plural resource.
+    pub resource: Arc<str>,
+    /// Singular, as discovery names it.
+    pub singular: Arc<str>,
+    /// Short names.
+    pub short_names: Vec<Arc<str>>,
+    /// Categories, such as `all`.
+    pub categories: Vec<Arc<str>>,
+    /// Scope.
+    pub scope: Scope,
+    /// Verbs of the resource itself; a kind that is not stored (reviews) has only `Create`.
+    pub verbs: &'static [Verb],
+    /// False for kinds that are only computed (TokenReview, ComponentStatus).
+    pub stored: bool,
+    /// Subresources.
+    pub subresources: Vec<Subresource>,
+    /// Selectable fields.
+    pub fields: Vec<Field>,
+    /// How the scale subresource works, if there is one.
+    pub scale: Option<Scale>,
+    /// Server-side table.
+    pub table: Table,
+    /// Group and resource under whose name objects are stored: this kind's own, or another version's.
+    pub storage: (Arc<str>, Arc<str>),
+    /// Conversion if the stored form is another version's.
+    pub conversion: Option<Conversion>,
+    /// Rule of the name.
+    pub name_rule: fn(&str) -> Vec<String>,
+    /// Whether the kind's `metadata.generation` counts changes outside metadata and status.
+    pub generation: bool,
+    /// Whether an update may come without a resource version.
+    pub unconditional_update: bool,
+    /// Whether PUT of a missing object creates it.
+    pub create_on_update: bool,
+    /// Hooks.
+    pub hooks: Arc<dyn Hooks>,
+}
