@@ -1,1 +1,19 @@
-//! schema
+//! What is known about the shape of objects, and the engines that work from it alone.
+//!
+//! Kinds are data here: [`Types`] holds structural schemas, of Kubernetes' own kinds (a generated table) and of
+//! CustomResourceDefinitions (built at run time) alike, and every engine walks a JSON tree and a schema side by
+//! side: [`parse`], [`check`], [`defaults`], [`patch`], [`openapi`]. Nothing here knows a kind by name.
+//! Answers to apimachinery's serializers, converters and strategic merge, and to kube-openapi.
+
+pub mod check;
+pub mod defaults;
+mod error;
+pub mod openapi;
+pub mod parse;
+pub mod patch;
+mod shape;
+
+pub use error::{Error, Result};
+pub use shape::{
+    Field, FieldFlags, ListKind, Name, NodeId, PatchStrategy, Schema, Shape, StructId, StructRef, Types,
+};
