@@ -256,7 +256,9 @@ impl<'a> Reader<'a> {
             let Some((left, value)) = line.trim().split_once(" = ") else { return };
             let mut words = left.split_whitespace();
             let (Some(name), Some(kind)) = (words.next(), words.next()) else { return };
-            let Some(value) = value.strip_prefix('"').and_then(|value| value.split('"').next()) else { return };
+            let Some(value) = value.strip_prefix('"').and_then(|value| value.split('"').next()) else {
+                return;
+            };
             package.constants.push((kind.to_string(), name.to_string(), value.to_string()));
         };
         if rest != "(" {

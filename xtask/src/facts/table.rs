@@ -117,7 +117,7 @@ impl Source {
                 if message.is_some_and(|fields| fields.len() == 1 && fields.contains_key("items")) {
                     out.push_str(" wrapped");
                 }
-                if marker(&declaration.markers, "enum").first().is_some() {
+                if !marker(&declaration.markers, "enum").is_empty() {
                     let mut values: Vec<_> = self.packages[path]
                         .constants
                         .iter()
