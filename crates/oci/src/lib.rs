@@ -7,11 +7,13 @@
 //! *shim*, which owns its processes, logs and exit codes.
 //! Answers to containerd, its shim, and runc.
 
+mod capabilities;
 pub mod cgroups;
 pub mod error;
 pub mod images;
 pub mod netns;
 pub mod runtime;
+mod seccomp;
 pub mod spec;
 pub mod status;
 

@@ -26,7 +26,6 @@ pub fn create(path: &Path) -> Result<()> {
     let owned = path.to_owned();
     // A thread of its own: it stays in the new namespace until it ends, nobody else is moved.
     let made = on_thread(move || {
-        #[expect(unsafe_code, reason = "only this thread's network namespace is unshared")]
         // SAFETY: CLONE_NEWNET concerns the calling thread alone and shares no memory or descriptors.
         unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNET) }
             .map_err(Error::system("create a network namespace"))?;

@@ -1,0 +1,70 @@
+//! Conversions on fixtures, and one real group.
+
+use super::hierarchy::{Hierarchies, Version};
+use super::limits::weight;
+use super::*;
+
+#[test]
+fn mount_tables() {
+    let check = |table: &str, expect: Option<(Version, &str, &str)>| {
+        let found = Hierarchies::parse(table).map(|found| {
+            let memory = found.folder("memory", "/a/b").expect("a memory controller");
+            (found.version(), memory.display().to_string(), found.folders("a/b").expect("valid").len().to_string())
+        });
+        let found = found.as_ref().map(|(version, memory, count)| (*version, memory.as_str(), count.as_str()));
+        assert_eq!(found, expect);
+    };
+    check("30 24 0:26 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw", Some((Version::V2, "/sys/fs/cgroup/a/b", "1")));
+    check(
+        "31 30 0:27 / /c/cpu,cpuacct rw - cgroup cgroup rw,cpu,cpuacct\n\
+         32 30 0:28 / /c/memory rw shared:1 - cgroup cgroup rw,memory\n\
+         33 30 0:29 / /c/systemd rw - cgroup cgroup rw,name=systemd\n\
+         34 30 0:30 / /c/unified rw - cgroup2 cgroup2 rw",
+        Some((Version::V1, "/c/memory/a/b", "2")),
+    );
+    check("22 27 0:21 / /proc rw - proc proc rw", None);
+}
+
+#[test]
+fn shares_become_weights() {
+    for (shares, expect) in [(0, 1), (2, 1), (1024, 100), (262_144, 10_000), (999_999, 10_000)] {
+        assert_eq!(weight(shares), expect, "{shares}");
+    }
+}
+
+#[test]
+fn paths_that_lead_elsewhere() {
+    for path in ["", "/", "/a/../b", "..", "/a/./../.."] {
+        assert!(create(path, &Resources::default()).is_err(), "{path:?}");
+    }
+}
+
+#[test]
+fn a_group_holds_and_kills_a_process() {
+    let path = format!("/gifee-oci-unit-{}/deep", std::process::id());
+    let limits = Resources {
+        memory_limit: Some(64 << 20),
+        cpu_shares: Some(512),
+        cpu_quota: Some(50_000),
+        cpu_period: Some(100_000),
+        pids_limit: Some(50),
+        ..Resources::default()
+    };
+    create(&path, &limits).expect("create");
+    create(&path, &limits).expect("create again");
+    update(&path, &Resources { memory_limit: Some(32 << 20), ..Resources::default() }).expect("lower");
+    update(&path, &Resources { memory_limit: Some(96 << 20), ..Resources::default() }).expect("raise");
+    let mut child = std::process::Command::new("sleep").arg("60").spawn().expect("sleep");
+    let pid = Pid::from_raw(child.id() as i32).expect("a pid");
+    enter(&path, pid).expect("enter");
+    let parent = path.trim_end_matches("/deep");
+    assert_eq!(processes(parent).expect("processes"), [pid]);
+    assert_eq!(children(parent).expect("children"), ["deep"]);
+    let stats = stats(&path).expect("stats");
+    assert_eq!((stats.memory_limit, stats.pids), (Some(96 << 20), 1));
+    assert_eq!(kill(parent).expect("kill") > 0, true);
+    child.wait().expect("killed");
+    remove(parent).expect("remove");
+    assert!(!exists(parent).expect("exists"));
+    remove(parent).expect("remove again");
+}
