@@ -5,6 +5,7 @@
 
 use gifee_base::{FieldError, Gvk, Object, ObjectKey, Status};
 use serde_json::Value;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Whether objects of a kind live in namespaces.
@@ -47,7 +48,7 @@ pub const ALL: &[Verb] = &[
 pub struct Field {
     /// As the selector names it, such as `spec.nodeName`.
     pub name: Arc<str>,
-    /// Path in the object; it differs from the name where upstream's does.
+    /// Path in the stored form of the object; it differs from the name where upstream's does. A list counts as its first item.
     pub path: Vec<Arc<str>>,
     /// What an absent value counts as: usually empty.
     pub absent: &'static str,
@@ -59,6 +60,12 @@ pub struct Field {
 pub struct Context<'a> {
     /// Who asks.
     pub user: &'a str,
+    /// UID of who asks; empty for certificates.
+    pub user_uid: &'a str,
+    /// Groups of who asks.
+    pub groups: &'a [String],
+    /// Extra attributes of who asks.
+    pub extra: &'a BTreeMap<String, Vec<String>>,
     /// Now, as `metav1.Time`.
     pub now: &'a str,
     /// Namespace and name of the object.
@@ -107,7 +114,8 @@ pub trait Cluster: Send + Sync {
 pub trait Hooks: Send + Sync {
     /// Defaults that data cannot express; the defaults table has been applied.
     fn default(&self, _object: &mut Value) {}
-    /// Before a create: clear what clients may not set (the status), set first values.
+    /// Before a create: clear what clients may not set (the status), set first values. Name, UID and creation
+    /// time stand in the metadata already.
     fn prepare_create(&self, _object: &mut Value, _context: &Context<'_>) {}
     /// Before an update: put back what this subresource may not change.
     fn prepare_update(&self, _object: &mut Value, _old: &Value, _subresource: &str, _context: &Context<'_>) {}
@@ -272,6 +280,8 @@ pub struct Kind {
     pub unconditional_update: bool,
     /// Whether PUT of a missing object creates it.
     pub create_on_update: bool,
+    /// Defaults in the format of `gifee_schema::defaults`; empty if there are none.
+    pub defaults: &'static str,
     /// Hooks.
     pub hooks: Arc<dyn Hooks>,
 }

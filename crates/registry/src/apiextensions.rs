@@ -1,0 +1,19 @@
+//! Rows of apiextensions.k8s.io/v1.
+
+use crate::kind::Kind;
+use crate::row::row;
+
+const V1: &str = "apiextensions.k8s.io/v1";
+
+/// Rows of this group.
+pub fn rows() -> Vec<Kind> {
+    vec![
+        row(V1, "CustomResourceDefinition", "customresourcedefinitions")
+            .cluster()
+            .short(&["crd", "crds"])
+            .category("api-extensions")
+            .status()
+            .versioned_update()
+            .generation(),
+    ]
+}

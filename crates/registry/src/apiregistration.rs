@@ -1,0 +1,19 @@
+//! Rows of apiregistration.k8s.io/v1.
+
+use crate::kind::Kind;
+use crate::row::row;
+use gifee_base::name;
+
+const V1: &str = "apiregistration.k8s.io/v1";
+
+/// Rows of this group.
+pub fn rows() -> Vec<Kind> {
+    vec![
+        row(V1, "APIService", "apiservices")
+            .cluster()
+            .category("api-extensions")
+            .status()
+            .named(name::path_segment)
+            .versioned_update(),
+    ]
+}

@@ -1,0 +1,11 @@
+//! Rows of coordination.k8s.io/v1.
+
+use crate::kind::Kind;
+use crate::row::row;
+
+const V1: &str = "coordination.k8s.io/v1";
+
+/// Rows of this group.
+pub fn rows() -> Vec<Kind> {
+    vec![row(V1, "Lease", "leases").create_on_update().versioned_update()]
+}

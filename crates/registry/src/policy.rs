@@ -1,0 +1,19 @@
+//! Rows of policy/v1.
+
+use crate::kind::Kind;
+use crate::row::row;
+use gifee_base::name;
+
+const V1: &str = "policy/v1";
+
+/// Rows of this group.
+pub fn rows() -> Vec<Kind> {
+    vec![
+        row(V1, "PodDisruptionBudget", "poddisruptionbudgets")
+            .short(&["pdb"])
+            .status()
+            .named(name::path_segment)
+            .versioned_update()
+            .generation(),
+    ]
+}

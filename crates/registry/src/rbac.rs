@@ -1,0 +1,20 @@
+//! Rows of rbac.authorization.k8s.io/v1.
+
+use crate::kind::Kind;
+use crate::row::row;
+use gifee_base::name;
+
+const V1: &str = "rbac.authorization.k8s.io/v1";
+
+/// Rows of this group.
+pub fn rows() -> Vec<Kind> {
+    vec![
+        row(V1, "ClusterRoleBinding", "clusterrolebindings").cluster(),
+        row(V1, "ClusterRole", "clusterroles").cluster(),
+        row(V1, "RoleBinding", "rolebindings"),
+        row(V1, "Role", "roles"),
+    ]
+    .into_iter()
+    .map(|row| row.named(name::path_segment).create_on_update())
+    .collect()
+}

@@ -1,0 +1,11 @@
+//! Rows of scheduling.k8s.io/v1.
+
+use crate::kind::Kind;
+use crate::row::row;
+
+const V1: &str = "scheduling.k8s.io/v1";
+
+/// Rows of this group.
+pub fn rows() -> Vec<Kind> {
+    vec![row(V1, "PriorityClass", "priorityclasses").cluster().short(&["pc"]).generation()]
+}
