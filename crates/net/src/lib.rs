@@ -8,7 +8,10 @@
 pub mod cidr;
 mod config;
 mod error;
+mod netlink;
+pub mod nft;
 mod pod;
+pub mod service;
 
 pub use cidr::Cidr;
 pub use config::Config;
