@@ -17,9 +17,15 @@ pub struct Findings {
 /// Walks `value` in place: removes unknown fields and nulls, canonicalises quantities, times, durations and
 /// base64, drops zero values that Go omits and adds those it always writes. The error is `Error::Decode` in
 /// Go's words, `json: cannot unmarshal string into Go struct field DeploymentSpec.spec.replicas of type int32`.
-pub fn check(schema: &Schema, value: &mut Value) -> Result<Findings> { let _ = (schema, value); unimplemented!() }
+pub fn check(schema: &Schema, value: &mut Value) -> Result<Findings> {
+    let _ = (schema, value);
+    unimplemented!()
+}
 
 /// The text of a strict decoding error for what parsing and checking found, in document order:
 /// `strict decoding error: unknown field "spec.foo", duplicate field "metadata.name"`; and each finding by
 /// itself, for warnings: `unknown field "spec.foo"`. None if nothing was found.
-pub fn strict_findings(source: &[u8], duplicates: &[String], findings: &Findings) -> Vec<String> { let _ = (source, duplicates, findings); unimplemented!() }
+pub fn strict_findings(source: &[u8], duplicates: &[String], findings: &Findings) -> Vec<String> {
+    let _ = (source, duplicates, findings);
+    unimplemented!()
+}

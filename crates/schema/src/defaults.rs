@@ -10,7 +10,13 @@ pub struct Defaults {}
 
 impl Defaults {
     /// Compiles a table against a schema; a path or a value that the schema does not have is an error.
-    pub fn compile(schema: &Schema, table: &str) -> Result<Defaults> { let _ = (schema, table); unimplemented!() }
+    pub fn compile(schema: &Schema, table: &str) -> Result<Defaults> {
+        let _ = (schema, table);
+        unimplemented!()
+    }
     /// Fills in what is absent.
-    pub fn apply(&self, value: &mut Value) { let _ = value; unimplemented!() }
+    pub fn apply(&self, value: &mut Value) {
+        let _ = value;
+        unimplemented!()
+    }
 }

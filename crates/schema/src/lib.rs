@@ -8,6 +8,7 @@
 pub mod check;
 pub mod defaults;
 mod error;
+mod facts;
 pub mod openapi;
 pub mod parse;
 pub mod patch;
@@ -15,5 +16,5 @@ mod shape;
 
 pub use error::{Error, Result};
 pub use shape::{
-    Field, FieldFlags, ListKind, Name, NodeId, PatchStrategy, Schema, Shape, StructId, StructRef, Types,
+    Field, FieldFlags, FieldRef, ListKind, Name, NodeId, Schema, Shape, StructId, StructRef, Types,
 };

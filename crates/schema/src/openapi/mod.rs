@@ -39,13 +39,25 @@ pub struct Subresource {
 }
 
 /// The OpenAPI v3 document of one group and version: of `/openapi/v3/apis/apps/v1`.
-pub fn v3(resources: &[Resource], group: &str, version: &str) -> Value { let _ = (resources, group, version); unimplemented!() }
+pub fn v3(resources: &[Resource], group: &str, version: &str) -> Value {
+    let _ = (resources, group, version);
+    unimplemented!()
+}
 
 /// The index at `/openapi/v3`. `hash` gives the hash of a path's document (`apis/apps/v1`), which goes into its URL.
-pub fn v3_index(paths: &[(String, String)]) -> Value { let _ = paths; unimplemented!() }
+pub fn v3_index(paths: &[(String, String)]) -> Value {
+    let _ = paths;
+    unimplemented!()
+}
 
 /// The OpenAPI v2 document of all resources, as JSON.
-pub fn v2(resources: &[Resource]) -> Value { let _ = resources; unimplemented!() }
+pub fn v2(resources: &[Resource]) -> Value {
+    let _ = resources;
+    unimplemented!()
+}
 
 /// The same as protobuf (`gnostic.openapi.v2.Document`).
-pub fn v2_protobuf(document: &Value) -> Vec<u8> { let _ = document; unimplemented!() }
+pub fn v2_protobuf(document: &Value) -> Vec<u8> {
+    let _ = document;
+    unimplemented!()
+}

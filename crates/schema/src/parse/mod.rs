@@ -20,10 +20,19 @@ pub struct Parsed {
 pub const MAXIMUM_DEPTH: usize = 500;
 
 /// Reads one JSON document; anything but white space after it is an error.
-pub fn json(bytes: &[u8]) -> Result<Parsed> { let _ = bytes; unimplemented!() }
+pub fn json(bytes: &[u8]) -> Result<Parsed> {
+    let _ = bytes;
+    unimplemented!()
+}
 
 /// Reads the first document of a YAML (or JSON) text; further documents are ignored, as upstream does.
-pub fn yaml(bytes: &[u8]) -> Result<Parsed> { let _ = bytes; unimplemented!() }
+pub fn yaml(bytes: &[u8]) -> Result<Parsed> {
+    let _ = bytes;
+    unimplemented!()
+}
 
 /// Reads every document of a YAML text, empty ones left out.
-pub fn yaml_documents(bytes: &[u8]) -> impl Iterator<Item = Result<Parsed>> { let _ = bytes; std::iter::empty() }
+pub fn yaml_documents(bytes: &[u8]) -> impl Iterator<Item = Result<Parsed>> {
+    let _ = bytes;
+    std::iter::empty()
+}

@@ -10,10 +10,19 @@ use crate::{Result, Schema};
 pub const MAXIMUM_JSON_PATCH_OPERATIONS: usize = 10_000;
 
 /// RFC 6902. `patch` is the parsed body.
-pub fn json(current: Value, patch: &Value) -> Result<Value> { let _ = (current, patch); unimplemented!() }
+pub fn json(current: Value, patch: &Value) -> Result<Value> {
+    let _ = (current, patch);
+    unimplemented!()
+}
 
 /// RFC 7396.
-pub fn merge(current: Value, patch: &Value) -> Result<Value> { let _ = (current, patch); unimplemented!() }
+pub fn merge(current: Value, patch: &Value) -> Result<Value> {
+    let _ = (current, patch);
+    unimplemented!()
+}
 
 /// Kubernetes' strategic merge, by the schema's merge keys and strategies.
-pub fn strategic(schema: &Schema, current: Value, patch: Value) -> Result<Value> { let _ = (schema, current, patch); unimplemented!() }
+pub fn strategic(schema: &Schema, current: Value, patch: Value) -> Result<Value> {
+    let _ = (schema, current, patch);
+    unimplemented!()
+}
