@@ -12,3 +12,43 @@ pub trait Lookup: Send + Sync {
     /// A number that changes whenever an object of the resource changes: what a compiled form is cached by.
     fn version(&self, group: &str, resource: &str) -> u64;
 }
+
+#[cfg(test)]
+pub mod tests {
+    //! A world of a few objects.
+
+    use super::*;
+    use serde_json::Value;
+    use std::collections::BTreeMap;
+
+    /// Objects by group, resource, namespace and name.
+    #[derive(Default)]
+    pub struct World(BTreeMap<(String, String, String, String), Arc<Object>>);
+
+    impl World {
+        /// Adds an object.
+        pub fn add(&mut self, group: &str, resource: &str, mut value: Value) {
+            let object = Object::stored(Object::encode(&mut value), 1).unwrap();
+            let key = (group.into(), resource.into(), object.namespace().into(), object.name().into());
+            self.0.insert(key, Arc::new(object));
+        }
+    }
+
+    impl Lookup for World {
+        fn get(&self, group: &str, resource: &str, key: &ObjectKey) -> Option<Arc<Object>> {
+            let key = (group.into(), resource.into(), key.namespace.to_string(), key.name.to_string());
+            self.0.get(&key).cloned()
+        }
+
+        fn list(&self, group: &str, resource: &str, namespace: &str) -> Vec<Arc<Object>> {
+            let all = self.0.iter().filter(|((g, r, n, _), _)| {
+                g == group && r == resource && (namespace.is_empty() || n == namespace)
+            });
+            all.map(|(_, object)| object.clone()).collect()
+        }
+
+        fn version(&self, _group: &str, _resource: &str) -> u64 {
+            self.0.len() as u64
+        }
+    }
+}
