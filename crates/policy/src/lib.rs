@@ -3,6 +3,8 @@
 //!
 //! Invariant: no I/O. A decision is a function of the request and of what the lookup shows.
 
+pub mod admission;
+pub mod authenticate;
 pub mod authorize;
 pub mod lookup;
 pub mod request;

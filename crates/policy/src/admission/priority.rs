@@ -1,0 +1,95 @@
+//! A pod's priority is its PriorityClass's; at most one class is the default.
+//!
+//! Answers to upstream's `Priority`. The two system classes are always there, whether or not they are stored.
+
+use super::{Operation, Request, Rule, decoded};
+use crate::Lookup;
+use gifee_base::{ObjectKey, Status};
+use serde_json::Value;
+
+const GROUP: &str = "scheduling.k8s.io";
+const PREEMPT: &str = "PreemptLowerPriority";
+const SYSTEM: [(&str, i64); 2] =
+    [("system-cluster-critical", 2_000_000_000), ("system-node-critical", 2_000_001_000)];
+
+/// The rule.
+pub struct Priority;
+
+impl Rule for Priority {
+    fn name(&self) -> &'static str {
+        "Priority"
+    }
+
+    fn mutate(&self, request: &Request<'_>, pod: &mut Value, lookup: &dyn Lookup) -> Result<(), Status> {
+        if !request.is("", "pods") || request.operation != Operation::Create {
+            return Ok(());
+        }
+        let class = pod["spec"]["priorityClassName"].as_str().unwrap_or_default();
+        let (name, value, policy) = if class.is_empty() {
+            default_class(lookup)
+        } else if let Some((name, value)) = SYSTEM.iter().find(|(name, _)| *name == class) {
+            ((*name).to_owned(), *value, PREEMPT.to_owned())
+        } else {
+            let Some(found) = decoded(lookup.get(GROUP, "priorityclasses", &ObjectKey::cluster(class)))
+            else {
+                return Err(request.forbidden(&format!("no PriorityClass with name {class} was found")));
+            };
+            parts(&found)
+        };
+        let asked = pod["spec"]["priority"].as_i64();
+        if asked.is_some_and(|asked| asked != value) {
+            return Err(request.forbidden(&format!(
+                "the integer value of priority ({}) must not be provided in pod spec; priority admission controller computed {value} from the given PriorityClass name",
+                asked.unwrap_or_default()
+            )));
+        }
+        if !name.is_empty() {
+            pod["spec"]["priorityClassName"] = name.into();
+        }
+        pod["spec"]["priority"] = value.into();
+        if pod["spec"]["preemptionPolicy"].is_null() {
+            pod["spec"]["preemptionPolicy"] = policy.into();
+        }
+        Ok(())
+    }
+
+    fn validate(&self, request: &Request<'_>, class: &Value, lookup: &dyn Lookup) -> Result<(), Status> {
+        let write = matches!(request.operation, Operation::Create | Operation::Update);
+        if !request.is(GROUP, "priorityclasses") || !write || class["globalDefault"] != true {
+            return Ok(());
+        }
+        let other = lookup.list(GROUP, "priorityclasses", "").into_iter().find(|other| {
+            other.name() != class["metadata"]["name"]
+                && other.to_value().is_ok_and(|other| other["globalDefault"] == true)
+        });
+        match other {
+            Some(other) => Err(request.forbidden(&format!(
+                "PriorityClass {} is already marked as globalDefault: only one default can exist",
+                other.name()
+            ))),
+            None => Ok(()),
+        }
+    }
+}
+
+fn parts(class: &Value) -> (String, i64, String) {
+    (
+        class["metadata"]["name"].as_str().unwrap_or_default().to_owned(),
+        class["value"].as_i64().unwrap_or_default(),
+        class["preemptionPolicy"].as_str().unwrap_or(PREEMPT).to_owned(),
+    )
+}
+
+fn default_class(lookup: &dyn Lookup) -> (String, i64, String) {
+    let classes = lookup.list(GROUP, "priorityclasses", "");
+    let defaults = classes
+        .iter()
+        .filter_map(|class| class.to_value().ok())
+        .filter(|class| class["globalDefault"] == true);
+    // Two defaults can come from a race; the lower counts, as upstream.
+    defaults.map(|class| parts(&class)).min_by_key(|class| class.1).unwrap_or((
+        String::new(),
+        0,
+        PREEMPT.to_owned(),
+    ))
+}
