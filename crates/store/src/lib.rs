@@ -9,12 +9,17 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod engine;
 mod error;
+mod journal;
+pub mod memory;
+mod record;
 mod watch;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 
+pub use engine::{Engine, Limits};
 pub use error::Error;
 pub use watch::{Batch, Change, Event, Feed, Progress, Watch};
 
