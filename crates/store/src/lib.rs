@@ -9,9 +9,11 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod embedded;
 mod engine;
 mod error;
 mod journal;
+pub mod load;
 pub mod memory;
 mod record;
 mod watch;
