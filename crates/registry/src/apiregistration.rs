@@ -2,6 +2,7 @@
 
 use crate::kind::Kind;
 use crate::row::row;
+use crate::table::extension;
 use gifee_base::name;
 
 const V1: &str = "apiregistration.k8s.io/v1";
@@ -10,6 +11,7 @@ const V1: &str = "apiregistration.k8s.io/v1";
 pub fn rows() -> Vec<Kind> {
     vec![
         row(V1, "APIService", "apiservices")
+            .table(extension::table_of_api_services())
             .cluster()
             .category("api-extensions")
             .status()

@@ -2,6 +2,7 @@
 
 use crate::kind::Kind;
 use crate::row::row;
+use crate::table::workload;
 use gifee_base::name;
 
 const V1: &str = "apps/v1";
@@ -9,10 +10,22 @@ const V1: &str = "apps/v1";
 /// Rows of this group.
 pub fn rows() -> Vec<Kind> {
     vec![
-        row(V1, "ControllerRevision", "controllerrevisions"),
-        row(V1, "DaemonSet", "daemonsets").short(&["ds"]).category("all").status().generation(),
-        row(V1, "Deployment", "deployments").short(&["deploy"]).category("all").scale().status().generation(),
+        row(V1, "ControllerRevision", "controllerrevisions").table(workload::table_of_controller_revisions()),
+        row(V1, "DaemonSet", "daemonsets")
+            .table(workload::table_of_daemon_sets())
+            .short(&["ds"])
+            .category("all")
+            .status()
+            .generation(),
+        row(V1, "Deployment", "deployments")
+            .table(workload::table_of_deployments())
+            .short(&["deploy"])
+            .category("all")
+            .scale()
+            .status()
+            .generation(),
         row(V1, "ReplicaSet", "replicasets")
+            .table(workload::table_of_replica_sets())
             .short(&["rs"])
             .category("all")
             .scale()
@@ -20,6 +33,7 @@ pub fn rows() -> Vec<Kind> {
             .fields(&["status.replicas=0"])
             .generation(),
         row(V1, "StatefulSet", "statefulsets")
+            .table(workload::table_of_stateful_sets())
             .short(&["sts"])
             .category("all")
             .scale()

@@ -1,16 +1,24 @@
 //! Rows of autoscaling/v2 and autoscaling/v1; v2, which loses nothing, is stored.
 
-use crate::kind::Kind;
+mod conversion;
+
+use crate::kind::{Conversion, Kind};
 use crate::row::row;
+use crate::table;
+
+const GROUP: &str = "autoscaling";
+const RESOURCE: &str = "horizontalpodautoscalers";
+
+fn autoscaler(version: &str) -> Kind {
+    row(version, "HorizontalPodAutoscaler", RESOURCE)
+        .short(&["hpa"])
+        .category("all")
+        .status()
+        .table(table::workload::table_of_autoscalers())
+}
 
 /// Rows of this group, the preferred version first.
 pub fn rows() -> Vec<Kind> {
-    ["autoscaling/v2", "autoscaling/v1"]
-        .map(|version| {
-            row(version, "HorizontalPodAutoscaler", "horizontalpodautoscalers")
-                .short(&["hpa"])
-                .category("all")
-                .status()
-        })
-        .into()
+    let conversion = Conversion { from_stored: conversion::from_stored, to_stored: conversion::to_stored };
+    vec![autoscaler("autoscaling/v2"), autoscaler("autoscaling/v1").stored_as(GROUP, RESOURCE, conversion)]
 }

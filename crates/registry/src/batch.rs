@@ -2,14 +2,21 @@
 
 use crate::kind::Kind;
 use crate::row::row;
+use crate::table::workload;
 
 const V1: &str = "batch/v1";
 
 /// Rows of this group.
 pub fn rows() -> Vec<Kind> {
     vec![
-        row(V1, "CronJob", "cronjobs").short(&["cj"]).category("all").status().generation(),
+        row(V1, "CronJob", "cronjobs")
+            .table(workload::table_of_cron_jobs())
+            .short(&["cj"])
+            .category("all")
+            .status()
+            .generation(),
         row(V1, "Job", "jobs")
+            .table(workload::table_of_jobs())
             .category("all")
             .status()
             .fields(&["status.successful<status.succeeded=0"])

@@ -2,6 +2,7 @@
 
 use crate::kind::Kind;
 use crate::row::row;
+use crate::table::extension;
 use gifee_base::name;
 
 const V1: &str = "certificates.k8s.io/v1";
@@ -10,6 +11,7 @@ const V1: &str = "certificates.k8s.io/v1";
 pub fn rows() -> Vec<Kind> {
     vec![
         row(V1, "CertificateSigningRequest", "certificatesigningrequests")
+            .table(extension::table_of_signing_requests())
             .cluster()
             .short(&["csr"])
             .named(name::path_segment)
@@ -17,14 +19,15 @@ pub fn rows() -> Vec<Kind> {
             .status()
             .fields(&["spec.signerName"]),
         row(V1, "ClusterTrustBundle", "clustertrustbundles")
+            .table(extension::table_of_trust_bundles())
             .cluster()
             .named(name::path_segment)
             .versioned_update()
             .fields(&["spec.signerName"]),
-        row(V1, "PodCertificateRequest", "podcertificaterequests").status().versioned_update().fields(&[
-            "spec.signerName",
-            "spec.podName",
-            "spec.nodeName",
-        ]),
+        row(V1, "PodCertificateRequest", "podcertificaterequests")
+            .table(extension::table_of_pod_certificate_requests())
+            .status()
+            .versioned_update()
+            .fields(&["spec.signerName", "spec.podName", "spec.nodeName"]),
     ]
 }

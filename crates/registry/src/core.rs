@@ -2,6 +2,7 @@
 
 use crate::kind::{Kind, Verb};
 use crate::row::{review, row};
+use crate::table::{cluster, network, pod, workload};
 use gifee_base::name;
 
 const V1: &str = "v1";
@@ -34,6 +35,7 @@ pub fn rows() -> Vec<Kind> {
 
 fn cluster_rows() -> Vec<Kind> {
     let mut component_status = row(V1, "ComponentStatus", "componentstatuses")
+        .table(cluster::table_of_component_statuses())
         .cluster()
         .short(&["cs"])
         .verbs(&[Verb::Get, Verb::List]);
@@ -42,6 +44,7 @@ fn cluster_rows() -> Vec<Kind> {
         review(V1, "Binding", "bindings"),
         component_status,
         row(V1, "Namespace", "namespaces")
+            .table(cluster::table_of_namespaces())
             .cluster()
             .short(&["ns"])
             .verbs(NAMESPACE_VERBS)
@@ -50,14 +53,25 @@ fn cluster_rows() -> Vec<Kind> {
             .status()
             .fields(&["status.phase"]),
         row(V1, "Node", "nodes")
+            .table(cluster::table_of_nodes())
             .cluster()
             .short(&["no"])
             .connect("proxy", "NodeProxyOptions")
             .status()
             .fields(&["spec.unschedulable=false"]),
-        row(V1, "PersistentVolume", "persistentvolumes").cluster().short(&["pv"]).status(),
-        row(V1, "PersistentVolumeClaim", "persistentvolumeclaims").short(&["pvc"]).status(),
-        row(V1, "ResourceQuota", "resourcequotas").short(&["quota"]).status(),
+        row(V1, "PersistentVolume", "persistentvolumes")
+            .table(cluster::table_of_persistent_volumes())
+            .cluster()
+            .short(&["pv"])
+            .status(),
+        row(V1, "PersistentVolumeClaim", "persistentvolumeclaims")
+            .table(cluster::table_of_persistent_volume_claims())
+            .short(&["pvc"])
+            .status(),
+        row(V1, "ResourceQuota", "resourcequotas")
+            .table(cluster::table_of_resource_quotas())
+            .short(&["quota"])
+            .status(),
         row(V1, "LimitRange", "limitranges").short(&["limits"]).create_on_update(),
     ]
 }
@@ -65,6 +79,7 @@ fn cluster_rows() -> Vec<Kind> {
 fn workload_rows() -> Vec<Kind> {
     vec![
         row(V1, "Pod", "pods")
+            .table(pod::table_of_pods())
             .short(&["po"])
             .category("all")
             .connect("attach", "PodAttachOptions")
@@ -89,8 +104,9 @@ fn workload_rows() -> Vec<Kind> {
                 "status.nominatedNodeName",
             ])
             .generation(),
-        row(V1, "PodTemplate", "podtemplates").generation(),
+        row(V1, "PodTemplate", "podtemplates").table(pod::table_of_pod_templates()).generation(),
         row(V1, "ReplicationController", "replicationcontrollers")
+            .table(workload::table_of_replication_controllers())
             .short(&["rc"])
             .category("all")
             .scale()
@@ -98,6 +114,7 @@ fn workload_rows() -> Vec<Kind> {
             .fields(&["status.replicas=0"])
             .generation(),
         row(V1, "Service", "services")
+            .table(network::table_of_services())
             .short(&["svc"])
             .category("all")
             .named(name::dns_label)
@@ -108,21 +125,24 @@ fn workload_rows() -> Vec<Kind> {
 }
 
 fn data_rows() -> Vec<Kind> {
-    let mut endpoints = row(V1, "Endpoints", "endpoints").short(&["ep"]).create_on_update();
+    let mut endpoints = row(V1, "Endpoints", "endpoints")
+        .table(network::table_of_endpoints())
+        .short(&["ep"])
+        .create_on_update();
     endpoints.singular = "endpoints".into();
     vec![
-        row(V1, "ConfigMap", "configmaps").short(&["cm"]),
+        row(V1, "ConfigMap", "configmaps").table(cluster::table_of_config_maps()).short(&["cm"]),
         endpoints,
         row(V1, "Event", "events")
+            .table(cluster::table_of_events())
             .short(&["ev"])
             .named(name::path_segment)
             .create_on_update()
             .fields(EVENT_FIELDS),
-        row(V1, "Secret", "secrets").fields(&["type"]),
-        row(V1, "ServiceAccount", "serviceaccounts").short(&["sa"]).call(
-            "token",
-            "authentication.k8s.io/v1",
-            "TokenRequest",
-        ),
+        row(V1, "Secret", "secrets").table(cluster::table_of_secrets()).fields(&["type"]),
+        row(V1, "ServiceAccount", "serviceaccounts")
+            .table(cluster::table_of_service_accounts())
+            .short(&["sa"])
+            .call("token", "authentication.k8s.io/v1", "TokenRequest"),
     ]
 }

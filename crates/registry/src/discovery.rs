@@ -2,10 +2,11 @@
 
 use crate::kind::Kind;
 use crate::row::row;
+use crate::table::network;
 
 const V1: &str = "discovery.k8s.io/v1";
 
 /// Rows of this group.
 pub fn rows() -> Vec<Kind> {
-    vec![row(V1, "EndpointSlice", "endpointslices").generation()]
+    vec![row(V1, "EndpointSlice", "endpointslices").table(network::table_of_endpoint_slices()).generation()]
 }

@@ -2,13 +2,22 @@
 
 use crate::kind::Kind;
 use crate::row::row;
+use crate::table::extension;
 
 const V1: &str = "flowcontrol.apiserver.k8s.io/v1";
 
 /// Rows of this group.
 pub fn rows() -> Vec<Kind> {
     vec![
-        row(V1, "FlowSchema", "flowschemas").cluster().status().generation(),
-        row(V1, "PriorityLevelConfiguration", "prioritylevelconfigurations").cluster().status().generation(),
+        row(V1, "FlowSchema", "flowschemas")
+            .table(extension::table_of_flow_schemas())
+            .cluster()
+            .status()
+            .generation(),
+        row(V1, "PriorityLevelConfiguration", "prioritylevelconfigurations")
+            .table(extension::table_of_priority_levels())
+            .cluster()
+            .status()
+            .generation(),
     ]
 }

@@ -226,7 +226,7 @@ pub struct Column {
 pub struct Table {
     /// Columns.
     pub columns: Vec<Column>,
-    /// The cells of an object; `now` is the current time in Unix seconds, for ages.
+    /// The cells of an object in its stored form; `now` is the current time in Unix seconds, for ages.
     pub row: Arc<dyn Fn(&Value, i64) -> Vec<Value> + Send + Sync>,
 }
 

@@ -2,21 +2,36 @@
 
 use crate::kind::Kind;
 use crate::row::row;
+use crate::table::network;
 
 const V1: &str = "networking.k8s.io/v1";
 
 /// Rows of this group.
 pub fn rows() -> Vec<Kind> {
     vec![
-        row(V1, "IngressClass", "ingressclasses").cluster().generation(),
-        row(V1, "Ingress", "ingresses").short(&["ing"]).status().generation(),
-        row(V1, "IPAddress", "ipaddresses").cluster().short(&["ip"]).fields(&[
-            "spec.parentRef.namespace",
-            "spec.parentRef.name",
-            "spec.parentRef.resource",
-            "spec.parentRef.group",
-        ]),
-        row(V1, "NetworkPolicy", "networkpolicies").short(&["netpol"]).generation(),
-        row(V1, "ServiceCIDR", "servicecidrs").cluster().status(),
+        row(V1, "IngressClass", "ingressclasses")
+            .table(network::table_of_ingress_classes())
+            .cluster()
+            .generation(),
+        row(V1, "Ingress", "ingresses")
+            .table(network::table_of_ingresses())
+            .short(&["ing"])
+            .status()
+            .generation(),
+        row(V1, "IPAddress", "ipaddresses")
+            .table(network::table_of_ip_addresses())
+            .cluster()
+            .short(&["ip"])
+            .fields(&[
+                "spec.parentRef.namespace",
+                "spec.parentRef.name",
+                "spec.parentRef.resource",
+                "spec.parentRef.group",
+            ]),
+        row(V1, "NetworkPolicy", "networkpolicies")
+            .table(network::table_of_network_policies())
+            .short(&["netpol"])
+            .generation(),
+        row(V1, "ServiceCIDR", "servicecidrs").table(network::table_of_service_cidrs()).cluster().status(),
     ]
 }

@@ -2,6 +2,7 @@
 
 use crate::kind::Kind;
 use crate::row::row;
+use crate::table::pod;
 use gifee_base::name;
 
 const V1: &str = "policy/v1";
@@ -10,6 +11,7 @@ const V1: &str = "policy/v1";
 pub fn rows() -> Vec<Kind> {
     vec![
         row(V1, "PodDisruptionBudget", "poddisruptionbudgets")
+            .table(pod::table_of_pod_disruption_budgets())
             .short(&["pdb"])
             .status()
             .named(name::path_segment)

@@ -2,6 +2,7 @@
 
 use crate::kind::Kind;
 use crate::row::row;
+use crate::table::extension;
 use gifee_base::name;
 
 const V1: &str = "rbac.authorization.k8s.io/v1";
@@ -9,9 +10,11 @@ const V1: &str = "rbac.authorization.k8s.io/v1";
 /// Rows of this group.
 pub fn rows() -> Vec<Kind> {
     vec![
-        row(V1, "ClusterRoleBinding", "clusterrolebindings").cluster(),
+        row(V1, "ClusterRoleBinding", "clusterrolebindings")
+            .table(extension::table_of_role_bindings())
+            .cluster(),
         row(V1, "ClusterRole", "clusterroles").cluster(),
-        row(V1, "RoleBinding", "rolebindings"),
+        row(V1, "RoleBinding", "rolebindings").table(extension::table_of_role_bindings()),
         row(V1, "Role", "roles"),
     ]
     .into_iter()

@@ -2,17 +2,19 @@
 
 use crate::kind::Kind;
 use crate::row::row;
+use crate::table::{extension, name_and_age};
 
 const V1: &str = "resource.k8s.io/v1";
 
 /// Rows of this group.
 pub fn rows() -> Vec<Kind> {
     vec![
-        row(V1, "DeviceClass", "deviceclasses").cluster().generation(),
-        row(V1, "DeviceTaintRule", "devicetaintrules").cluster().status().generation(),
-        row(V1, "ResourceClaim", "resourceclaims").status(),
-        row(V1, "ResourceClaimTemplate", "resourceclaimtemplates"),
+        row(V1, "DeviceClass", "deviceclasses").table(name_and_age()).cluster().generation(),
+        row(V1, "DeviceTaintRule", "devicetaintrules").table(name_and_age()).cluster().status().generation(),
+        row(V1, "ResourceClaim", "resourceclaims").table(extension::table_of_resource_claims()).status(),
+        row(V1, "ResourceClaimTemplate", "resourceclaimtemplates").table(name_and_age()),
         row(V1, "ResourceSlice", "resourceslices")
+            .table(extension::table_of_resource_slices())
             .cluster()
             .fields(&["spec.nodeName", "spec.driver"])
             .generation(),

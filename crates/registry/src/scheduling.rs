@@ -2,10 +2,17 @@
 
 use crate::kind::Kind;
 use crate::row::row;
+use crate::table::cluster;
 
 const V1: &str = "scheduling.k8s.io/v1";
 
 /// Rows of this group.
 pub fn rows() -> Vec<Kind> {
-    vec![row(V1, "PriorityClass", "priorityclasses").cluster().short(&["pc"]).generation()]
+    vec![
+        row(V1, "PriorityClass", "priorityclasses")
+            .table(cluster::table_of_priority_classes())
+            .cluster()
+            .short(&["pc"])
+            .generation(),
+    ]
 }

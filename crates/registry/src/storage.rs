@@ -2,17 +2,34 @@
 
 use crate::kind::Kind;
 use crate::row::row;
+use crate::table::cluster;
 
 const V1: &str = "storage.k8s.io/v1";
 
 /// Rows of this group.
 pub fn rows() -> Vec<Kind> {
     vec![
-        row(V1, "CSIDriver", "csidrivers").cluster().versioned_update().generation(),
-        row(V1, "CSINode", "csinodes").cluster().versioned_update(),
-        row(V1, "CSIStorageCapacity", "csistoragecapacities").versioned_update(),
-        row(V1, "StorageClass", "storageclasses").cluster().short(&["sc"]),
-        row(V1, "VolumeAttachment", "volumeattachments").cluster().status().versioned_update(),
-        row(V1, "VolumeAttributesClass", "volumeattributesclasses").cluster().short(&["vac"]),
+        row(V1, "CSIDriver", "csidrivers")
+            .table(cluster::table_of_csi_drivers())
+            .cluster()
+            .versioned_update()
+            .generation(),
+        row(V1, "CSINode", "csinodes").table(cluster::table_of_csi_nodes()).cluster().versioned_update(),
+        row(V1, "CSIStorageCapacity", "csistoragecapacities")
+            .table(cluster::table_of_csi_storage_capacities())
+            .versioned_update(),
+        row(V1, "StorageClass", "storageclasses")
+            .table(cluster::table_of_storage_classes())
+            .cluster()
+            .short(&["sc"]),
+        row(V1, "VolumeAttachment", "volumeattachments")
+            .table(cluster::table_of_volume_attachments())
+            .cluster()
+            .status()
+            .versioned_update(),
+        row(V1, "VolumeAttributesClass", "volumeattributesclasses")
+            .table(cluster::table_of_volume_attributes_classes())
+            .cluster()
+            .short(&["vac"]),
     ]
 }
