@@ -1,0 +1,87 @@
+//! A response body: bytes that are there, or a stream of chunks.
+//!
+//! A whole body stays one allocation on its way through an in-process transport.
+
+use crate::error::BoxError;
+use bytes::{Bytes, BytesMut};
+use futures_util::{Stream, StreamExt};
+use http_body_util::BodyExt;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+/// The largest body that is collected into memory; a longer one is an error.
+const COLLECT_MAXIMUM: usize = 512 << 20;
+
+type Chunks = Pin<Box<dyn Stream<Item = Result<Bytes, BoxError>> + Send>>;
+
+/// A response body, itself a stream of chunks.
+pub struct Body(Inner);
+
+enum Inner {
+    Whole(Bytes),
+    Chunks(Chunks),
+}
+
+impl Body {
+    /// No bytes.
+    pub fn empty() -> Self {
+        Self::whole(Bytes::new())
+    }
+
+    /// Bytes that are there.
+    pub fn whole(bytes: Bytes) -> Self {
+        Self(Inner::Whole(bytes))
+    }
+
+    /// Chunks as they come.
+    pub fn chunks(stream: impl Stream<Item = Result<Bytes, BoxError>> + Send + 'static) -> Self {
+        Self(Inner::Chunks(Box::pin(stream)))
+    }
+
+    /// From any HTTP body; trailers are dropped.
+    pub fn from_http<B>(body: B) -> Self
+    where
+        B: http_body::Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        Self::chunks(body.into_data_stream().map(|chunk| chunk.map_err(Into::into)))
+    }
+
+    /// Waits for all chunks.
+    ///
+    /// # Errors
+    /// If the stream breaks off, or brings more than 512 MiB.
+    pub async fn collect(mut self) -> Result<Bytes, BoxError> {
+        let Some(first) = self.next().await else { return Ok(Bytes::new()) };
+        let first = first?;
+        let Some(second) = self.next().await else { return Ok(first) };
+        let mut all = BytesMut::from(first);
+        all.extend_from_slice(&second?);
+        while let Some(chunk) = self.next().await {
+            let chunk = chunk?;
+            if all.len() + chunk.len() > COLLECT_MAXIMUM {
+                return Err(format!("a body of more than {COLLECT_MAXIMUM} bytes").into());
+            }
+            all.extend_from_slice(&chunk);
+        }
+        Ok(all.freeze())
+    }
+}
+
+impl Stream for Body {
+    type Item = Result<Bytes, BoxError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        match &mut self.0 {
+            Inner::Whole(bytes) if bytes.is_empty() => Poll::Ready(None),
+            Inner::Whole(bytes) => Poll::Ready(Some(Ok(std::mem::take(bytes)))),
+            Inner::Chunks(chunks) => chunks.as_mut().poll_next(context),
+        }
+    }
+}
+
+impl From<Bytes> for Body {
+    fn from(bytes: Bytes) -> Self {
+        Self::whole(bytes)
+    }
+}
