@@ -14,6 +14,8 @@ pub mod images;
 pub mod netns;
 pub mod runtime;
 mod seccomp;
+pub mod shim;
+mod rooted;
 pub mod spec;
 pub mod status;
 
