@@ -9,6 +9,7 @@ pub mod check;
 pub mod defaults;
 mod error;
 mod facts;
+mod go;
 pub mod openapi;
 pub mod parse;
 pub mod patch;

@@ -1,0 +1,58 @@
+//! Texts as Go prints them, since clients see and match on upstream's messages.
+
+use std::fmt::Write;
+
+/// `strconv.Quote`.
+pub(crate) fn quote(text: &str) -> String {
+    let mut out = String::with_capacity(text.len() + 2);
+    out.push('"');
+    for letter in text.chars() {
+        escape(letter, '"', &mut out);
+    }
+    out.push('"');
+    out
+}
+
+/// A byte as the JSON scanner's errors quote it.
+pub(crate) fn quote_byte(byte: u8) -> String {
+    let mut out = String::from("'");
+    match byte {
+        b'"' => out.push('"'),
+        other => escape(char::from(other), '\'', &mut out),
+    }
+    out.push('\'');
+    out
+}
+
+fn escape(letter: char, delimiter: char, out: &mut String) {
+    match letter {
+        '\u{7}' => out.push_str("\\a"),
+        '\u{8}' => out.push_str("\\b"),
+        '\u{c}' => out.push_str("\\f"),
+        '\n' => out.push_str("\\n"),
+        '\r' => out.push_str("\\r"),
+        '\t' => out.push_str("\\t"),
+        '\u{b}' => out.push_str("\\v"),
+        '\\' => out.push_str("\\\\"),
+        letter if letter == delimiter => {
+            out.push('\\');
+            out.push(letter);
+        }
+        letter if (letter as u32) < 0x80 && letter.is_control() => {
+            // Writing to a String cannot fail.
+            let _ = write!(out, "\\x{:02x}", letter as u32);
+        }
+        letter if letter.is_control() => {
+            let _ = write!(out, "\\u{:04x}", letter as u32);
+        }
+        letter => out.push(letter),
+    }
+}
+
+/// A float as Go's JSON prints it, which is how numbers appear in messages.
+pub(crate) fn number(value: &serde_json::Number) -> String {
+    match value.as_f64() {
+        Some(float) if value.is_f64() && float.fract() == 0.0 && float.abs() < 1e21 => format!("{float:.0}"),
+        _ => value.to_string(),
+    }
+}
