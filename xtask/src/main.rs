@@ -1,6 +1,8 @@
 //! Tasks of the house. One row per task; the work stands in a module of the task's name.
 
 mod facts;
+mod layers;
+mod tidy;
 
 use clap::{Parser, Subcommand};
 
@@ -15,10 +17,16 @@ struct Arguments {
 enum Task {
     /// Generate the table of facts about Kubernetes' types out of its Go modules, or check it.
     Facts(facts::Arguments),
+    /// Hold every dependency between our crates against the table of layers.
+    Layers,
+    /// Hold the tree against the house rules.
+    Tidy,
 }
 
 fn main() -> anyhow::Result<()> {
     match Arguments::parse().task {
         Task::Facts(arguments) => facts::run(&arguments),
+        Task::Layers => layers::run(),
+        Task::Tidy => tidy::run(),
     }
 }
