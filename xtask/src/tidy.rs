@@ -47,7 +47,7 @@ const LICENCES: &[&str] = &[
     "MPL-2.0+",
 ];
 /// Packages that ship a licence file instead of naming a licence, as read.
-const LICENCE_FILES: &[(&str, &str)] = &[("rust-criu", "Apache-2.0")];
+const LICENCE_FILES: &[(&str, &str)] = &[("rust-criu", "MIT")];
 /// Folders of extensions and the table that lists each: folder, file of the table, name of the table.
 const EXTENSIONS: &[(&str, &str, &str)] = &[
     ("crates/policy/src/admission", "crates/policy/src/admission/mod.rs", "RULES"),
