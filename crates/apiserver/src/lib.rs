@@ -1,1 +1,34 @@
-//! apiserver
+//! The API server: HTTP, negotiation, the one request pipeline, the one engine over rows of kinds, the watch
+//! cache, discovery.
+//!
+//! Invariant: every write goes through one pipeline, and no kind has code here. Only this crate opens the
+//! store. Answers to kube-apiserver.
+//!
+//! [`Server::start`] makes a server of a [`Config`]; [`Server::handle`] answers a request, from a connection or
+//! from this process; [`Server::serve`] answers the connections of a listener.
+
+pub mod body;
+mod cache;
+pub mod config;
+mod dispatch;
+mod documents;
+pub mod encryption;
+mod info;
+mod kinds;
+mod listen;
+mod lookup;
+mod metrics;
+mod negotiate;
+mod request;
+mod respond;
+pub mod seam;
+mod server;
+mod upkeep;
+mod yaml;
+
+pub use body::Body;
+pub use config::{Config, Issuer, Limits, Version};
+pub use encryption::Encryption;
+pub use listen::tls;
+pub use request::Peer;
+pub use server::{Error, Server};

@@ -277,6 +277,12 @@ impl Object {
         self.revision
     }
 
+    /// The same bytes at another revision: a deleted object bears that of its deletion.
+    #[must_use]
+    pub fn at(&self, revision: u64) -> Self {
+        Self { revision, ..self.clone() }
+    }
+
     /// `metadata.generation`; 0 if absent.
     pub fn generation(&self) -> i64 {
         self.generation

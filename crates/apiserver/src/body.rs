@@ -1,0 +1,166 @@
+//! Bodies of requests and responses: whole bytes, or a stream of them.
+//!
+//! Invariant: what comes from a client is read into memory only up to a stated limit.
+
+use bytes::{Bytes, BytesMut};
+use futures_util::{Stream, StreamExt};
+use gifee_base::{Reason, Status};
+use http_body::Frame;
+use http_body_util::BodyExt;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+/// The error of a body stream.
+pub type BodyError = Box<dyn std::error::Error + Send + Sync>;
+
+/// A body.
+#[derive(Default)]
+pub struct Body(Inner);
+
+#[derive(Default)]
+enum Inner {
+    #[default]
+    Empty,
+    Whole(Bytes),
+    Stream(Pin<Box<dyn http_body::Body<Data = Bytes, Error = BodyError> + Send>>),
+}
+
+impl Body {
+    /// No bytes.
+    pub const fn empty() -> Self {
+        Self(Inner::Empty)
+    }
+
+    /// Bytes as they become ready; each item is flushed to the client when nothing follows at once.
+    pub fn stream<E: Into<BodyError>>(stream: impl Stream<Item = Result<Bytes, E>> + Send + 'static) -> Self {
+        let frames = stream.map(|item| item.map(Frame::data).map_err(Into::into));
+        Self(Inner::Stream(Box::pin(http_body_util::StreamBody::new(frames))))
+    }
+
+    /// Any other body, such as what hyper receives.
+    pub fn wrap<B>(body: B) -> Self
+    where
+        B: http_body::Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BodyError>,
+    {
+        if body.is_end_stream() {
+            return Self::empty();
+        }
+        Self(Inner::Stream(Box::pin(body.map_err(Into::into))))
+    }
+
+    /// Whether there are no bytes for certain.
+    pub fn is_empty(&self) -> bool {
+        matches!(self.0, Inner::Empty)
+    }
+
+    /// Reads all of it, up to `limit` bytes.
+    ///
+    /// # Errors
+    /// 413 in upstream's words if there is more, 400 if the client broke off.
+    pub async fn read(self, limit: usize) -> Result<Bytes, Status> {
+        let mut stream = match self.0 {
+            Inner::Empty => return Ok(Bytes::new()),
+            Inner::Whole(bytes) if bytes.len() <= limit => return Ok(bytes),
+            Inner::Whole(_) => return Err(too_large(limit)),
+            Inner::Stream(stream) => stream,
+        };
+        if http_body::Body::size_hint(&stream).lower() > limit as u64 {
+            return Err(too_large(limit));
+        }
+        let mut first = Bytes::new();
+        let mut rest: Option<BytesMut> = None;
+        while let Some(frame) = stream.frame().await {
+            let frame = frame.map_err(|error| Status::bad_request(format!("reading the body: {error}")))?;
+            let Ok(data) = frame.into_data() else { continue };
+            match &mut rest {
+                Some(all) => all.extend_from_slice(&data),
+                None if first.is_empty() => first = data,
+                None => {
+                    let mut all = BytesMut::with_capacity(2 * (first.len() + data.len()));
+                    all.extend_from_slice(&first);
+                    all.extend_from_slice(&data);
+                    rest = Some(all);
+                }
+            }
+            if rest.as_ref().map_or(first.len(), BytesMut::len) > limit {
+                return Err(too_large(limit));
+            }
+        }
+        Ok(rest.map_or(first, BytesMut::freeze))
+    }
+}
+
+/// 413 for a body above the limit.
+fn too_large(limit: usize) -> Status {
+    Status::new(
+        Reason::RequestEntityTooLarge,
+        format!("Request entity too large: limit is {limit}"),
+    )
+}
+
+impl From<Bytes> for Body {
+    fn from(bytes: Bytes) -> Self {
+        Self(if bytes.is_empty() { Inner::Empty } else { Inner::Whole(bytes) })
+    }
+}
+
+impl From<Vec<u8>> for Body {
+    fn from(bytes: Vec<u8>) -> Self {
+        Bytes::from(bytes).into()
+    }
+}
+
+impl From<String> for Body {
+    fn from(text: String) -> Self {
+        Bytes::from(text).into()
+    }
+}
+
+impl From<&'static str> for Body {
+    fn from(text: &'static str) -> Self {
+        Bytes::from_static(text.as_bytes()).into()
+    }
+}
+
+impl http_body::Body for Body {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match &mut self.0 {
+            Inner::Empty => Poll::Ready(None),
+            Inner::Whole(bytes) => {
+                let bytes = std::mem::take(bytes);
+                self.0 = Inner::Empty;
+                Poll::Ready(Some(Ok(Frame::data(bytes))))
+            }
+            Inner::Stream(stream) => stream.as_mut().poll_frame(context),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.0 {
+            Inner::Empty => true,
+            Inner::Whole(_) => false,
+            Inner::Stream(stream) => stream.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> http_body::SizeHint {
+        match &self.0 {
+            Inner::Empty => http_body::SizeHint::with_exact(0),
+            Inner::Whole(bytes) => http_body::SizeHint::with_exact(bytes.len() as u64),
+            Inner::Stream(stream) => stream.size_hint(),
+        }
+    }
+}
+
+impl std::fmt::Debug for Body {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Body")
+    }
+}

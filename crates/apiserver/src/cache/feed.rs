@@ -1,0 +1,265 @@
+//! All watch caches, and the one task that feeds them from one watch of the store.
+//!
+//! Invariant: `progress` names a revision up to which every cache holds everything. Keys are
+//! `/registry/<group>/<resource>/[<namespace>/]<name>`, with `core` for the core group.
+
+use super::{Cache, CacheLimits, Change, fields::Fields};
+use crate::encryption::Encryption;
+use bytes::Bytes;
+use gifee_base::{Cause, Reason, Status};
+use gifee_store::{self as store, Progress, Range, Store};
+use parking_lot::RwLock;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// Where objects are.
+const ROOT: &[u8] = b"/registry/";
+/// Where taken names of allocation ranges are.
+pub const RANGES: &str = "/ranges/";
+/// Entries read at once when the caches are filled.
+const LOAD_PAGE: usize = 2_000;
+/// How long a read waits for the cache to reach a revision; upstream's figure.
+const FRESH_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// `/registry/<group>/<resource>/`
+pub fn store_prefix(group: &str, resource: &str) -> String {
+    let group = if group.is_empty() { "core" } else { group };
+    format!("/registry/{group}/{resource}/")
+}
+
+/// The store key of an object.
+pub fn store_key(group: &str, resource: &str, namespace: &str, name: &str) -> Bytes {
+    let group = if group.is_empty() { "core" } else { group };
+    let parts = ["/registry/", group, "/", resource, "/", namespace, if namespace.is_empty() { "" } else { "/" }, name];
+    let mut key = Vec::with_capacity(parts.iter().map(|part| part.len()).sum());
+    parts.iter().for_each(|part| key.extend_from_slice(part.as_bytes()));
+    key.into()
+}
+
+type ByStorage = HashMap<Box<[u8]>, Arc<Cache>>;
+
+/// The caches of all stored resources.
+pub struct Caches {
+    store: Arc<dyn Store>,
+    encryption: Option<Arc<Encryption>>,
+    limits: CacheLimits,
+    by_storage: RwLock<ByStorage>,
+    progress: watch::Sender<u64>,
+    request: RwLock<Option<Progress>>,
+}
+
+/// The part of a key that names the storage, with its slash, and the rest.
+fn split(key: &Bytes) -> Option<(&[u8], Bytes)> {
+    let rest = key.strip_prefix(ROOT)?;
+    let mut slashes = rest.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at);
+    let end = ROOT.len() + slashes.nth(1)? + 1;
+    Some((&key[..end], key.slice(end..)))
+}
+
+impl Caches {
+    /// Empty caches over a store.
+    pub fn new(store: Arc<dyn Store>, encryption: Option<Arc<Encryption>>, limits: CacheLimits) -> Self {
+        Self {
+            store,
+            encryption,
+            limits,
+            by_storage: RwLock::default(),
+            progress: watch::Sender::new(0),
+            request: RwLock::new(None),
+        }
+    }
+
+    /// The cache of a storage, made if it is not there yet.
+    pub fn of(&self, group: &str, resource: &str, fields: Fields) -> Arc<Cache> {
+        let prefix = store_prefix(group, resource).into_bytes();
+        let mut caches = self.by_storage.write();
+        let floor = *self.progress.borrow();
+        let new = || Cache::new((group.into(), resource.into()), fields, floor, self.limits);
+        caches.entry(prefix.into()).or_insert_with(|| Arc::new(new())).clone()
+    }
+
+    /// The cache of a storage, if there is one.
+    pub fn find(&self, group: &str, resource: &str) -> Option<Arc<Cache>> {
+        self.by_storage.read().get(store_prefix(group, resource).as_bytes()).cloned()
+    }
+
+    fn by_prefix(&self, prefix: &[u8]) -> Arc<Cache> {
+        if let Some(cache) = self.by_storage.read().get(prefix) {
+            return cache.clone();
+        }
+        let text = String::from_utf8_lossy(prefix).into_owned();
+        let mut parts = text.split('/').skip(2);
+        let group = parts.next().filter(|group| *group != "core").unwrap_or_default();
+        self.of(group, parts.next().unwrap_or_default(), Fields::default())
+    }
+
+    fn open(&self, key: &[u8], value: Bytes) -> Option<Bytes> {
+        let Some(encryption) = &self.encryption else { return Some(value) };
+        match encryption.open(key, &value) {
+            Ok(value) => Some(value),
+            Err(error) => {
+                tracing::error!(key = %String::from_utf8_lossy(key), %error, "a stored object cannot be read");
+                None
+            }
+        }
+    }
+
+    /// Everything up to this revision is in the caches.
+    pub fn progress(&self) -> u64 {
+        *self.progress.borrow()
+    }
+
+    /// Waits until everything that was acknowledged before the call is in the caches, and gives the revision.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub async fn fresh(&self) -> Result<u64, Status> {
+        let revision = self.store.revision().await.map_err(store_failed)?;
+        if self.progress() >= revision {
+            return Ok(self.progress());
+        }
+        self.reach(revision).await
+    }
+
+    /// Waits until the caches have reached a revision.
+    ///
+    /// # Errors
+    /// 504 with the cause ResourceVersionTooLarge if they do not.
+    pub async fn reach(&self, revision: u64) -> Result<u64, Status> {
+        let mut progress = self.progress.subscribe();
+        let reached = async {
+            if *progress.borrow_and_update() < revision
+                && let Some(request) = &*self.request.read()
+            {
+                request.request();
+            }
+            progress.wait_for(|now| *now >= revision).await.map(|now| *now)
+        };
+        match tokio::time::timeout(FRESH_TIMEOUT, reached).await {
+            Ok(Ok(now)) => Ok(now),
+            Ok(Err(_)) => Err(Status::unavailable("the server is stopping")),
+            Err(_) => Err(too_large(revision, self.progress())),
+        }
+    }
+
+    /// Fills the caches and gives the watch that goes on from there.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub async fn load(&self) -> Result<store::Watch, store::Error> {
+        let end = store::prefix_end(ROOT);
+        let mut range = Range { start: ROOT.into(), end: end.clone(), limit: LOAD_PAGE, revision: None };
+        let revision = loop {
+            let page = self.store.range(range.clone()).await?;
+            let next = page.entries.last().map(|entry| store::successor(&entry.key));
+            let mut start = 0;
+            while let Some(first) = page.entries.get(start) {
+                let Some((prefix, _)) = split(&first.key) else {
+                    start += 1;
+                    continue;
+                };
+                let same = page.entries[start..].iter().take_while(|entry| entry.key.starts_with(prefix));
+                let count = same.count().max(1);
+                let entries = page.entries[start..start + count].iter().filter_map(|entry| {
+                    let value = self.open(&entry.key, entry.value.clone())?;
+                    Some((entry.key.slice(prefix.len()..), value, entry.revision))
+                });
+                self.by_prefix(prefix).load(entries);
+                start += count;
+            }
+            match next {
+                Some(next) if page.more => {
+                    range = Range { start: next, revision: Some(page.revision), ..range };
+                }
+                _ => break page.revision,
+            }
+        };
+        for cache in self.by_storage.read().values() {
+            cache.forget(revision);
+        }
+        let watch = self.store.watch(ROOT.into(), end, revision).await?;
+        *self.request.write() = Some(watch.progress());
+        self.progress.send_replace(revision);
+        Ok(watch)
+    }
+
+    /// Takes in one batch of the watch.
+    pub fn apply(&self, batch: store::Batch) {
+        // Nearly always one or two resources, so a list finds them faster than a map.
+        let mut by_cache: Vec<(Arc<Cache>, Vec<Change>)> = Vec::new();
+        for event in batch.events {
+            let Some((prefix, key)) = split(&event.key) else { continue };
+            let value = match event.change {
+                store::Change::Put { value, .. } => match self.open(&event.key, value) {
+                    Some(value) => Some(value),
+                    None => continue,
+                },
+                store::Change::Delete { .. } => None,
+            };
+            let change = Change { revision: event.revision, key, value };
+            let cache = self.by_prefix(prefix);
+            match by_cache.iter_mut().find(|(one, _)| Arc::ptr_eq(one, &cache)) {
+                Some((_, changes)) => changes.push(change),
+                None => by_cache.push((cache, vec![change])),
+            }
+        }
+        for (cache, changes) in by_cache {
+            cache.apply(changes);
+        }
+        self.progress.send_if_modified(|progress| {
+            let newer = batch.revision > *progress;
+            *progress = batch.revision.max(*progress);
+            newer
+        });
+    }
+
+    /// Sends bookmarks to all watchers that want them. Only the task that also follows may call it: it must
+    /// not overtake events.
+    pub fn bookmark(&self) {
+        let revision = self.progress();
+        for cache in self.by_storage.read().values() {
+            cache.bookmark(revision);
+        }
+    }
+
+    /// Forgets the past up to a revision.
+    pub fn forget(&self, revision: u64) {
+        for cache in self.by_storage.read().values() {
+            cache.forget(revision);
+        }
+    }
+
+    /// Ends all watches.
+    pub fn close(&self) {
+        for cache in self.by_storage.read().values() {
+            cache.close();
+        }
+    }
+}
+
+/// A failed store, as the API says it.
+pub fn store_failed(error: store::Error) -> Status {
+    match error {
+        store::Error::Closed => Status::unavailable("the server is stopping"),
+        store::Error::TooLarge { .. } => Status::new(Reason::RequestEntityTooLarge, error.to_string()),
+        error => {
+            tracing::error!(%error, "the store failed");
+            Status::internal(error)
+        }
+    }
+}
+
+fn too_large(requested: u64, current: u64) -> Status {
+    let message = format!("Too large resource version: {requested}, current: {current}");
+    let mut status = Status::timeout(message, 1);
+    if let Some(details) = &mut status.details {
+        details.causes.push(Cause {
+            reason: "ResourceVersionTooLarge".into(),
+            message: "Too large resource version".into(),
+            field: String::new(),
+        });
+    }
+    status
+}

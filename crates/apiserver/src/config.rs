@@ -1,0 +1,161 @@
+//! What a server is made of: the store, the kinds, the decisions of others, and every limit.
+
+use crate::encryption::Encryption;
+use crate::seam::{Admission, Authenticator, Authorizer, Connector};
+use gifee_base::{Clock, Gvk, SystemClock};
+use gifee_registry::Kind;
+use gifee_schema::Schema;
+use gifee_store::Store;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Finds the schema of a built-in kind.
+pub type Schemas = Arc<dyn Fn(&Gvk) -> Option<Schema> + Send + Sync>;
+
+/// One named part of `/readyz`; the error is the reason.
+pub type Check = Arc<dyn Fn() -> Result<(), String> + Send + Sync>;
+
+/// All that a server is made of.
+#[derive(Clone)]
+pub struct Config {
+    /// Where objects are kept. Nothing else may write to its keys under `/registry/` and `/ranges/`.
+    pub store: Arc<dyn Store>,
+    /// The built-in kinds, in the order of discovery.
+    pub kinds: Vec<Kind>,
+    /// Their schemas.
+    pub schemas: Schemas,
+    /// Who asks.
+    pub authenticator: Arc<dyn Authenticator>,
+    /// May they.
+    pub authorizer: Arc<dyn Authorizer>,
+    /// Is it acceptable.
+    pub admission: Arc<dyn Admission>,
+    /// How nodes and pods are reached; None: streaming subresources answer 503.
+    pub connector: Option<Arc<dyn Connector>>,
+    /// Now.
+    pub clock: Arc<dyn Clock>,
+    /// Encryption of some resources at rest.
+    pub encryption: Option<Arc<Encryption>>,
+    /// Documents for who verifies service-account tokens.
+    pub issuer: Option<Issuer>,
+    /// What `/version` says.
+    pub version: Version,
+    /// Further parts of `/readyz`.
+    pub checks: Vec<(String, Check)>,
+    /// Limits.
+    pub limits: Limits,
+}
+
+impl Config {
+    /// The parts that have no default; everything else as a small cluster wants it.
+    pub fn new(
+        store: Arc<dyn Store>,
+        kinds: Vec<Kind>,
+        schemas: Schemas,
+        authenticator: Arc<dyn Authenticator>,
+        authorizer: Arc<dyn Authorizer>,
+        admission: Arc<dyn Admission>,
+    ) -> Self {
+        Self {
+            store,
+            kinds,
+            schemas,
+            authenticator,
+            authorizer,
+            admission,
+            connector: None,
+            clock: Arc::new(SystemClock),
+            encryption: None,
+            issuer: None,
+            version: Version::default(),
+            checks: Vec::new(),
+            limits: Limits::default(),
+        }
+    }
+}
+
+/// The issuer of service-account tokens, as OpenID Connect discovery describes it.
+#[derive(Clone, Debug)]
+pub struct Issuer {
+    /// Its URL: the `iss` of tokens.
+    pub url: String,
+    /// URL of the key set.
+    pub jwks_url: String,
+    /// The key set, `{"keys":[…]}`.
+    pub jwks: String,
+}
+
+/// What `/version` says.
+#[derive(Clone, Debug)]
+pub struct Version {
+    /// Such as `v1.37.0+gifee-0.1.0`.
+    pub git_version: String,
+    /// Commit of the build, if known.
+    pub git_commit: String,
+    /// When it was built, as `metav1.Time`.
+    pub build_date: String,
+}
+
+impl Default for Version {
+    fn default() -> Self {
+        Self {
+            git_version: concat!("v1.37.0+gifee-", env!("CARGO_PKG_VERSION")).into(),
+            git_commit: String::new(),
+            build_date: "1970-01-01T00:00:00Z".into(),
+        }
+    }
+}
+
+/// The bounds of everything that clients can make grow.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Bytes of a request body; above it 413. Upstream: 3 MiB.
+    pub body_bytes: usize,
+    /// Bytes of all request headers together; above it 431.
+    pub header_bytes: usize,
+    /// Requests that only read, at once; above it 429. Watches and streams do not count.
+    pub reads_in_flight: usize,
+    /// Requests that write, at once; above it 429.
+    pub writes_in_flight: usize,
+    /// Connections at once; above it new ones are closed.
+    pub connections: usize,
+    /// How long a request may take that is no watch and no stream; then 504.
+    pub request_timeout: Duration,
+    /// How long a connection may take for its TLS handshake.
+    pub handshake_timeout: Duration,
+    /// Shortest life of a watch that asks for no timeout; it ends after one to two times this.
+    pub watch_minimum: Duration,
+    /// How often a watch that wants bookmarks gets one.
+    pub bookmark_interval: Duration,
+    /// Events of the past that are kept for watches to resume from, per resource.
+    pub history_events: usize,
+    /// Bytes of replaced and deleted objects among them, per resource.
+    pub history_bytes: usize,
+    /// How long the store keeps history before it is compacted.
+    pub history_age: Duration,
+    /// Events that wait for one watcher before it is sent to the history instead.
+    pub watcher_events: usize,
+    /// Responses from this size on are compressed for clients elsewhere that accept it.
+    pub compress_from_bytes: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            body_bytes: 3 << 20,
+            header_bytes: 64 << 10,
+            reads_in_flight: 4_000,
+            writes_in_flight: 1_000,
+            connections: 20_000,
+            request_timeout: Duration::from_secs(60),
+            handshake_timeout: Duration::from_secs(10),
+            watch_minimum: Duration::from_secs(1_800),
+            bookmark_interval: Duration::from_secs(60),
+            history_events: 32_768,
+            history_bytes: 16 << 20,
+            history_age: Duration::from_secs(300),
+            watcher_events: 1_024,
+            compress_from_bytes: 128 << 10,
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! The index of served resources. It grows and shrinks at run time, as CustomResourceDefinitions come and go.
+//!
+//! Invariant: an index never changes; a new one takes its place as a whole. A row is served the same way
+//! whether it was compiled in or made from a definition.
+
+use crate::cache::Cache;
+use gifee_base::gvk::api_version;
+use gifee_registry::Kind;
+use gifee_registry::kind::{Subresource, Verb};
+use gifee_schema::Schema;
+use gifee_schema::defaults::Defaults;
+use std::sync::Arc;
+
+/// A served resource: its row, and what the engine made of it.
+pub struct Resource {
+    /// The row.
+    pub kind: Kind,
+    /// `group/version` as objects name it.
+    pub api_version: String,
+    /// Schema; None: any object goes.
+    pub schema: Option<Schema>,
+    /// Compiled defaults.
+    pub defaults: Option<Defaults>,
+    /// Where its objects are; None for kinds that are only computed.
+    pub cache: Option<Arc<Cache>>,
+}
+
+impl Resource {
+    /// Makes a row servable.
+    ///
+    /// # Errors
+    /// If its table of defaults does not fit the schema.
+    pub fn new(
+        kind: Kind,
+        schema: Option<Schema>,
+        cache: Option<Arc<Cache>>,
+    ) -> Result<Self, gifee_schema::Error> {
+        let defaults = match &schema {
+            Some(schema) if !kind.defaults.is_empty() => Some(Defaults::compile(schema, kind.defaults)?),
+            _ => None,
+        };
+        let api_version = api_version(&kind.gvk.group, &kind.gvk.version);
+        Ok(Self { kind, api_version, schema, defaults, cache })
+    }
+
+    /// API group.
+    pub fn group(&self) -> &str {
+        &self.kind.gvk.group
+    }
+
+    /// API version.
+    pub fn version(&self) -> &str {
+        &self.kind.gvk.version
+    }
+
+    /// Plural resource.
+    pub fn name(&self) -> &str {
+        &self.kind.resource
+    }
+
+    /// Whether objects live in namespaces.
+    pub fn namespaced(&self) -> bool {
+        self.kind.scope == gifee_registry::kind::Scope::Namespaced
+    }
+
+    /// Whether it offers a verb.
+    pub fn offers(&self, verb: Verb) -> bool {
+        self.kind.verbs.contains(&verb)
+    }
+
+    /// A subresource by name.
+    pub fn subresource(&self, name: &str) -> Option<&Subresource> {
+        self.kind.subresources.iter().find(|one| &*one.name == name)
+    }
+
+    fn sort_key(&self) -> (&str, &str, &str) {
+        (self.group(), self.version(), self.name())
+    }
+}
+
+/// All served resources.
+#[derive(Default)]
+pub struct Kinds {
+    /// In the order of discovery.
+    ordered: Vec<Arc<Resource>>,
+    /// The same, sorted by group, version and resource.
+    sorted: Vec<Arc<Resource>>,
+    /// Counts changes of the index: what documents made of it are cached by.
+    pub generation: u64,
+}
+
+impl Kinds {
+    /// An index of these resources.
+    pub fn new(ordered: Vec<Arc<Resource>>, generation: u64) -> Self {
+        let mut sorted = ordered.clone();
+        sorted.sort_by(|a, b| a.sort_key().cmp(&b.sort_key()));
+        Self { ordered, sorted, generation }
+    }
+
+    /// All, in the order of discovery.
+    pub fn all(&self) -> &[Arc<Resource>] {
+        &self.ordered
+    }
+
+    /// A resource by its place in URLs.
+    pub fn find(&self, group: &str, version: &str, resource: &str) -> Option<&Arc<Resource>> {
+        let found = self.sorted.binary_search_by(|one| one.sort_key().cmp(&(group, version, resource)));
+        found.ok().map(|index| &self.sorted[index])
+    }
+
+    /// A resource in whichever version comes first in discovery.
+    pub fn preferred(&self, group: &str, resource: &str) -> Option<&Arc<Resource>> {
+        self.ordered.iter().find(|one| one.group() == group && one.name() == resource)
+    }
+
+    /// A resource by the kind of its objects.
+    pub fn by_kind(&self, group: &str, version: &str, kind: &str) -> Option<&Arc<Resource>> {
+        self.ordered.iter().find(|one| {
+            one.group() == group && one.version() == version && &*one.kind.gvk.kind == kind
+        })
+    }
+
+    /// Whether anything of a group and version is served.
+    pub fn serves(&self, group: &str, version: &str) -> bool {
+        self.ordered.iter().any(|one| one.group() == group && one.version() == version)
+    }
+}

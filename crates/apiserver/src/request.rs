@@ -1,0 +1,91 @@
+//! One request on its way through the pipeline, and what every step may need of it.
+
+use crate::info::{Query, RequestInfo};
+use crate::kinds::Resource;
+use crate::server::Server;
+use gifee_base::Status;
+use gifee_policy::{Attributes, User};
+use http::{HeaderMap, Method};
+use hyper::upgrade::OnUpgrade;
+use parking_lot::Mutex;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+/// Where a request came from, put into its extensions by the listener; absent in-process.
+#[derive(Clone, Copy, Debug)]
+pub struct Peer(pub SocketAddr);
+
+/// A request whose user is known.
+pub struct Request<'a> {
+    /// The server.
+    pub server: &'a Arc<Server>,
+    /// Method.
+    pub method: &'a Method,
+    /// What it asks for.
+    pub info: &'a RequestInfo<'a>,
+    /// Query parameters.
+    pub query: &'a Query,
+    /// The query as sent.
+    pub query_text: &'a str,
+    /// Headers.
+    pub headers: &'a HeaderMap,
+    /// Who asks.
+    pub user: Arc<User>,
+    /// The same question, as policy sees it.
+    pub attributes: Attributes,
+    /// Whether it came from this machine.
+    pub local: bool,
+    /// The raw connection, for who asked to switch protocols.
+    pub upgrade: Mutex<Option<OnUpgrade>>,
+    /// For the client.
+    pub warnings: Mutex<Vec<String>>,
+}
+
+impl Request<'_> {
+    /// Adds a warning for the client.
+    pub fn warn(&self, warning: impl Into<String>) {
+        self.warnings.lock().push(warning.into());
+    }
+
+    /// `dryRun` of the query.
+    ///
+    /// # Errors
+    /// If it is anything but `All`.
+    pub fn dry_run(&self) -> Result<bool, Status> {
+        let mut all = self.query.all("dryRun").filter(|value| !value.is_empty()).peekable();
+        let dry_run = all.peek().is_some();
+        match all.find(|value| *value != "All") {
+            None => Ok(dry_run),
+            Some(other) => Err(Status::bad_request(format!(
+                "Invalid value: {other:?}: dryRun: Unsupported value: {other:?}: supported values: \"All\""
+            ))),
+        }
+    }
+
+    /// The failure of a name that is not there.
+    pub fn not_found(&self, resource: &Resource, name: &str) -> Status {
+        Status::not_found(resource.group(), resource.name(), name)
+    }
+}
+
+/// The attributes of a request, as policy sees them.
+pub fn attributes(user: &User, info: &RequestInfo<'_>, query: &Query) -> Attributes {
+    let collection = matches!(info.verb, "list" | "watch" | "deletecollection");
+    let selector = |name: &str| {
+        if collection { query.get(name).unwrap_or_default().to_owned() } else { String::new() }
+    };
+    Attributes {
+        user: user.clone(),
+        verb: info.verb.to_owned(),
+        is_resource: info.is_resource,
+        group: info.group.to_string(),
+        version: info.version.to_string(),
+        resource: info.resource.to_string(),
+        subresource: info.subresource.to_string(),
+        namespace: info.namespace.to_string(),
+        name: info.name.to_string(),
+        path: info.path.to_owned(),
+        field_selector: selector("fieldSelector"),
+        label_selector: selector("labelSelector"),
+    }
+}

@@ -1,0 +1,168 @@
+//! What the server needs decided or done by others: who asks, may they, is it acceptable, and how a node is
+//! reached. Each is one object-safe trait, given in [`crate::Config`].
+//!
+//! Answers to upstream's `authenticator.Request`, `authorizer.Authorizer`, `admission.Interface` and the
+//! kubelet client's `ConnectionInfoGetter`.
+
+use async_trait::async_trait;
+use gifee_base::{Gvk, ObjectKey, Status};
+use gifee_policy::authorize::{Decision, Rule};
+use gifee_policy::{Attributes, Lookup, User};
+use http::HeaderMap;
+use rustls_pki_types::CertificateDer;
+use serde_json::Value;
+use std::sync::Arc;
+
+/// Finds out who asks.
+pub trait Authenticator: Send + Sync {
+    /// The user of a client certificate that was verified against the client CA; once per connection.
+    fn certificate(&self, certificate: &CertificateDer<'_>) -> Option<User>;
+
+    /// The user of a request that came without an identity: its bearer token. `Ok(None)` means anonymous.
+    ///
+    /// # Errors
+    /// 401 if there are credentials and they are wrong.
+    fn headers(&self, headers: &HeaderMap, lookup: &dyn Lookup) -> Result<Option<Arc<User>>, Status>;
+
+    /// What a token is good for: the status of a TokenReview; `audiences` empty for the server's own.
+    fn review(&self, token: &str, audiences: &[String], lookup: &dyn Lookup) -> Result<Reviewed, Status>;
+
+    /// Signs a token for a service account.
+    ///
+    /// # Errors
+    /// As upstream gives them for a TokenRequest.
+    fn issue(&self, request: &TokenRequest<'_>) -> Result<Issued, Status>;
+}
+
+/// The outcome of a review of a token.
+#[derive(Clone, Debug, Default)]
+pub struct Reviewed {
+    /// Whose token it is.
+    pub user: Option<User>,
+    /// For which of the audiences asked for it is good.
+    pub audiences: Vec<String>,
+    /// Why it is not good.
+    pub error: String,
+}
+
+/// What a service-account token is to say.
+#[derive(Clone, Debug)]
+pub struct TokenRequest<'a> {
+    /// Namespace and name of the account.
+    pub account: &'a ObjectKey,
+    /// Its UID.
+    pub account_uid: &'a str,
+    /// Audiences; empty for the server's own.
+    pub audiences: Vec<String>,
+    /// How long it is to be good, in seconds.
+    pub expiration_seconds: i64,
+    /// Kind, name and UID of the Pod, Secret or Node that it is bound to.
+    pub bound: Option<(String, String, String)>,
+    /// Name and UID of the node of the Pod that it is bound to.
+    pub node: Option<(String, String)>,
+}
+
+/// A signed token.
+#[derive(Clone, Debug)]
+pub struct Issued {
+    /// The token.
+    pub token: String,
+    /// When it ends, as `metav1.Time`.
+    pub expiration: String,
+    /// Its audiences.
+    pub audiences: Vec<String>,
+}
+
+/// Decides who may do what.
+pub trait Authorizer: Send + Sync {
+    /// Decides a request.
+    fn authorize(&self, attributes: &Attributes, lookup: &dyn Lookup) -> Decision;
+    /// The rules that hold for a user in a namespace, for SelfSubjectRulesReview.
+    fn rules(&self, user: &User, namespace: &str, lookup: &dyn Lookup) -> Vec<Rule>;
+}
+
+impl Authorizer for gifee_policy::authorize::Authorizer {
+    fn authorize(&self, attributes: &Attributes, lookup: &dyn Lookup) -> Decision {
+        self.authorize(attributes, lookup)
+    }
+
+    fn rules(&self, user: &User, namespace: &str, lookup: &dyn Lookup) -> Vec<Rule> {
+        self.rules(user, namespace, lookup)
+    }
+}
+
+/// What is done to an object, as admission names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operation {
+    /// A new object.
+    Create,
+    /// A change of an object.
+    Update,
+    /// A deletion.
+    Delete,
+    /// A stream to a pod or node.
+    Connect,
+}
+
+/// A write on its way, as admission sees it.
+pub struct Review<'a> {
+    /// Who does what.
+    pub attributes: &'a Attributes,
+    /// Kind of the resource (the object's, not the subresource's).
+    pub gvk: &'a Gvk,
+    /// What is done.
+    pub operation: Operation,
+    /// The object as it is to be; null for a deletion.
+    pub object: &'a mut Value,
+    /// The object as it is; None for a create or connect.
+    pub old: Option<&'a Value>,
+    /// Options of the request, such as CreateOptions.
+    pub options: &'a Value,
+    /// Whether nothing is to happen.
+    pub dry_run: bool,
+    /// Now, as `metav1.Time`.
+    pub now: &'a str,
+    /// For the client.
+    pub warnings: &'a mut Vec<String>,
+}
+
+/// Decides whether a write is acceptable, and completes it.
+#[async_trait]
+pub trait Admission: Send + Sync {
+    /// Changes the object; called before validation.
+    ///
+    /// # Errors
+    /// The refusal.
+    async fn mutate(&self, review: &mut Review<'_>, lookup: &dyn Lookup) -> Result<(), Status>;
+
+    /// Looks at the object as it is to be stored; called after validation.
+    ///
+    /// # Errors
+    /// The refusal.
+    async fn validate(&self, review: &mut Review<'_>, lookup: &dyn Lookup) -> Result<(), Status>;
+}
+
+/// Where a node's kubelet listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// Host name or address.
+    pub host: String,
+    /// Port.
+    pub port: u16,
+    /// Whether it speaks TLS.
+    pub tls: bool,
+}
+
+/// A byte stream to a node, pod or service.
+pub trait Duplex: tokio::io::AsyncRead + tokio::io::AsyncWrite + Send + Unpin {}
+impl<T: tokio::io::AsyncRead + tokio::io::AsyncWrite + Send + Unpin> Duplex for T {}
+
+/// Opens connections to nodes, pods and services for the streaming subresources.
+#[async_trait]
+pub trait Connector: Send + Sync {
+    /// Connects, with TLS and the server's client certificate if the target wants them.
+    ///
+    /// # Errors
+    /// 503 or 502 with the reason.
+    async fn connect(&self, target: &Target) -> Result<Box<dyn Duplex>, Status>;
+}

@@ -1,0 +1,314 @@
+//! The server: what it holds, and the way of every request through it.
+//!
+//! Invariant: there is one dispatch. Who asks, may they, is there room: all three are answered before anything
+//! is looked at. A panic ends only its request.
+
+use crate::body::Body;
+use crate::cache::{CacheLimits, Caches, fields::Fields};
+use crate::config::Config;
+use crate::info::{self, Query, RequestInfo};
+use crate::kinds::{Kinds, Resource};
+use crate::metrics::Metrics;
+use crate::negotiate::Accept;
+use crate::request::{Peer, Request, attributes};
+use crate::{dispatch, respond};
+use arc_swap::ArcSwap;
+use futures_util::FutureExt;
+use gifee_base::{Reason, Status};
+use gifee_policy::authorize::{Decision, refusal};
+use gifee_policy::{Attributes, Lookup, User};
+use gifee_registry::Kind;
+use gifee_schema::Schema;
+use hyper::upgrade::OnUpgrade;
+use parking_lot::Mutex;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+/// A server could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The store could not be read.
+    #[error("reading the store")]
+    Store(#[from] gifee_store::Error),
+    /// The table of defaults of a kind does not fit its schema.
+    #[error("compiling the defaults of {kind}")]
+    Defaults {
+        /// Which kind.
+        kind: String,
+        /// Why.
+        #[source]
+        source: gifee_schema::Error,
+    },
+    /// Certificates or keys do not fit.
+    #[error("setting up TLS")]
+    Tls(#[source] rustls::Error),
+    /// A listener failed for good.
+    #[error("accepting connections")]
+    Accept(#[source] std::io::Error),
+}
+
+/// The API server.
+pub struct Server {
+    pub(crate) config: Config,
+    pub(crate) caches: Arc<Caches>,
+    pub(crate) kinds: ArcSwap<Kinds>,
+    pub(crate) metrics: Metrics,
+    pub(crate) documents: crate::documents::Documents,
+    reads: AtomicUsize,
+    writes: AtomicUsize,
+    ready: AtomicBool,
+    stop: CancellationToken,
+    changing: Mutex<()>,
+}
+
+impl Server {
+    /// Fills the caches from the store and starts to follow it. Answers requests as soon as this returns.
+    ///
+    /// # Errors
+    /// If the store cannot be read or a row is malformed.
+    pub async fn start(config: Config) -> Result<Arc<Self>, Error> {
+        let limits = CacheLimits {
+            history_events: config.limits.history_events,
+            history_bytes: config.limits.history_bytes,
+            watcher_events: config.limits.watcher_events,
+        };
+        let caches = Arc::new(Caches::new(config.store.clone(), config.encryption.clone(), limits));
+        let mut resources = Vec::with_capacity(config.kinds.len());
+        for kind in &config.kinds {
+            resources.push(serve(&caches, kind.clone(), (config.schemas)(&kind.gvk))?);
+        }
+        let watch = caches.load().await?;
+        let server = Arc::new(Self {
+            kinds: ArcSwap::from_pointee(Kinds::new(resources, 1)),
+            metrics: Metrics::new(),
+            documents: crate::documents::Documents::default(),
+            reads: AtomicUsize::new(0),
+            writes: AtomicUsize::new(0),
+            ready: AtomicBool::new(true),
+            stop: CancellationToken::new(),
+            changing: Mutex::new(()),
+            caches: caches.clone(),
+            config,
+        });
+        tokio::spawn(crate::upkeep::run(
+            caches,
+            server.config.store.clone(),
+            server.config.limits.clone(),
+            watch,
+            server.stop.clone(),
+        ));
+        Ok(server)
+    }
+
+    /// Serves another kind from now on, or another row of a kind.
+    ///
+    /// # Errors
+    /// If its defaults do not fit its schema.
+    pub fn add_kind(&self, kind: Kind, schema: Option<Schema>) -> Result<(), Error> {
+        let resource = serve(&self.caches, kind, schema)?;
+        self.change(|all| {
+            let same = |one: &Arc<Resource>| {
+                (one.group(), one.version(), one.name())
+                    == (resource.group(), resource.version(), resource.name())
+            };
+            match all.iter_mut().find(|one| same(one)) {
+                Some(place) => *place = resource.clone(),
+                None => all.push(resource.clone()),
+            }
+        });
+        Ok(())
+    }
+
+    /// Serves a kind no more. Its objects stay where they are.
+    pub fn remove_kind(&self, group: &str, version: &str, resource: &str) {
+        let gone = |one: &Arc<Resource>| (one.group(), one.version(), one.name()) == (group, version, resource);
+        self.change(|all| all.retain(|one| !gone(one)));
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Vec<Arc<Resource>>)) {
+        let _one_at_a_time = self.changing.lock();
+        let kinds = self.kinds.load_full();
+        let mut all = kinds.all().to_vec();
+        change(&mut all);
+        self.kinds.store(Arc::new(Kinds::new(all, kinds.generation + 1)));
+    }
+
+    /// The objects as policy sees them.
+    pub fn lookup(&self) -> Arc<dyn Lookup> {
+        self.caches.clone()
+    }
+
+    /// Says on `/readyz` that no new requests should come, or that they may.
+    pub fn set_ready(&self, ready: bool) {
+        self.ready.store(ready, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_ready(&self) -> bool {
+        self.ready.load(Ordering::Relaxed) && !self.stop.is_cancelled()
+    }
+
+    /// Ends watches and streams, and the tasks of the server. Requests that run are answered.
+    pub fn stop(&self) {
+        self.stop.cancel();
+        self.caches.close();
+    }
+
+    /// Cancelled when the server stops.
+    pub fn stopping(&self) -> CancellationToken {
+        self.stop.clone()
+    }
+
+    /// Answers one request. `identity` is who asks, if the caller knows: the user of the client certificate, or
+    /// the identity of a component in this process. Without one, the headers are asked.
+    pub async fn handle(
+        self: &Arc<Self>,
+        identity: Option<Arc<User>>,
+        request: http::Request<Body>,
+    ) -> http::Response<Body> {
+        let started = Instant::now();
+        let (mut parts, body) = request.into_parts();
+        let upgrade = parts.extensions.remove::<OnUpgrade>();
+        let local = parts.extensions.get::<Peer>().is_none_or(|peer| peer.0.ip().is_loopback());
+        let query_text = parts.uri.query().unwrap_or_default();
+        let query = Query::parse(query_text);
+        let info = info::parse(&parts.method, parts.uri.path(), &query);
+        let answer = async {
+            let user = self.authenticate(identity, &parts.headers)?;
+            let attributes = attributes(&user, &info, &query);
+            self.authorize(&attributes)?;
+            let request = Request {
+                server: self,
+                method: &parts.method,
+                info: &info,
+                query: &query,
+                query_text,
+                headers: &parts.headers,
+                user,
+                attributes,
+                local,
+                upgrade: Mutex::new(upgrade),
+                warnings: Mutex::default(),
+            };
+            let mut response = match self.bounded(&request, body).await {
+                Ok(response) => response,
+                Err(status) => failure(&status),
+            };
+            let warnings = request.warnings.into_inner();
+            if !warnings.is_empty() {
+                respond::warn(response.headers_mut(), &warnings);
+            }
+            Ok(response)
+        };
+        let response = match AssertUnwindSafe(answer).catch_unwind().await {
+            Ok(Ok(response)) => response,
+            Ok(Err(status)) => failure(&status),
+            Err(_) => {
+                self.metrics.panicked();
+                tracing::error!(method = %parts.method, path = parts.uri.path(), "a request panicked");
+                failure(&Status::internal("the server panicked"))
+            }
+        };
+        self.metrics.answered(&info, response.status().as_u16(), started.elapsed());
+        response
+    }
+
+    fn authenticate(
+        &self,
+        identity: Option<Arc<User>>,
+        headers: &http::HeaderMap,
+    ) -> Result<Arc<User>, Status> {
+        if let Some(user) = identity {
+            return Ok(user);
+        }
+        let found = self.config.authenticator.headers(headers, &*self.caches)?;
+        Ok(found.unwrap_or_else(|| {
+            Arc::new(User {
+                name: "system:anonymous".into(),
+                groups: vec!["system:unauthenticated".into()],
+                ..User::default()
+            })
+        }))
+    }
+
+    pub(crate) fn authorize(&self, attributes: &Attributes) -> Result<(), Status> {
+        match self.config.authorizer.authorize(attributes, &*self.caches) {
+            Decision::Allow(_) => Ok(()),
+            Decision::Deny(reason) | Decision::NoOpinion(reason) => Err(refusal(attributes, &reason)),
+        }
+    }
+
+    /// Answers within the limits on requests at once and on time.
+    async fn bounded(
+        self: &Arc<Self>,
+        request: &Request<'_>,
+        body: Body,
+    ) -> Result<http::Response<Body>, Status> {
+        if long_running(request.info) {
+            return dispatch::dispatch(request, body).await;
+        }
+        let writes = !matches!(request.info.verb, "get" | "list");
+        let (count, limit) = if writes {
+            (&self.writes, self.config.limits.writes_in_flight)
+        } else {
+            (&self.reads, self.config.limits.reads_in_flight)
+        };
+        let _place = Place::take(count, limit)?;
+        let timeout = self.config.limits.request_timeout;
+        match tokio::time::timeout(timeout, dispatch::dispatch(request, body)).await {
+            Ok(answer) => answer,
+            Err(_) => Err(Status::timeout(
+                "request did not complete within the allotted timeout".to_owned(),
+                0,
+            )),
+        }
+    }
+}
+
+fn failure(status: &Status) -> http::Response<Body> {
+    respond::status(&Accept::JSON, status)
+}
+
+/// Whether a request lasts as long as the client wants: watches, streams, proxied requests.
+fn long_running(info: &RequestInfo<'_>) -> bool {
+    info.verb == "watch"
+        || matches!(&*info.subresource, "proxy" | "log" | "exec" | "attach" | "portforward")
+}
+
+fn serve(caches: &Caches, kind: Kind, schema: Option<Schema>) -> Result<Arc<Resource>, Error> {
+    let (group, resource) = kind.storage.clone();
+    let cache = kind.stored.then(|| caches.of(&group, &resource, Fields::new(&kind.fields)));
+    let name = kind.gvk.to_string();
+    let resource = Resource::new(kind, schema, cache);
+    Ok(Arc::new(resource.map_err(|source| Error::Defaults { kind: name, source })?))
+}
+
+/// A place among the requests that run at once.
+struct Place<'a>(&'a AtomicUsize);
+
+impl<'a> Place<'a> {
+    fn take(count: &'a AtomicUsize, limit: usize) -> Result<Self, Status> {
+        let place = Self(count);
+        if count.fetch_add(1, Ordering::Relaxed) >= limit {
+            let mut status =
+                Status::new(Reason::TooManyRequests, "too many requests, please try again later");
+            status.details.get_or_insert_default().retry_after_seconds = 1;
+            return Err(status);
+        }
+        Ok(place)
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
