@@ -7,13 +7,19 @@
 
 pub mod cidr;
 mod config;
+pub mod conntrack;
 mod error;
+mod forwarding;
+pub mod link;
 mod netlink;
+mod network;
 pub mod nft;
 mod pod;
+mod pods;
 pub mod service;
 
 pub use cidr::Cidr;
 pub use config::Config;
 pub use error::Error;
+pub use network::{Network, teardown};
 pub use pod::{AttachRequest, Attachment, HostPort, PodNetwork, Protocol};

@@ -1,0 +1,124 @@
+//! The node's network in operation, and the end of it.
+//!
+//! Invariant: blocking work (netlink, files) never runs on an async thread, and once begun it runs to
+//! its end, whatever becomes of the caller.
+
+use std::fs;
+use std::io;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use parking_lot::Mutex;
+
+use crate::conntrack::Flows;
+use crate::forwarding::Forwarding;
+use crate::link::{Links, interfaces};
+use crate::nft::{self, Family};
+use crate::pods::Pods;
+use crate::service::{ServicePort, ServicePortName};
+use crate::{AttachRequest, Attachment, Config, Error, PodNetwork};
+
+/// The built-in network of a node.
+pub struct Network {
+    state: Arc<State>,
+}
+
+struct State {
+    config: Config,
+    pods: Mutex<Pods>,
+    forwarding: Mutex<Forwarding>,
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Error> + Send + 'static) -> Result<T, Error> {
+    tokio::task::spawn_blocking(work).await.map_err(|_| Error::Stopped)?
+}
+
+impl Network {
+    /// Makes the node's part of the network, or takes over what an earlier process left, all of which
+    /// keeps working meanwhile. Pods can be attached when it returns; Services follow with [`crate::run`].
+    pub async fn start(config: Config) -> Result<Arc<Self>, Error> {
+        config.validate()?;
+        blocking(move || {
+            let pods = Pods::open(&config)?;
+            let forwarding = Forwarding::open(&config, &[], &pods.list())?;
+            let state = State { config, pods: Mutex::new(pods), forwarding: Mutex::new(forwarding) };
+            Ok(Arc::new(Self { state: Arc::new(state) }))
+        })
+        .await
+    }
+
+    /// What it was started with.
+    pub fn config(&self) -> &Config {
+        &self.state.config
+    }
+
+    async fn with<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&State) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        let state = self.state.clone();
+        blocking(move || work(&state)).await
+    }
+
+    /// Puts changed ports of Services in effect; `None` for those that are gone.
+    pub async fn change_services(&self, changes: Vec<(ServicePortName, Option<ServicePort>)>) -> Result<(), Error> {
+        self.with(move |state| state.forwarding.lock().services(changes)).await
+    }
+
+    /// Says that [`Network::change_services`] has been told of all Services.
+    pub async fn complete_services(&self) -> Result<(), Error> {
+        self.with(|state| state.forwarding.lock().complete()).await
+    }
+}
+
+#[async_trait]
+impl PodNetwork for Network {
+    async fn attach(&self, request: &AttachRequest) -> Result<Attachment, Error> {
+        let request = request.clone();
+        self.with(move |state| {
+            let attachment = state.pods.lock().attach(&request)?;
+            state.forwarding.lock().open_pod(&attachment)?;
+            Ok(attachment)
+        })
+        .await
+    }
+
+    async fn detach(&self, sandbox_id: &str) -> Result<(), Error> {
+        let id = sandbox_id.to_owned();
+        self.with(move |state| {
+            let mut pods = state.pods.lock();
+            if let Some(attachment) = pods.get(&id) {
+                state.forwarding.lock().close_pod(attachment)?;
+            }
+            pods.detach(&id)
+        })
+        .await
+    }
+
+    async fn list(&self) -> Result<Vec<Attachment>, Error> {
+        self.with(|state| Ok(state.pods.lock().list())).await
+    }
+}
+
+/// Removes all that an instance made: rules, links, tracked flows, records. The instance must not be
+/// running. IP forwarding stays on, since others on the machine may rely on it by then.
+pub async fn teardown(config: &Config) -> Result<(), Error> {
+    config.validate()?;
+    let config = config.clone();
+    blocking(move || {
+        let family = Family::of(config.pod_cidr.base());
+        nft::remove(&config.table(), family)?;
+        let mut links = Links::open()?;
+        for name in interfaces(&config.interface_prefix())? {
+            links.delete(&name)?;
+        }
+        Flows::open(family)?.forget_ranges(&[config.pod_cidr, config.service_cidr])?;
+        match fs::remove_dir_all(&config.state_dir) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(Error::File { action: "remove", path: config.state_dir, source: error })
+            }
+            _ => Ok(()),
+        }
+    })
+    .await
+}

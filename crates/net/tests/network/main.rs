@@ -1,0 +1,6 @@
+//! The network against a real kernel: every test has a host of its own, a fresh network namespace with
+//! pods and an outside world as further namespaces. Needs root.
+
+mod harness;
+mod pods;
+mod services;
