@@ -1,1 +1,25 @@
-//! reconcile
+//! The typed side of the API: the one place that encodes and decodes k8s-openapi types, and what every
+//! controller is made of: shared caches, a driver, expectations, claims of dependents, events, leases.
+//!
+//! Invariant: nothing below this crate names a kind. Answers to client-go's `tools` and
+//! kube-controller-manager's `controller` package.
+
+mod caches;
+mod codec;
+mod context;
+mod driver;
+mod error;
+pub mod events;
+pub mod expectations;
+pub mod lease;
+pub mod owner;
+pub mod pod;
+
+pub use caches::{BY_CONTROLLER, BY_NODE, Caches};
+pub use codec::{decode, encode, gvk, gvr, gvr_of};
+pub use context::Context;
+pub use driver::{Counts, Outcome, Reconcile, work};
+pub use error::{Error, Result};
+pub use events::{Recorder, Reference};
+pub use expectations::Expectations;
+pub use k8s_openapi;
