@@ -13,6 +13,9 @@ pub mod quantity;
 pub mod selector;
 pub mod status;
 
+#[cfg(test)]
+mod tests;
+
 pub use clock::{Clock, SystemClock};
 pub use field::{FieldError, Path};
 pub use gvk::{Gvk, Gvr, ObjectKey};
