@@ -21,11 +21,12 @@ fn main() {
 }
 
 async fn measure(folder: &Path, rounds: usize) {
+    let before = resident();
     let begin = std::time::Instant::now();
     let engine = embedded::open(folder, Limits::default()).expect("the store opens");
     let store: Arc<dyn Store> = Arc::new(engine);
     println!("opened in {:?} at revision {}", begin.elapsed(), store.revision().await.expect("open"));
-    println!("resident {} KiB", resident());
+    println!("resident {before} KiB before, {} KiB now", resident());
     println!("writers   creates/s      p50      p99     CPU/op   resident");
     let mut run = std::process::id() as usize;
     for _ in 0..rounds {

@@ -9,6 +9,7 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod contract;
 pub mod embedded;
 mod engine;
 mod error;
@@ -139,7 +140,7 @@ pub struct Page {
     pub count: u64,
 }
 
-/// A store of keys with one global revision. All implementations pass the suite in `contract`.
+/// A store of keys with one global revision. All implementations pass the suite in [`contract`].
 #[async_trait]
 pub trait Store: Send + Sync + 'static {
     /// Decides one conditional write and makes it durable. Dropping the future does not undo the write.

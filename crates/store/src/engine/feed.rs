@@ -119,14 +119,14 @@ impl Follower {
     }
 
     async fn catch_up(&mut self) -> Result<Found, Error> {
-        match self.from_memory()? {
-            Found::Behind => self.from_journal().await,
+        match self.read_memory()? {
+            Found::Behind => self.read_journal().await,
             found => Ok(found),
         }
     }
 
     /// The next events from the latest records; at their end the watch becomes live and says so.
-    fn from_memory(&mut self) -> Result<Found, Error> {
+    fn read_memory(&mut self) -> Result<Found, Error> {
         let mut state = self.shared.state.write();
         state.retained(self.cursor)?;
         let Some(records) = state.recent.after(self.cursor) else { return Ok(Found::Behind) };
@@ -156,7 +156,7 @@ impl Follower {
     }
 
     /// The next events from records that are no longer in memory.
-    async fn from_journal(&mut self) -> Result<Found, Error> {
+    async fn read_journal(&mut self) -> Result<Found, Error> {
         let floor = self.shared.state.read().recent.floor();
         let (shared, range, cursor) = (self.shared.clone(), self.range.clone(), self.cursor);
         let read = move || {

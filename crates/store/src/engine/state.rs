@@ -81,8 +81,11 @@ impl State {
     }
 }
 
+/// Where a range of keys begins and ends.
+type Bounds<'a> = (Bound<&'a [u8]>, Bound<&'a [u8]>);
+
 /// The keys of `[start, end)`, where an empty `end` is no bound; `None` if there can be none.
-pub(super) fn bounds<'a>(start: &'a [u8], end: &'a [u8]) -> Option<(Bound<&'a [u8]>, Bound<&'a [u8]>)> {
+pub(super) fn bounds<'a>(start: &'a [u8], end: &'a [u8]) -> Option<Bounds<'a>> {
     match end {
         [] => Some((Bound::Included(start), Bound::Unbounded)),
         end if start < end => Some((Bound::Included(start), Bound::Excluded(end))),

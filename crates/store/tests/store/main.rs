@@ -1,0 +1,5 @@
+//! The contract on both stores, a model of them, and what crashes and failing disks leave.
+
+#![allow(clippy::unwrap_used)]
+
+mod contract;
