@@ -1,0 +1,182 @@
+//! The objects that every cluster has from its first second: namespaces, default roles, system priority classes, the
+//! Service of the API server and its endpoints, the Service of the cluster DNS.
+//!
+//! Answers to upstream's post-start hooks. Run at every start: what is missing is made, what an administrator changed
+//! stays, roles regain what they lost.
+
+use crate::settings::Settings;
+use anyhow::{Context, Result};
+use gifee_base::{Gvr, ObjectKey, Reason};
+use gifee_client::Client;
+use gifee_policy::authorize::bootstrap;
+use serde_json::{Value, json};
+use std::net::IpAddr;
+
+const NAMESPACES: [&str; 4] = ["default", "kube-system", "kube-public", "kube-node-lease"];
+const RBAC: &str = "rbac.authorization.k8s.io";
+
+/// Writes what is missing. `advertise` is where pods reach the API server.
+///
+/// # Errors
+/// If the API server refuses an object.
+pub async fn run(client: &Client, settings: &Settings, advertise: IpAddr, authority: &str) -> Result<()> {
+    for name in NAMESPACES {
+        ensure(
+            client,
+            &Gvr::core("namespaces"),
+            json!({
+            "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": name } }),
+        )
+        .await?;
+    }
+    // Roles come first: until they are there, nobody but this identity may do anything.
+    for default in bootstrap::objects() {
+        role(client, default).await?;
+    }
+    for (name, value, description) in [
+        (
+            "system-cluster-critical",
+            2_000_000_000_i64,
+            "Used for system critical pods that must run in the cluster, but can be moved to another node if necessary.",
+        ),
+        (
+            "system-node-critical",
+            2_000_001_000,
+            "Used for system critical pods that must not be moved from their current node.",
+        ),
+    ] {
+        ensure(
+            client,
+            &Gvr::new("scheduling.k8s.io", "v1", "priorityclasses"),
+            json!({
+            "apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass", "metadata": { "name": name },
+            "value": value, "description": description }),
+        )
+        .await?;
+    }
+    ensure(
+        client,
+        &Gvr::core("configmaps"),
+        json!({
+        "apiVersion": "v1", "kind": "ConfigMap",
+        "metadata": { "namespace": "kube-system", "name": "extension-apiserver-authentication" },
+        "data": { "client-ca-file": authority } }),
+    )
+    .await?;
+    service_range(client, settings).await?;
+    api_service(client, settings, advertise).await?;
+    dns_service(client, settings).await
+}
+
+/// Creates an object unless it is there.
+async fn ensure(client: &Client, gvr: &Gvr, object: Value) -> Result<()> {
+    let namespace = object["metadata"]["namespace"].as_str().unwrap_or_default().to_owned();
+    let what = format!("creating {gvr} {}", object["metadata"]["name"]);
+    match client.create(gvr, &namespace, object).await {
+        Ok(_) => Ok(()),
+        Err(error) if is(&error, Reason::AlreadyExists) => Ok(()),
+        Err(error) => Err(error).context(what),
+    }
+}
+
+fn is(error: &gifee_client::Error, reason: Reason) -> bool {
+    matches!(error, gifee_client::Error::Status(status) if status.is(reason))
+}
+
+async fn role(client: &Client, default: bootstrap::Default) -> Result<()> {
+    let gvr = Gvr::new(RBAC, "v1", default.resource);
+    let metadata = &default.object["metadata"];
+    let namespace = metadata["namespace"].as_str().unwrap_or_default().to_owned();
+    let key = ObjectKey::new(&namespace, metadata["name"].as_str().unwrap_or_default());
+    let existing = match client.get(&gvr, &key).await {
+        Ok(object) => object.to_value()?,
+        Err(error) if is(&error, Reason::NotFound) => return ensure(client, &gvr, default.object).await,
+        Err(error) => return Err(error).with_context(|| format!("reading {gvr} {key}")),
+    };
+    if let Some(merged) = bootstrap::reconcile(&existing, &default.object) {
+        client.update(&gvr, &key, merged).await.with_context(|| format!("reconciling {gvr} {key}"))?;
+    }
+    Ok(())
+}
+
+async fn service_range(client: &Client, settings: &Settings) -> Result<()> {
+    ensure(
+        client,
+        &Gvr::new("networking.k8s.io", "v1", "servicecidrs"),
+        json!({
+        "apiVersion": "networking.k8s.io/v1", "kind": "ServiceCIDR", "metadata": { "name": "kubernetes" },
+        "spec": { "cidrs": [settings.service_cidr] } }),
+    )
+    .await
+}
+
+/// The Service `kubernetes`, whose endpoints are the API servers themselves.
+async fn api_service(client: &Client, settings: &Settings, advertise: IpAddr) -> Result<()> {
+    ensure(client, &Gvr::core("services"), json!({
+        "apiVersion": "v1", "kind": "Service",
+        "metadata": { "namespace": "default", "name": "kubernetes",
+            "labels": { "component": "apiserver", "provider": "kubernetes" } },
+        "spec": { "type": "ClusterIP", "clusterIP": settings.api_address()?.to_string(), "sessionAffinity": "None",
+            "ports": [{ "name": "https", "protocol": "TCP", "port": 443, "targetPort": settings.api_port }] } }))
+    .await?;
+    let port = json!({ "name": "https", "port": settings.api_port, "protocol": "TCP" });
+    put(
+        client,
+        &Gvr::core("endpoints"),
+        json!({
+        "apiVersion": "v1", "kind": "Endpoints",
+        "metadata": { "namespace": "default", "name": "kubernetes",
+            "labels": { "endpointslice.kubernetes.io/skip-mirror": "true" } },
+        "subsets": [{ "addresses": [{ "ip": advertise.to_string() }], "ports": [port] }] }),
+    )
+    .await?;
+    put(
+        client,
+        &Gvr::new("discovery.k8s.io", "v1", "endpointslices"),
+        json!({
+        "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
+        "metadata": { "namespace": "default", "name": "kubernetes",
+            "labels": { "kubernetes.io/service-name": "kubernetes" } },
+        "addressType": if advertise.is_ipv4() { "IPv4" } else { "IPv6" },
+        "endpoints": [{ "addresses": [advertise.to_string()], "conditions": { "ready": true } }],
+        "ports": [port] }),
+    )
+    .await
+}
+
+/// The cluster DNS runs in the node agent, not in pods: its Service has no selector and names the address.
+async fn dns_service(client: &Client, settings: &Settings) -> Result<()> {
+    ensure(client, &Gvr::core("services"), json!({
+        "apiVersion": "v1", "kind": "Service",
+        "metadata": { "namespace": "kube-system", "name": "kube-dns",
+            "labels": { "k8s-app": "kube-dns", "kubernetes.io/cluster-service": "true", "kubernetes.io/name": "CoreDNS" } },
+        "spec": { "type": "ClusterIP", "clusterIP": settings.dns_address()?.to_string(), "ports": [
+            { "name": "dns", "port": 53, "protocol": "UDP", "targetPort": 53 },
+            { "name": "dns-tcp", "port": 53, "protocol": "TCP", "targetPort": 53 }] } }))
+    .await
+}
+
+/// Creates an object, or makes an existing one carry the same content.
+async fn put(client: &Client, gvr: &Gvr, object: Value) -> Result<()> {
+    let metadata = &object["metadata"];
+    let key = ObjectKey::new(
+        metadata["namespace"].as_str().unwrap_or_default(),
+        metadata["name"].as_str().unwrap_or_default(),
+    );
+    let existing = match client.get(gvr, &key).await {
+        Ok(existing) => existing.to_value()?,
+        Err(error) if is(&error, Reason::NotFound) => return ensure(client, gvr, object).await,
+        Err(error) => return Err(error).with_context(|| format!("reading {gvr} {key}")),
+    };
+    let content = object.as_object().into_iter().flatten().filter(|(field, _)| *field != "metadata");
+    let same = content.clone().all(|(field, value)| existing[field] == *value);
+    if same {
+        return Ok(());
+    }
+    let mut merged = existing.clone();
+    for (field, value) in content {
+        merged[field] = value.clone();
+    }
+    client.update(gvr, &key, merged).await.with_context(|| format!("updating {gvr} {key}"))?;
+    Ok(())
+}

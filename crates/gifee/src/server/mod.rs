@@ -1,0 +1,155 @@
+//! The server role: API server over its store, and beside it the controllers and the scheduler.
+//!
+//! Invariant: only the API server opens the store. Everything else here is its client, in-process, each part under
+//! the identity and with the rights that it would have on another machine.
+
+mod admission;
+mod authenticate;
+mod bootstrap;
+mod connector;
+mod loopback;
+
+pub use loopback::Loopback;
+
+use crate::pki::{Authority, Pair};
+use crate::progress::Progress;
+use crate::settings::Settings;
+use anyhow::{Context, Result};
+use gifee_apiserver::{Config, Encryption, Issuer, Server};
+use gifee_base::SystemClock;
+use gifee_policy::authenticate::token::Tokens;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::sync::Arc;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+const KEY_BYTES: usize = 32;
+
+/// A running server role.
+pub struct Running {
+    /// The API server.
+    pub server: Arc<Server>,
+    /// Clients of it.
+    pub loopback: Loopback,
+    /// Ends when a part of the role has failed for good.
+    pub failed: tokio::task::JoinSet<Result<()>>,
+}
+
+/// What the role is started with.
+pub struct Start<'a> {
+    /// Where the store is.
+    pub data_dir: &'a Path,
+    /// Decided settings.
+    pub settings: &'a Settings,
+    /// The cluster's authority.
+    pub authority: &'a Authority,
+    /// Where pods and other machines reach this API server.
+    pub advertise: IpAddr,
+    /// Where steps are told.
+    pub progress: &'a Progress,
+    /// Ends the role.
+    pub shutdown: CancellationToken,
+}
+
+impl Start<'_> {
+    /// Starts the role; when this returns, the API answers and the first objects are there.
+    ///
+    /// # Errors
+    /// If a part cannot start.
+    pub async fn run(self) -> Result<Running> {
+        let host = (!self.advertise.is_loopback()).then_some(self.advertise);
+        let serving = self.authority.api_server(self.settings, host)?;
+        let kubelet_client = self.authority.client(
+            "apiserver-kubelet-client",
+            "kube-apiserver-kubelet-client",
+            &["kubeadm:cluster-admins"],
+        )?;
+        let config = self.config(&kubelet_client)?;
+        let server = Server::start(config).await.context("starting the API server")?;
+        let mut failed = tokio::task::JoinSet::new();
+        self.listen(&server, &serving, &mut failed).await?;
+        let stop = server.clone();
+        let shutdown = self.shutdown.clone();
+        tokio::spawn(async move {
+            shutdown.cancelled().await;
+            stop.stop();
+        });
+        self.progress.done(&format!("API server at {}", self.settings.api_url()));
+        let loopback = Loopback::new(server.clone());
+        let first = loopback.client("system:apiserver", &["system:masters"]);
+        bootstrap::run(&first, self.settings, self.advertise, self.authority.certificate())
+            .await
+            .context("writing the first objects of the cluster")?;
+        self.components(&loopback, &mut failed);
+        self.progress.done("namespaces, roles, controllers and scheduler");
+        Ok(Running { server, loopback, failed })
+    }
+
+    fn config(&self, kubelet_client: &Pair) -> Result<Config> {
+        let folder = self.data_dir.join("store");
+        let store = gifee_store::embedded::open(&folder, gifee_store::Limits::default())
+            .with_context(|| format!("opening the store in {}", folder.display()))?;
+        let issuer = format!("https://kubernetes.default.svc.{}", self.settings.cluster_domain);
+        let key = self.authority.secret("service-account.key", || Ok(Tokens::generate_key()?))?;
+        let tokens = Arc::new(Tokens::new(&key, &issuer, vec![issuer.clone()])?);
+        let kinds = gifee_registry::kinds(&gifee_registry::Settings {
+            service_cidrs: vec![self.settings.service_cidr.clone()],
+            ..gifee_registry::Settings::default()
+        });
+        let schemas = Arc::new(|gvk: &gifee_base::Gvk| {
+            gifee_schema::Schema::builtin(&gvk.group, &gvk.version, &gvk.kind)
+        });
+        let clock = Arc::new(SystemClock);
+        let mut config = Config::new(
+            Arc::new(store),
+            kinds,
+            schemas,
+            Arc::new(authenticate::Credentials::new(tokens.clone(), clock.clone())),
+            Arc::new(gifee_policy::authorize::Authorizer::new()),
+            Arc::new(admission::Rules),
+        );
+        config.connector = Some(Arc::new(connector::Nodes::new(self.authority, kubelet_client)?));
+        config.encryption = Some(Arc::new(Encryption::secrets("key1", self.encryption_key()?)));
+        config.issuer = Some(Issuer {
+            jwks_url: format!("https://{}:{}/openid/v1/jwks", self.advertise, self.settings.api_port),
+            jwks: tokens.key_set().to_string(),
+            url: issuer,
+        });
+        Ok(config)
+    }
+
+    fn encryption_key(&self) -> Result<[u8; KEY_BYTES]> {
+        let make = || {
+            let mut key = vec![0; KEY_BYTES];
+            ring::rand::SecureRandom::fill(&ring::rand::SystemRandom::new(), &mut key)
+                .map_err(|_| anyhow::anyhow!("this machine has no randomness"))?;
+            Ok(key)
+        };
+        let key = self.authority.secret("encryption.key", make)?;
+        key.try_into()
+            .map_err(|_| anyhow::anyhow!("pki/encryption.key is damaged: it must have {KEY_BYTES} bytes"))
+    }
+
+    async fn listen(
+        &self,
+        server: &Arc<Server>,
+        serving: &Pair,
+        failed: &mut tokio::task::JoinSet<Result<()>>,
+    ) -> Result<()> {
+        let (chain, key) = serving.rustls()?;
+        let clients = self.authority.certificates()?;
+        let tls = gifee_apiserver::tls(chain, key, clients)?;
+        let address = SocketAddr::from((Ipv4Addr::UNSPECIFIED, self.settings.api_port));
+        let listener = TcpListener::bind(address).await.with_context(|| {
+            format!("listening on {address} (another program has the port: see `ss -ltnp`)")
+        })?;
+        let server = server.clone();
+        failed.spawn(async move { server.serve(listener, Some(tls)).await.context("serving the API") });
+        Ok(())
+    }
+
+    fn components(&self, loopback: &Loopback, failed: &mut tokio::task::JoinSet<Result<()>>) {
+        let _ = (loopback, failed);
+    }
+}
