@@ -159,6 +159,16 @@ pub trait Hooks: Send + Sync {
     fn grace_period_seconds(&self, _object: &Value, _asked: Option<i64>) -> Option<i64> {
         None
     }
+    /// Whether a new object comes with its status; else the engine empties it before `prepare_create`. Nodes do.
+    fn keeps_status(&self) -> bool {
+        false
+    }
+    /// When a deletion that cannot end at once has set the deletion timestamp: a Namespace becomes `Terminating`.
+    fn mark_deleting(&self, _object: &mut Value) {}
+    /// Whether something besides `metadata.finalizers` keeps a deleted object: a Namespace's `spec.finalizers`.
+    fn held(&self, _object: &Value) -> bool {
+        false
+    }
     /// Whether a deletion without a policy orphans dependents (only batch/v1 Jobs of old did); None: background.
     fn default_propagation(&self) -> Option<&'static str> {
         None
@@ -221,13 +231,16 @@ pub struct Column {
     pub priority: i32,
 }
 
+/// Makes the cells of an object in its stored form; the number is the current time in Unix seconds, for ages.
+pub type Row = dyn Fn(&Value, i64) -> Vec<Value> + Send + Sync;
+
 /// The server-side table of a kind.
 #[derive(Clone)]
 pub struct Table {
     /// Columns.
     pub columns: Vec<Column>,
-    /// The cells of an object in its stored form; `now` is the current time in Unix seconds, for ages.
-    pub row: Arc<dyn Fn(&Value, i64) -> Vec<Value> + Send + Sync>,
+    /// The cells of an object.
+    pub row: Arc<Row>,
 }
 
 /// Two kinds over one stored form (autoscaling v1 and v2, the two Events).
