@@ -1,0 +1,3 @@
+//! x
+/// x
+pub const HOOKS: u8 = 0;

@@ -1,0 +1,216 @@
+//! VOLUMES: one row for each type of volume that a pod can have.
+//!
+//! Invariant: setting up is idempotent, and is also how the content of a volume is brought up to date; a volume that
+//! nothing uses any more leaves no mount and no file. Answers to the kubelet's volume plugins and volume manager.
+
+pub mod atomic;
+mod claim;
+mod config_map;
+mod downward;
+mod empty_dir;
+mod host_path;
+pub mod mounts;
+pub mod ownership;
+pub mod payload;
+mod projected;
+mod secret;
+pub mod subpath;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, Pod, Volume};
+
+use crate::environment::{Facts, Sources};
+use crate::paths::PodPaths;
+use crate::pod::members;
+use crate::references::Reference;
+
+/// The types. A volume has the first one that owns it.
+pub const VOLUMES: &[&dyn VolumeType] = &[
+    &empty_dir::EmptyDir,
+    &host_path::HostPath,
+    &config_map::ConfigMapVolume,
+    &secret::SecretVolume,
+    &downward::DownwardApi,
+    &projected::Projected,
+    &claim::Claim,
+];
+
+/// Why a volume cannot be set up; the words of a `FailedMount` event.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A named object does not exist, or lacks what is asked of it.
+    #[error("{0}")]
+    Reference(String),
+    /// The spec cannot be carried out.
+    #[error("{0}")]
+    Invalid(String),
+    /// A file operation failed.
+    #[error("failed to {operation} {path}: {source}")]
+    File {
+        /// A verb phrase.
+        operation: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// The system's answer.
+        source: std::io::Error,
+    },
+    /// No row owns the volume.
+    #[error("volume {0:?} is of a type that this node does not support")]
+    Unsupported(String),
+    /// The API did not give what was asked for.
+    #[error("failed to fetch {what}: {source}")]
+    Api {
+        /// What.
+        what: String,
+        /// Its answer.
+        source: gifee_client::Error,
+    },
+}
+
+impl Error {
+    /// Wraps the failure of `operation` on `path`; made for `map_err`.
+    pub fn file<E: Into<std::io::Error>>(operation: &'static str, path: &Path) -> impl FnOnce(E) -> Error {
+        let path = path.to_owned();
+        move |source| Error::File { operation, path, source: source.into() }
+    }
+}
+
+/// Objects that only some volumes ask for, from the API.
+#[async_trait]
+pub trait Remote: Send + Sync {
+    /// A token of the pod's service account, bound to the pod, and when to replace it.
+    async fn token(&self, pod: &Pod, audience: &str, seconds: i64) -> Result<(String, Timestamp), Error>;
+    /// A claim of the pod's namespace.
+    async fn claim(&self, namespace: &str, name: &str) -> Result<PersistentVolumeClaim, Error>;
+    /// A volume.
+    async fn volume(&self, name: &str) -> Result<PersistentVolume, Error>;
+}
+
+/// What a volume is made of and where.
+pub struct Context<'a> {
+    /// The pod.
+    pub pod: &'a Pod,
+    /// The pod's folders.
+    pub paths: &'a PodPaths,
+    /// ConfigMaps and Secrets.
+    pub sources: &'a (dyn Sources + Send + Sync),
+    /// Addresses, and what the node can give.
+    pub facts: &'a Facts,
+    /// The rest.
+    pub remote: &'a dyn Remote,
+    /// Now.
+    pub now: Timestamp,
+}
+
+/// A volume that is there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mounted {
+    /// On the host.
+    pub path: PathBuf,
+    /// Containers may not write to it, whatever they ask for.
+    pub readonly: bool,
+    /// When it has to be set up again, to replace what expires.
+    pub refresh_at: Option<Timestamp>,
+}
+
+impl Mounted {
+    /// Writable, and lasting.
+    pub fn plain(path: PathBuf) -> Mounted {
+        Mounted { path, readonly: false, refresh_at: None }
+    }
+}
+
+/// A type of volume.
+#[async_trait]
+pub trait VolumeType: Send + Sync {
+    /// The field of `v1.Volume`.
+    fn name(&self) -> &'static str;
+
+    /// Whether a volume is of this type.
+    fn owns(&self, volume: &Volume) -> bool;
+
+    /// The objects whose changes its content follows.
+    fn references(&self, _volume: &Volume) -> Vec<Reference> {
+        Vec::new()
+    }
+
+    /// Whether setting it up again brings its content up to date.
+    fn live(&self) -> bool {
+        false
+    }
+
+    /// Makes it, or brings it up to date.
+    async fn set_up(&self, context: &Context<'_>, volume: &Volume) -> Result<Mounted, Error>;
+}
+
+/// The row of a volume.
+pub fn find(volume: &Volume) -> Option<&'static dyn VolumeType> {
+    VOLUMES.iter().copied().find(|row| row.owns(volume))
+}
+
+/// Sets up all volumes of a pod; with `live_only` just those whose content changes.
+pub async fn set_up(
+    context: &Context<'_>,
+    live_only: bool,
+) -> Result<BTreeMap<String, Mounted>, (String, Error)> {
+    let mut made = BTreeMap::new();
+    for volume in members::spec(context.pod).volumes.iter().flatten() {
+        let failed = |error| (volume.name.clone(), error);
+        let row = find(volume).ok_or_else(|| failed(Error::Unsupported(volume.name.clone())))?;
+        if live_only && !row.live() {
+            continue;
+        }
+        made.insert(volume.name.clone(), row.set_up(context, volume).await.map_err(failed)?);
+    }
+    Ok(made)
+}
+
+/// The objects that a pod's volumes follow.
+pub fn references(pod: &Pod) -> Vec<Reference> {
+    let volumes = members::spec(pod).volumes.iter().flatten();
+    volumes.filter_map(|volume| Some(find(volume)?.references(volume))).flatten().collect()
+}
+
+/// Unmounts and removes all volumes of a pod. Succeeds if there are none.
+pub fn tear_down(paths: &PodPaths) -> Result<(), Error> {
+    subpath::clear(&paths.subpaths())?;
+    for root in [paths.volumes(), paths.memory()] {
+        unmount_below(&root)?;
+        remove_tree(&root)?;
+    }
+    Ok(())
+}
+
+/// Unmounts what is mounted at or below a folder, the deepest first.
+pub fn unmount_below(root: &Path) -> Result<(), Error> {
+    let table = Path::new("/proc/self/mountinfo");
+    let text = std::fs::read_to_string(table).map_err(Error::file("read", table))?;
+    let points = text.lines().filter_map(|line| line.split(' ').nth(4)).map(unescape);
+    let mut below: Vec<PathBuf> = points.filter(|point| point.starts_with(root)).collect();
+    below.sort_by_key(|point| std::cmp::Reverse(point.as_os_str().len()));
+    for point in below {
+        rustix::mount::unmount(&point, rustix::mount::UnmountFlags::DETACH)
+            .map_err(Error::file("unmount", &point))?;
+    }
+    Ok(())
+}
+
+/// Spaces and their like are octal in the mount table.
+fn unescape(field: &str) -> PathBuf {
+    let field =
+        field.replace("\\040", " ").replace("\\011", "\t").replace("\\012", "\n").replace("\\134", "\\");
+    PathBuf::from(field)
+}
+
+fn remove_tree(root: &Path) -> Result<(), Error> {
+    match std::fs::remove_dir_all(root) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Error::file("remove", root)(error)),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,89 @@
+//! The mounts of a container out of its volume mounts.
+//!
+//! Answers to the kubelet's `makeMounts`.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use gifee_oci::spec::{Mount, Propagation};
+use k8s_openapi::api::core::v1::{Container, VolumeMount};
+
+use super::{Error, Mounted, subpath};
+use crate::environment::expand::expand;
+use crate::paths::PodPaths;
+
+/// The mounts, in the order of the spec. Parts of volumes are bound to folders of the pod on the way.
+pub fn mounts(
+    container: &Container,
+    volumes: &BTreeMap<String, Mounted>,
+    paths: &PodPaths,
+    environment: &[(String, String)],
+) -> Result<Vec<Mount>, Error> {
+    let listed = container.volume_mounts.iter().flatten().enumerate();
+    listed
+        .map(|(index, mount)| {
+            let volume = volumes.get(&mount.name).ok_or_else(|| {
+                Error::Invalid(format!(
+                    "cannot find volume {:?} to mount into container {:?}",
+                    mount.name, container.name
+                ))
+            })?;
+            let host_path = match sub_path(mount, environment)? {
+                Some(sub) => {
+                    let target =
+                        paths.subpaths().join(&mount.name).join(&container.name).join(index.to_string());
+                    subpath::bind(&volume.path, &sub, &target)?
+                }
+                None => volume.path.clone(),
+            };
+            Ok(render(mount, host_path, volume.readonly))
+        })
+        .collect()
+}
+
+fn render(mount: &VolumeMount, host_path: PathBuf, readonly: bool) -> Mount {
+    let recursive = mount.recursive_read_only.as_deref();
+    let container_path = PathBuf::from("/").join(&mount.mount_path);
+    Mount {
+        host_path,
+        container_path,
+        readonly: readonly || mount.read_only == Some(true),
+        recursive_read_only: mount.read_only == Some(true)
+            && matches!(recursive, Some("Enabled" | "IfPossible")),
+        propagation: match mount.mount_propagation.as_deref() {
+            Some("HostToContainer") => Propagation::HostToContainer,
+            Some("Bidirectional") => Propagation::Bidirectional,
+            _ => Propagation::Private,
+        },
+    }
+}
+
+/// The part of the volume that is asked for, if not all of it.
+fn sub_path(mount: &VolumeMount, environment: &[(String, String)]) -> Result<Option<String>, Error> {
+    if let Some(sub) = mount.sub_path.as_deref().filter(|sub| !sub.is_empty()) {
+        return Ok(Some(sub.to_owned()));
+    }
+    let Some(pattern) = mount.sub_path_expr.as_deref().filter(|pattern| !pattern.is_empty()) else {
+        return Ok(None);
+    };
+    let missing = std::cell::Cell::new(false);
+    let find = |name: &str| {
+        let found = environment.iter().find(|(one, _)| one == name).map(|(_, value)| value.clone());
+        missing.set(missing.get() || found.is_none());
+        found
+    };
+    let sub = expand(pattern, &find);
+    if missing.get() {
+        return Err(Error::Invalid(format!(
+            "failed to expand subPath for volumeMount {:?}: missing value for {pattern:?}",
+            mount.name
+        )));
+    }
+    if sub.starts_with('/') {
+        return Err(Error::Invalid(format!("error SubPath {sub:?} must not be an absolute path")));
+    }
+    if sub.split('/').any(|part| part == "..") {
+        return Err(Error::Invalid(format!("unable to provision SubPath {sub:?}: must not contain '..'")));
+    }
+    Ok(Some(sub))
+}

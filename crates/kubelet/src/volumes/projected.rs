@@ -1,0 +1,88 @@
+//! `projected`: several sources in one folder, among them tokens of the service account, which are replaced before
+//! they expire.
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{ServiceAccountTokenProjection, Volume, VolumeProjection};
+
+use super::payload::Payload;
+use super::{Context, Error, Mounted, VolumeType, atomic, ownership, payload};
+use crate::pod::members;
+use crate::references::Reference;
+
+/// The type.
+pub struct Projected;
+
+#[async_trait]
+impl VolumeType for Projected {
+    fn name(&self) -> &'static str {
+        "projected"
+    }
+
+    fn owns(&self, volume: &Volume) -> bool {
+        volume.projected.is_some()
+    }
+
+    fn references(&self, volume: &Volume) -> Vec<Reference> {
+        let sources = volume.projected.iter().flat_map(|source| source.sources.iter().flatten());
+        let mut found = Vec::new();
+        for source in sources {
+            found.extend(source.config_map.iter().map(|map| Reference::config_map(&map.name)));
+            found.extend(source.secret.iter().map(|secret| Reference::secret(&secret.name)));
+        }
+        found
+    }
+
+    fn live(&self) -> bool {
+        true
+    }
+
+    async fn set_up(&self, context: &Context<'_>, volume: &Volume) -> Result<Mounted, Error> {
+        let source = volume.projected.clone().unwrap_or_default();
+        let (mut files, mut refresh_at) = (Payload::new(), None::<Timestamp>);
+        for one in source.sources.iter().flatten() {
+            if let Some(token) = &one.service_account_token {
+                let (made, refresh) = token_file(context, token, source.default_mode).await?;
+                files.extend(made);
+                refresh_at = Some(refresh_at.map_or(refresh, |earliest| earliest.min(refresh)));
+            } else {
+                files.extend(object_files(context, one, source.default_mode)?);
+            }
+        }
+        let path = context.paths.memory_volume(self.name(), &volume.name);
+        atomic::write(&path, &files, ownership::fs_group(context.pod), context.now)?;
+        Ok(Mounted { path, readonly: true, refresh_at })
+    }
+}
+
+fn object_files(context: &Context<'_>, one: &VolumeProjection, mode: Option<i32>) -> Result<Payload, Error> {
+    let namespace = members::namespace(context.pod);
+    if let Some(source) = &one.config_map {
+        let map = context.sources.config_map(&source.name);
+        let (subject, optional) = ((namespace, source.name.as_str()), source.optional == Some(true));
+        return payload::config_map(map.as_deref(), subject, source.items.as_ref(), mode, optional);
+    }
+    if let Some(source) = &one.secret {
+        let secret = context.sources.secret(&source.name);
+        let (subject, optional) = ((namespace, source.name.as_str()), source.optional == Some(true));
+        return payload::secret(secret.as_deref(), subject, source.items.as_ref(), mode, optional);
+    }
+    if let Some(source) = &one.downward_api {
+        return payload::downward(context.pod, source.items.as_ref(), mode, context.facts);
+    }
+    Err(Error::Invalid("a projected source of a type that this node does not support".to_owned()))
+}
+
+async fn token_file(
+    context: &Context<'_>,
+    source: &ServiceAccountTokenProjection,
+    mode: Option<i32>,
+) -> Result<(Payload, Timestamp), Error> {
+    let audience = source.audience.as_deref().unwrap_or_default();
+    let seconds = source.expiration_seconds.unwrap_or(3600);
+    let (token, refresh) = context.remote.token(context.pod, audience, seconds).await?;
+    let owner = ownership::only_user(context.pod);
+    let group = ownership::fs_group(context.pod).is_some();
+    let mode = mode.unwrap_or(payload::DEFAULT_MODE);
+    Ok((payload::token(&source.path, token, mode, owner, group)?, refresh))
+}

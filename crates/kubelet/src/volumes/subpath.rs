@@ -1,0 +1,66 @@
+//! Parts of volumes, safely.
+//!
+//! A container may own the volume whose part another one mounts, and may put a symbolic link where a folder was
+//! expected. Invariant: what is mounted was opened below the volume's root by the kernel, without leaving it, and
+//! is bound by its descriptor, so that nothing can be exchanged in between. Answers to `pkg/volume/util/subpath`.
+
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::{Component, Path, PathBuf};
+
+use rustix::fs::{Mode, OFlags, ResolveFlags};
+
+use super::Error;
+
+/// Binds `root/sub` to `target`, making it a folder if it does not exist, and returns `target`.
+pub fn bind(root: &Path, sub: &str, target: &Path) -> Result<PathBuf, Error> {
+    let found = open(root, Path::new(sub))?;
+    let folder = rustix::fs::fstat(&found)
+        .is_ok_and(|stat| rustix::fs::FileType::from_raw_mode(stat.st_mode).is_dir());
+    let _ = rustix::mount::unmount(target, rustix::mount::UnmountFlags::DETACH);
+    if folder {
+        std::fs::create_dir_all(target).map_err(Error::file("create", target))?;
+    } else {
+        let parent = target.parent().unwrap_or(target);
+        std::fs::create_dir_all(parent).map_err(Error::file("create", parent))?;
+        std::fs::write(target, []).map_err(Error::file("create", target))?;
+    }
+    let source = format!("/proc/self/fd/{}", found.as_raw_fd());
+    rustix::mount::mount_bind(source, target).map_err(Error::file("bind to", target))?;
+    Ok(target.to_owned())
+}
+
+/// Unmounts and removes everything that was bound below a folder.
+pub fn clear(root: &Path) -> Result<(), Error> {
+    super::unmount_below(root)?;
+    super::remove_tree(root)
+}
+
+fn open(root: &Path, sub: &Path) -> Result<OwnedFd, Error> {
+    let refused = || Error::Invalid(format!("subPath {sub:?} is not below its volume"));
+    if sub.components().any(|part| !matches!(part, Component::Normal(_) | Component::CurDir)) {
+        return Err(refused());
+    }
+    let folder = rustix::fs::open(root, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+        .map_err(Error::file("open", root))?;
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
+    let look = |path: &Path| {
+        rustix::fs::openat2(&folder, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), resolve)
+    };
+    match look(sub) {
+        Ok(found) => return Ok(found),
+        Err(rustix::io::Errno::NOENT) => {}
+        Err(rustix::io::Errno::XDEV | rustix::io::Errno::LOOP) => return Err(refused()),
+        Err(error) => return Err(Error::file("open", &root.join(sub))(error)),
+    }
+    let mut made = PathBuf::new();
+    for part in sub.components() {
+        let parent = if made.as_os_str().is_empty() { look(Path::new(".")) } else { look(&made) };
+        let parent = parent.map_err(Error::file("open", &root.join(&made)))?;
+        made.push(part);
+        match rustix::fs::mkdirat(&parent, part.as_os_str(), Mode::from_raw_mode(0o755)) {
+            Ok(()) | Err(rustix::io::Errno::EXIST) => {}
+            Err(error) => return Err(Error::file("create", &root.join(&made))(error)),
+        }
+    }
+    look(sub).map_err(Error::file("open", &root.join(sub)))
+}
