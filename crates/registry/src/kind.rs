@@ -119,8 +119,12 @@ pub trait Hooks: Send + Sync {
     fn prepare_create(&self, _object: &mut Value, _context: &Context<'_>) {}
     /// Before an update: put back what this subresource may not change.
     fn prepare_update(&self, _object: &mut Value, _old: &Value, _subresource: &str, _context: &Context<'_>) {}
-    /// What is wrong with a new object.
+    /// What is wrong with an object, on create and on every update.
     fn validate(&self, _object: &Value, _context: &Context<'_>) -> Vec<FieldError> {
+        Vec::new()
+    }
+    /// What is wrong with a new object, besides what `validate` finds.
+    fn validate_create(&self, _object: &Value, _context: &Context<'_>) -> Vec<FieldError> {
         Vec::new()
     }
     /// What is wrong with a change, besides what `validate` finds in the new object, which the engine calls, too.

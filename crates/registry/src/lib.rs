@@ -20,14 +20,18 @@ mod flowcontrol;
 pub mod kind;
 mod networking;
 mod node;
+mod podspec;
 mod policy;
 mod rbac;
 mod resource;
 pub mod row;
+mod rule;
+pub mod rules;
 mod scheduling;
 mod storage;
 mod storagemigration;
 pub mod table;
+mod value;
 
 pub use kind::Kind;
 

@@ -5,6 +5,7 @@
 use crate::kind::{
     ALL, Action, Conversion, Field, Hooks, Kind, Plain, Scale, Scope, Subresource, Table, Verb,
 };
+use crate::rules::{RULES, Ruled, Rules};
 use crate::table;
 use gifee_base::{Gvk, name};
 use std::sync::Arc;
@@ -97,7 +98,7 @@ impl Kind {
     /// With a status subresource.
     #[must_use]
     pub fn status(self) -> Self {
-        self.part("status")
+        self.part("status").rules(RULES)
     }
 
     /// With a subresource that is a part of the object, such as `approval`.
@@ -211,7 +212,15 @@ impl Kind {
         self
     }
 
-    /// With hooks.
+    /// With rules; after `status`, if there is one.
+    #[must_use]
+    pub(crate) fn rules(mut self, rules: Rules) -> Self {
+        let has_status = self.subresources.iter().any(|one| &*one.name == "status");
+        self.hooks = Arc::new(Ruled::new(rules, has_status));
+        self
+    }
+
+    /// With hooks of its own.
     #[must_use]
     pub fn hooks(mut self, hooks: impl Hooks + 'static) -> Self {
         self.hooks = Arc::new(hooks);

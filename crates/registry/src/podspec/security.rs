@@ -1,0 +1,222 @@
+//! Rules for security contexts and operating systems.
+
+use super::{Scope, identities};
+use crate::rule::{Errors, descending_path, identity, named, optional_one_of, range_text};
+use crate::value::{is_empty, items, text};
+use gifee_base::{FieldError, Path, name};
+use serde_json::Value;
+
+const PROFILES: [&str; 3] = ["Localhost", "RuntimeDefault", "Unconfined"];
+const SYSCTL_MAXIMUM: usize = 253;
+const SYSCTL_PATTERN: &str = "^([a-z0-9]([-_a-z0-9]*[a-z0-9])?[\\./])*[a-z0-9]([-_a-z0-9]*[a-z0-9])?$";
+const LOCALHOST_PROFILE_MAXIMUM: usize = 4095;
+
+/// The security context of a pod.
+pub(super) fn pod(errors: &mut Errors, spec: &Value, path: &Path<'_>) {
+    let context = &spec["securityContext"];
+    if is_empty(context) {
+        return;
+    }
+    let at = path.child("securityContext");
+    identity(errors, &context["fsGroup"], &at.child("fsGroup"));
+    identities(errors, context, &at);
+    for (index, group) in items(&context["supplementalGroups"]).iter().enumerate() {
+        let at = at.child("supplementalGroups");
+        identity(errors, group, &at.index(index));
+    }
+    sysctls(errors, spec, &at.child("sysctls"));
+    let policies = ["Always", "OnRootMismatch"];
+    optional_one_of(errors, &context["fsGroupChangePolicy"], &at.child("fsGroupChangePolicy"), &policies);
+    profile(errors, &context["seccompProfile"], "seccomp", &at.child("seccompProfile"));
+    windows(errors, &context["windowsOptions"], &at.child("windowsOptions"));
+    profile(errors, &context["appArmorProfile"], "AppArmor", &at.child("appArmorProfile"));
+    let groups = "supplementalGroupsPolicy";
+    optional_one_of(errors, &context[groups], &at.child(groups), &["Merge", "Strict"]);
+    let labels = "seLinuxChangePolicy";
+    optional_one_of(errors, &context[labels], &at.child(labels), &["MountOption", "Recursive"]);
+    if spec["shareProcessNamespace"] == true && spec["hostPID"] == true {
+        let why = "ShareProcessNamespace and HostPID cannot both be enabled";
+        errors.push(FieldError::invalid(&at.child("shareProcessNamespace"), true, why));
+    }
+}
+
+fn is_sysctl(text: &str) -> bool {
+    let part = |part: &str| {
+        let bytes = part.as_bytes();
+        let plain = |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+        bytes.first().is_some_and(plain)
+            && bytes.last().is_some_and(plain)
+            && bytes.iter().all(|byte| plain(byte) || matches!(byte, b'-' | b'_'))
+    };
+    text.len() <= SYSCTL_MAXIMUM && text.split(['.', '/']).all(part)
+}
+
+fn sysctls(errors: &mut Errors, spec: &Value, path: &Path<'_>) {
+    let mut seen = Vec::new();
+    for (index, sysctl) in items(&spec["securityContext"]["sysctls"]).iter().enumerate() {
+        let at = path.index(index);
+        let at = at.child("name");
+        let one = text(&sysctl["name"]);
+        if one.is_empty() {
+            errors.push(FieldError::required(&at, ""));
+        } else if !is_sysctl(one) {
+            let why =
+                format!("must have at most {SYSCTL_MAXIMUM} characters and match regex {SYSCTL_PATTERN}");
+            errors.push(FieldError::invalid(&at, one, &why));
+        } else if seen.contains(&one) {
+            errors.push(FieldError::duplicate(&at, one));
+        }
+        seen.push(one);
+        let dotted = one.replace('/', ".");
+        if spec["hostNetwork"] == true && dotted.starts_with("net.") {
+            errors.push(FieldError::invalid(&at, one, "may not be specified when 'hostNetwork' is true"));
+        }
+        let shared = ["kernel.sem", "kernel.shm", "kernel.msg", "fs.mqueue."];
+        if spec["hostIPC"] == true && shared.iter().any(|prefix| dotted.starts_with(prefix)) {
+            errors.push(FieldError::invalid(&at, one, "may not be specified when 'hostIPC' is true"));
+        }
+    }
+}
+
+/// A seccomp or AppArmor profile.
+fn profile(errors: &mut Errors, profile: &Value, module: &str, path: &Path<'_>) {
+    if profile.is_null() {
+        return;
+    }
+    let (kind, file) = (text(&profile["type"]), &profile["localhostProfile"]);
+    let at = path.child("localhostProfile");
+    if kind.is_empty() {
+        let field = if module == "seccomp" { "seccompProfile" } else { "appArmorProfile" };
+        let why = format!("type is required when {field} is set");
+        errors.push(FieldError::required(&path.child("type"), &why));
+    } else if !PROFILES.contains(&kind) {
+        errors.push(FieldError::not_supported(&path.child("type"), kind, &PROFILES));
+    }
+    if kind != "Localhost" {
+        if !file.is_null() {
+            let shown = if module == "seccomp" { profile } else { file };
+            let why = format!("can only be set when {module} type is Localhost");
+            errors.push(FieldError::invalid(&at, shown.clone(), &why));
+        }
+        return;
+    }
+    let missing = format!("must be set when {module} type is Localhost");
+    let given = text(file);
+    if file.is_null() || given.trim().is_empty() && module == "AppArmor" {
+        errors.push(FieldError::required(&at, &missing));
+    } else if module == "seccomp" {
+        descending_path(errors, file, &at);
+    } else if given.trim() != given {
+        errors.push(FieldError::invalid(&at, given, "must not be padded with whitespace"));
+    } else if given.len() > LOCALHOST_PROFILE_MAXIMUM {
+        errors.push(FieldError::too_long(&at, LOCALHOST_PROFILE_MAXIMUM));
+    }
+}
+
+fn windows(errors: &mut Errors, options: &Value, path: &Path<'_>) {
+    let spec_name = &options["gmsaCredentialSpecName"];
+    if !spec_name.is_null() {
+        named(errors, spec_name, &path.child("gmsaCredentialSpecName"), name::dns_subdomain);
+    }
+    let user = &options["runAsUserName"];
+    if !user.is_null() && text(user).is_empty() {
+        let why = "runAsUserName cannot be an empty string";
+        errors.push(FieldError::invalid(&path.child("runAsUserName"), "", why));
+    }
+}
+
+/// The security context of a container.
+pub(super) fn container(errors: &mut Errors, context: &Value, scope: &Scope<'_>, path: &Path<'_>) {
+    if is_empty(context) {
+        return;
+    }
+    identities(errors, context, path);
+    let mount = &context["procMount"];
+    optional_one_of(errors, mount, &path.child("procMount"), &["Default", "Unmasked"]);
+    if mount == "Unmasked" && scope.host_users {
+        let why = "`hostUsers` must be false to use `Unmasked`";
+        errors.push(FieldError::invalid(&path.child("procMount"), "Unmasked", why));
+    }
+    profile(errors, &context["seccompProfile"], "seccomp", &path.child("seccompProfile"));
+    if context["allowPrivilegeEscalation"] == false {
+        if context["privileged"] == true {
+            let why = "cannot set `allowPrivilegeEscalation` to false and `privileged` to true";
+            errors.push(FieldError::invalid(path, context.clone(), why));
+        }
+        if items(&context["capabilities"]["add"]).iter().any(|one| one == "CAP_SYS_ADMIN") {
+            let why = "cannot set `allowPrivilegeEscalation` to false and `capabilities.Add` CAP_SYS_ADMIN";
+            errors.push(FieldError::invalid(path, context.clone(), why));
+        }
+    }
+    windows(errors, &context["windowsOptions"], &path.child("windowsOptions"));
+    profile(errors, &context["appArmorProfile"], "AppArmor", &path.child("appArmorProfile"));
+}
+
+/// The operating system, and what it forbids.
+pub(super) fn operating_system(errors: &mut Errors, spec: &Value, path: &Path<'_>) {
+    if spec["os"].is_null() {
+        return;
+    }
+    let at = path.child("os");
+    match text(&spec["os"]["name"]) {
+        "" => errors.push(FieldError::required(&at.child("name"), "cannot be empty")),
+        "linux" => {
+            let options = &spec["securityContext"]["windowsOptions"];
+            if !options.is_null() {
+                let at = path.child("securityContext");
+                let why = "windows options cannot be set for a linux pod";
+                errors.push(FieldError::forbidden(&at.child("windowsOptions"), why));
+            }
+        }
+        "windows" => windows_pod(errors, spec, path),
+        other => errors.push(FieldError::not_supported(&at, other, &["linux", "windows"])),
+    }
+}
+
+fn windows_pod(errors: &mut Errors, spec: &Value, path: &Path<'_>) {
+    let why = "cannot be set for a windows pod";
+    for field in ["hostUsers", "shareProcessNamespace"] {
+        if !spec[field].is_null() {
+            errors.push(FieldError::forbidden(&path.child(field), why));
+        }
+    }
+    for field in ["hostPID", "hostIPC"] {
+        if spec[field] == true {
+            errors.push(FieldError::forbidden(&path.child(field), why));
+        }
+    }
+    let at = path.child("securityContext");
+    for (field, value) in crate::value::entries(&spec["securityContext"]) {
+        let portable = matches!(field, "windowsOptions" | "runAsNonRoot");
+        if !portable && !is_empty(value) {
+            errors.push(FieldError::forbidden(&at.child(field), why));
+        }
+    }
+    for list in ["containers", "initContainers"] {
+        let at = path.child(list);
+        for (index, container) in items(&spec[list]).iter().enumerate() {
+            let at = at.index(index);
+            let at = at.child("securityContext");
+            for (field, value) in crate::value::entries(&container["securityContext"]) {
+                if !matches!(field, "windowsOptions" | "runAsNonRoot") && !is_empty(value) {
+                    errors.push(FieldError::forbidden(&at.child(field), why));
+                }
+            }
+        }
+    }
+}
+
+/// Reports a mode of a file out of range.
+pub(super) fn file_mode(errors: &mut Errors, mode: &Value, path: &Path<'_>) {
+    if mode.as_i64().is_some_and(|mode| !(0..=0o777).contains(&mode)) {
+        let why = "must be a number between 0 and 0777 (octal), both inclusive";
+        errors.push(FieldError::invalid(path, mode.clone(), why));
+    }
+}
+
+/// Reports a partition or unit number out of range.
+pub(super) fn small_number(errors: &mut Errors, value: &Value, path: &Path<'_>) {
+    if value.as_i64().is_some_and(|number| !(0..=255).contains(&number)) {
+        errors.push(FieldError::invalid(path, value.clone(), &range_text(0, 255)));
+    }
+}

@@ -1,0 +1,129 @@
+//! Hooks as a table of functions: what nearly every kind needs, and no more.
+//!
+//! Invariant: a write to the object itself never changes its status, and a write to the status never changes
+//! anything else. Answers to upstream's `strategy.go` files.
+
+use crate::kind::{Context, Hooks};
+use crate::rule::{Errors, collect};
+use crate::value::{remove, restore};
+use gifee_base::FieldError;
+use serde_json::Value;
+
+/// What a kind does besides the common split of object and status.
+pub(crate) struct Rules {
+    /// Defaults that data cannot express.
+    pub default: fn(&mut Value),
+    /// The status of a new object, as JSON; empty for a kind without one.
+    pub status: &'static str,
+    /// Whether a write to the status leaves labels, annotations, finalizers and owners as they are.
+    pub status_only: bool,
+    /// Before a create, after the status has been reset.
+    pub create: fn(&mut Value, &Context<'_>),
+    /// Before an update of the object itself or a part; the status has been put back.
+    pub update: fn(&mut Value, &Value, &str, &Context<'_>),
+    /// What is wrong with an object.
+    pub validate: fn(&mut Errors, &Value),
+    /// What else is wrong with a new object.
+    pub validate_create: fn(&mut Errors, &Value),
+    /// What is wrong with a change of the object itself.
+    pub validate_update: fn(&mut Errors, &Value, &Value),
+    /// What is wrong with a change of a part, such as the status.
+    pub validate_part: fn(&mut Errors, &Value, &Value, &str),
+}
+
+/// Rules that allow everything.
+pub(crate) const RULES: Rules = Rules {
+    default: |_| {},
+    status: "",
+    status_only: false,
+    create: |_, _| {},
+    update: |_, _, _, _| {},
+    validate: |_, _| {},
+    validate_create: |_, _| {},
+    validate_update: |_, _, _| {},
+    validate_part: |_, _, _, _| {},
+};
+
+/// What only writes to the object itself may change of the metadata.
+const OWN_METADATA: [&str; 4] = ["annotations", "finalizers", "labels", "ownerReferences"];
+
+/// Rules made into hooks.
+pub(crate) struct Ruled {
+    rules: Rules,
+    first_status: Option<Value>,
+}
+
+impl Ruled {
+    /// Of a kind that has a status or not.
+    pub fn new(rules: Rules, has_status: bool) -> Self {
+        let text = if rules.status.is_empty() && has_status { "{}" } else { rules.status };
+        let first_status = serde_json::from_str(text).ok();
+        Self { rules, first_status }
+    }
+}
+
+/// Leaves of a write to a status its status alone; `metadata_too`: its metadata as well.
+pub fn keep_status_only(object: &mut Value, old: &Value, metadata_too: bool) {
+    let status = remove(object, "status");
+    let mut metadata = remove(object, "metadata").unwrap_or_default();
+    old.clone_into(object);
+    if !metadata_too {
+        for field in OWN_METADATA {
+            restore(&mut metadata, &old["metadata"], field);
+        }
+    }
+    object["metadata"] = metadata;
+    match status {
+        Some(status) => object["status"] = status,
+        None => {
+            remove(object, "status");
+        }
+    }
+}
+
+#[async_trait::async_trait]
+impl Hooks for Ruled {
+    fn default(&self, object: &mut Value) {
+        (self.rules.default)(object);
+    }
+
+    fn prepare_create(&self, object: &mut Value, context: &Context<'_>) {
+        if let Some(status) = &self.first_status {
+            object["status"] = status.clone();
+        }
+        (self.rules.create)(object, context);
+    }
+
+    fn prepare_update(&self, object: &mut Value, old: &Value, subresource: &str, context: &Context<'_>) {
+        if subresource == "status" {
+            keep_status_only(object, old, !self.rules.status_only);
+        } else if self.first_status.is_some() {
+            restore(object, old, "status");
+        }
+        (self.rules.update)(object, old, subresource, context);
+    }
+
+    fn validate(&self, object: &Value, _: &Context<'_>) -> Vec<FieldError> {
+        collect(|errors| (self.rules.validate)(errors, object))
+    }
+
+    fn validate_create(&self, object: &Value, _: &Context<'_>) -> Vec<FieldError> {
+        collect(|errors| (self.rules.validate_create)(errors, object))
+    }
+
+    fn validate_update(
+        &self,
+        object: &Value,
+        old: &Value,
+        subresource: &str,
+        _: &Context<'_>,
+    ) -> Vec<FieldError> {
+        collect(|errors| {
+            if subresource.is_empty() {
+                (self.rules.validate_update)(errors, object, old);
+            } else {
+                (self.rules.validate_part)(errors, object, old, subresource);
+            }
+        })
+    }
+}
