@@ -9,16 +9,28 @@
 
 mod capabilities;
 pub mod cgroups;
+mod disk;
 pub mod error;
 pub mod images;
+pub mod local;
 pub mod netns;
 pub mod runtime;
 mod seccomp;
 pub mod shim;
+mod signals;
 mod rooted;
 pub mod spec;
 pub mod status;
 
 pub use error::{Error, Result};
-pub use images::{Auth, Image};
+pub use local::Local;
+pub use images::{Auth, Image, ImageStore};
 pub use runtime::{ImageService, Runtime, Session};
+
+/// Runs work that waits for the disk where it holds up nobody.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(error) => Err(Error::Invalid(format!("work on a blocking thread ended early: {error}"))),
+    }
+}

@@ -37,6 +37,20 @@ pub struct SandboxSpec {
     pub log_directory: PathBuf,
     /// Bytes of the sandbox's `/dev/shm`; 0 stands for 64 MiB.
     pub shm_bytes: u64,
+    /// What its containers find in `/etc/resolv.conf`; `None`: what the host has there.
+    pub dns: Option<Dns>,
+}
+
+/// Name resolution.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Dns {
+    /// Addresses.
+    pub servers: Vec<String>,
+    /// Domains that are tried.
+    pub searches: Vec<String>,
+    /// Such as `ndots:5`.
+    pub options: Vec<String>,
 }
 
 /// The network namespace of a sandbox.

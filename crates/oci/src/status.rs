@@ -4,6 +4,7 @@
 //! `PodSandboxStatus`, `ContainerStatus`, `ContainerEventResponse` and `ContainerStats`.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
@@ -31,7 +32,7 @@ pub struct SandboxStatus {
     /// The process that holds it.
     pub pid: Option<u32>,
     /// What it was created from.
-    pub spec: SandboxSpec,
+    pub spec: Arc<SandboxSpec>,
 }
 
 /// State of a container.
@@ -95,7 +96,7 @@ pub struct ContainerStatus {
     /// Where its log is written.
     pub log_path: Option<PathBuf>,
     /// What it was created from.
-    pub spec: ContainerSpec,
+    pub spec: Arc<ContainerSpec>,
 }
 
 /// Something happened to a container.

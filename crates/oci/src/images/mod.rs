@@ -3,11 +3,23 @@
 //! Invariant: a name leads only to content that is complete, verified and synced to disk. Answers to containerd's
 //! content and metadata stores and to CRI's `ImageService`.
 
+mod archive;
+mod content;
+mod metered;
+mod pull;
+mod reference;
+mod store;
+#[cfg(test)]
+mod tests;
+mod unpack;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+
+pub use store::{ImageStore, Stack};
 
 /// What to show a registry.
 #[derive(Clone, PartialEq, Eq)]

@@ -18,6 +18,8 @@ mod server;
 mod start;
 mod streams;
 
+pub(crate) use exec::set_size;
+
 use std::ffi::OsString;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};

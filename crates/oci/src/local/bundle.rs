@@ -1,0 +1,279 @@
+//! From a container's specification and its image to what libcontainer and the shim read.
+//!
+//! Invariant: pure, but for looking up devices. Privileges are not libcontainer's concern here: it gets root with
+//! everything, and the shim's last steps take away (see `shim::launch`). Answers to containerd's CRI spec options.
+
+use std::collections::BTreeMap;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+
+use crate::capabilities::Capabilities;
+use crate::cgroups::Version;
+use crate::error::{Error, Result};
+use crate::images::{Image, Stack};
+use crate::shim::process::Process;
+use crate::spec::{ContainerSpec, Device, Mount, PidMode, Propagation, Seccomp};
+
+/// Hidden from containers: what tells of the host, or changes it.
+const MASKED_PATHS: [&str; 12] = [
+    "/proc/acpi",
+    "/proc/asound",
+    "/proc/interrupts",
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/latency_stats",
+    "/proc/sched_debug",
+    "/proc/scsi",
+    "/proc/timer_list",
+    "/proc/timer_stats",
+    "/sys/devices/virtual/powercap",
+    "/sys/firmware",
+];
+const READONLY_PATHS: [&str; 5] =
+    ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
+
+/// What a bundle is made from.
+pub(super) struct Input<'a> {
+    pub spec: &'a ContainerSpec,
+    pub stack: &'a Stack,
+    pub version: Version,
+    pub cgroup: &'a str,
+    pub log: Option<PathBuf>,
+    /// Files of the sandbox (`/etc/hostname`, `/dev/shm` and others), below the container's own mounts.
+    pub shared: Vec<Mount>,
+    pub hostname: Option<&'a str>,
+    pub pid: PidMode,
+    /// The path of the namespace of processes to join.
+    pub pid_path: Option<String>,
+}
+
+/// `config.json` for libcontainer, and the shim's record.
+pub(super) fn build(input: Input<'_>) -> Result<(Value, Process)> {
+    let Input { spec, stack, .. } = &input;
+    let security = &spec.security;
+    let capabilities = match security.privileged {
+        true => Capabilities::all(),
+        false => Capabilities::changed(&security.capabilities_add, &security.capabilities_drop)?,
+    };
+    let bidirectional = spec.mounts.iter().any(|mount| mount.propagation == Propagation::Bidirectional);
+    if bidirectional && !security.privileged {
+        return Err(Error::Invalid("only a privileged container can have bidirectional mounts".to_owned()));
+    }
+    let image = &stack.image.config;
+    let working_dir = spec.working_dir.as_deref().filter(|path| !path.is_empty());
+    let process = Process {
+        args: arguments(spec, &stack.image)?,
+        env: environment(spec, &stack.image, input.hostname),
+        cwd: working_dir.or(image.working_dir.as_deref()).unwrap_or("/").to_owned(),
+        user: spec.user.clone(),
+        image_user: image.user.clone().filter(|user| !user.is_empty()),
+        capabilities,
+        no_new_privileges: security.no_new_privileges,
+        seccomp: if security.privileged { Seccomp::Unconfined } else { security.seccomp.clone() },
+        apparmor_profile: security.apparmor_profile.clone(),
+        tty: spec.tty,
+        stdin: spec.stdin,
+        stdin_once: spec.stdin_once,
+        log: input.log.clone(),
+        log_rotation: spec.log_rotation,
+        cgroup: input.cgroup.to_owned(),
+        pid: input.pid.clone(),
+        layers_folder: stack.folder.clone(),
+        layers: stack.layers.clone(),
+        host_mount: bidirectional,
+    };
+    if !process.cwd.starts_with('/') {
+        return Err(Error::Invalid(format!("working directory {:?} is not absolute", process.cwd)));
+    }
+    Ok((config(&input, bidirectional)?, process))
+}
+
+fn config(input: &Input<'_>, bidirectional: bool) -> Result<Value> {
+    let Input { spec, .. } = input;
+    let security = &spec.security;
+    let all = Capabilities::all().names();
+    let rlimits: Vec<Value> = spec
+        .rlimits
+        .iter()
+        .map(|limit| {
+            let name = limit.name.to_ascii_uppercase();
+            let name = format!("RLIMIT_{}", name.trim_start_matches("RLIMIT_"));
+            json!({"type": name, "soft": limit.soft, "hard": limit.hard})
+        })
+        .collect();
+    let mut process = json!({
+        "terminal": spec.tty,
+        "user": {"uid": 0, "gid": 0},
+        "args": ["container"],
+        "cwd": "/",
+        "capabilities": {"bounding": all, "effective": all, "permitted": all, "inheritable": [], "ambient": []},
+        "rlimits": rlimits,
+    });
+    if let Some(score) = spec.oom_score_adj {
+        process["oomScoreAdj"] = json!(score);
+    }
+    let (devices, rules) = devices(spec)?;
+    let paths = |given: &Option<Vec<String>>, default: &[&str]| match given {
+        _ if security.privileged => Vec::new(),
+        Some(paths) => paths.clone(),
+        None => default.iter().map(|path| (*path).to_owned()).collect(),
+    };
+    let mut linux = json!({
+        "namespaces": namespaces(input),
+        "cgroupsPath": input.cgroup,
+        "resources": {"devices": rules},
+        "devices": devices,
+        "maskedPaths": paths(&security.masked_paths, &MASKED_PATHS),
+        "readonlyPaths": paths(&security.readonly_paths, &READONLY_PATHS),
+    });
+    if bidirectional {
+        linux["rootfsPropagation"] = json!("shared");
+    }
+    Ok(json!({
+        "ociVersion": "1.2.0",
+        "root": {"path": "rootfs", "readonly": security.readonly_rootfs},
+        "process": process,
+        "mounts": mounts(input),
+        "linux": linux,
+    }))
+}
+
+/// The network, IPC and host name namespaces are the shim's, which forks the container.
+fn namespaces(input: &Input<'_>) -> Vec<Value> {
+    let mut namespaces = vec![json!({"type": "mount"})];
+    match (&input.pid, &input.pid_path) {
+        (PidMode::Container, _) => namespaces.push(json!({"type": "pid"})),
+        (_, Some(path)) => namespaces.push(json!({"type": "pid", "path": path})),
+        _ => {}
+    }
+    if input.version == Version::V2 && !input.spec.security.privileged {
+        namespaces.push(json!({"type": "cgroup"}));
+    }
+    namespaces
+}
+
+/// A command replaces the image's entry point and arguments, arguments alone replace its arguments.
+fn arguments(spec: &ContainerSpec, image: &Image) -> Result<Vec<String>> {
+    let none = Vec::new();
+    let entrypoint = image.config.entrypoint.as_ref().unwrap_or(&none);
+    let cmd = image.config.cmd.as_ref().unwrap_or(&none);
+    let (first, rest) = match (spec.command.is_empty(), spec.args.is_empty()) {
+        (false, _) => (&spec.command, &spec.args),
+        (true, false) => (entrypoint, &spec.args),
+        (true, true) => (entrypoint, cmd),
+    };
+    let all: Vec<String> = first.iter().chain(rest).cloned().collect();
+    if all.is_empty() {
+        return Err(Error::Invalid("no command specified".to_owned()));
+    }
+    Ok(all)
+}
+
+fn environment(spec: &ContainerSpec, image: &Image, hostname: Option<&str>) -> Vec<(String, String)> {
+    let mut env: BTreeMap<String, String> = BTreeMap::new();
+    env.extend(hostname.map(|name| ("HOSTNAME".to_owned(), name.to_owned())));
+    let own = image.config.env.iter().flatten().filter_map(|entry| entry.split_once('='));
+    env.extend(own.map(|(name, value)| (name.to_owned(), value.to_owned())));
+    env.extend(spec.env.iter().cloned());
+    env.into_iter().collect()
+}
+
+fn mounts(input: &Input<'_>) -> Vec<Value> {
+    let privileged = input.spec.security.privileged;
+    let access = if privileged { "rw" } else { "ro" };
+    let mount = |destination: &str, kind: &str, options: &[&str]| {
+        (PathBuf::from(destination), json!({"type": kind, "source": kind, "options": options}))
+    };
+    let mut all = vec![
+        mount("/proc", "proc", &["nosuid", "noexec", "nodev"]),
+        mount("/dev", "tmpfs", &["nosuid", "strictatime", "mode=755", "size=65536k"]),
+        mount(
+            "/dev/pts",
+            "devpts",
+            &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"],
+        ),
+        mount("/dev/mqueue", "mqueue", &["nosuid", "noexec", "nodev"]),
+        mount("/sys", "sysfs", &["nosuid", "noexec", "nodev", access]),
+        mount("/sys/fs/cgroup", "cgroup", &["nosuid", "noexec", "nodev", "relatime", access]),
+    ];
+    // Shallow ones first, so that nothing hides what was mounted before; the caller's order otherwise.
+    let mut given: Vec<&Mount> = input.shared.iter().chain(&input.spec.mounts).collect();
+    given.sort_by_key(|mount| mount.container_path.components().count());
+    for mount in given {
+        // A later mount on the same place takes it over.
+        all.retain(|(destination, _)| *destination != mount.container_path);
+        let mut options = vec!["rbind"];
+        options.push(match mount.propagation {
+            Propagation::Private => "rprivate",
+            Propagation::HostToContainer => "rslave",
+            Propagation::Bidirectional => "rshared",
+        });
+        options.push(if mount.readonly || mount.recursive_read_only { "ro" } else { "rw" });
+        if mount.recursive_read_only {
+            options.push("rro");
+        }
+        let entry = json!({"type": "bind", "source": mount.host_path, "options": options});
+        all.push((mount.container_path.clone(), entry));
+    }
+    all.into_iter()
+        .map(|(destination, mut entry)| {
+            entry["destination"] = json!(destination);
+            entry
+        })
+        .collect()
+}
+
+/// Device files to create, and who may open which. The usual ones (`null`, `tty` and so on) libcontainer adds.
+fn devices(spec: &ContainerSpec) -> Result<(Vec<Value>, Vec<Value>)> {
+    let mut files = Vec::new();
+    if spec.security.privileged {
+        collect_devices(Path::new("/dev"), &mut files);
+        return Ok((files, vec![json!({"allow": true, "access": "rwm"})]));
+    }
+    let mut rules = vec![json!({"allow": false, "access": "rwm"})];
+    for device in &spec.devices {
+        let Device { host_path, container_path, permissions } = device;
+        let described = describe(host_path, container_path)?
+            .ok_or_else(|| Error::Invalid(format!("{host_path:?} is not a device")))?;
+        let access = if permissions.is_empty() { "rwm" } else { permissions };
+        rules.push(json!({
+            "allow": true, "type": described["type"], "major": described["major"], "minor": described["minor"],
+            "access": access,
+        }));
+        files.push(described);
+    }
+    Ok((files, rules))
+}
+
+fn describe(host: &Path, container: &Path) -> Result<Option<Value>> {
+    let about = std::fs::metadata(host).map_err(Error::io("look up device", host))?;
+    let kind = match about.file_type() {
+        kind if kind.is_char_device() => "c",
+        kind if kind.is_block_device() => "b",
+        _ => return Ok(None),
+    };
+    let (major, minor) = (rustix::fs::major(about.rdev()), rustix::fs::minor(about.rdev()));
+    Ok(Some(json!({
+        "type": kind, "path": container, "major": major, "minor": minor,
+        "fileMode": about.mode() & 0o7777, "uid": about.uid(), "gid": about.gid(),
+    })))
+}
+
+/// All devices of the host but those that containers have of their own.
+fn collect_devices(folder: &Path, files: &mut Vec<Value>) {
+    let Ok(entries) = std::fs::read_dir(folder) else { return };
+    for entry in entries.flatten() {
+        let (path, name) = (entry.path(), entry.file_name());
+        let Ok(kind) = entry.file_type() else { continue };
+        if kind.is_dir() && !["pts", "shm", "fd", "mqueue"].iter().any(|own| name == *own) {
+            collect_devices(&path, files);
+        } else if (kind.is_char_device() || kind.is_block_device())
+            && !["console", "ptmx", "null", "zero", "full", "tty", "urandom", "random"].iter().any(|own| name == *own)
+            && let Ok(Some(device)) = describe(&path, &path)
+        {
+            files.push(device);
+        }
+    }
+}

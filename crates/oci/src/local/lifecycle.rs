@@ -1,0 +1,335 @@
+//! Sandboxes and containers made, started, ended, removed.
+//!
+//! Invariant: a failure half-way leaves nothing behind, and every end can be asked for again. Answers to the methods
+//! of the same meaning of containerd's CRI service.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use super::connection::{Answer, Connection};
+use super::spawn::{self, shared_mounts};
+use super::state::{Container, Phase, Record, Sandbox};
+use super::watch::RECORD_FILE;
+use super::{Local, bundle};
+use crate::error::{Error, Result};
+use crate::shim;
+use crate::shim::PAUSE_FILE;
+use crate::shim::process::{CONTAINERS, PROCESS_FILE, load, save};
+use crate::shim::protocol::Request;
+use crate::spec::{ContainerSpec, PidMode, SandboxSpec, Stop};
+use crate::status::{Event, EventKind, Exit, SandboxStatus};
+use crate::{cgroups, signals};
+
+/// How long the kernel may take to end what was killed.
+const KILL_SECONDS: u64 = 30;
+/// Where groups go that name no parent.
+const DEFAULT_PARENT: &str = "/gifee";
+
+impl Local {
+    pub(super) async fn make_sandbox(&self, spec: SandboxSpec) -> Result<SandboxStatus> {
+        let id = new_id()?;
+        let folder = self.sandbox_folder(&id);
+        let parent = if spec.cgroup_parent.is_empty() { DEFAULT_PARENT } else { &spec.cgroup_parent };
+        let record = shim::Sandbox {
+            cgroup: format!("{}/{id}", parent.trim_end_matches('/')),
+            spec,
+            created_at: SystemTime::now(),
+            boot: self.0.boot.clone(),
+        };
+        let (local, at, making) = (self.clone(), folder.clone(), record.clone());
+        let made = crate::blocking(move || {
+            spawn::make(&local.0.executable, &at, &making).inspect_err(|_| {
+                let _ = spawn::unmake(&at, Some(&making.cgroup));
+            })
+        });
+        let child = made.await?;
+        let pid = child.id();
+        let _ = std::fs::write(folder.join("shim.pid"), pid.to_string());
+        let sandbox = Sandbox::new(folder.clone(), record, Some(child));
+        self.0.state.lock().sandboxes.insert(id.clone(), sandbox);
+        self.follow(&id, Connection::open(&folder, &id)?).await?;
+        Ok(self.0.state.lock().sandbox(&id)?.status(&id))
+    }
+
+    pub(super) async fn end_sandbox(&self, id: &str) -> Result<()> {
+        let (folder, cgroup, mut ready, containers) = {
+            let state = self.0.state.lock();
+            let Some(sandbox) = state.sandboxes.get(id) else { return Ok(()) };
+            (
+                sandbox.folder.clone(),
+                sandbox.cgroup.clone(),
+                sandbox.ready.subscribe(),
+                containers_of(&state, id),
+            )
+        };
+        let ending = containers.iter().map(|container| self.end_container(container, Stop::default()));
+        futures_util::future::try_join_all(ending).await?;
+        if !*ready.borrow() {
+            return Ok(());
+        }
+        match Connection::open(&folder, id) {
+            Ok(connection) => connection.send(&Request::Shutdown, &[]).await?,
+            Err(_) => {
+                cgroups::kill(&cgroup)?;
+            }
+        }
+        let gone = tokio::time::timeout(Duration::from_secs(KILL_SECONDS), ready.wait_for(|ready| !ready));
+        match gone.await {
+            Ok(_) => Ok(()),
+            Err(_) => Err(timeout(format!("ending the shim of sandbox {id}"))),
+        }
+    }
+
+    pub(super) async fn unmake_sandbox(&self, id: &str) -> Result<()> {
+        self.end_sandbox(id).await?;
+        let (folder, cgroup, containers) = {
+            let state = self.0.state.lock();
+            let Some(sandbox) = state.sandboxes.get(id) else { return Ok(()) };
+            (sandbox.folder.clone(), sandbox.cgroup.clone(), containers_of(&state, id))
+        };
+        let removing = containers.iter().map(|container| self.unmake_container(container));
+        futures_util::future::try_join_all(removing).await?;
+        crate::blocking(move || spawn::unmake(&folder, Some(&cgroup))).await?;
+        self.0.state.lock().sandboxes.remove(id);
+        Ok(())
+    }
+
+    pub(super) async fn make_container(&self, sandbox: &str, spec: ContainerSpec) -> Result<String> {
+        let id = new_id()?;
+        let (local, sandbox, name) = (self.clone(), sandbox.to_owned(), id.clone());
+        crate::blocking(move || local.write_container(&sandbox, &name, spec)).await?;
+        Ok(id)
+    }
+
+    fn write_container(&self, sandbox: &str, id: &str, spec: ContainerSpec) -> Result<()> {
+        let (folder, parent, shared) = {
+            let state = self.0.state.lock();
+            let known = state.sandbox(sandbox)?;
+            if !*known.ready.borrow() {
+                return Err(not_ready(sandbox));
+            }
+            (known.folder.clone(), known.cgroup.clone(), known.spec.clone())
+        };
+        let stack = self
+            .0
+            .images
+            .stack(&spec.image)?
+            .ok_or_else(|| Error::NotFound { kind: "image", name: spec.image.clone() })?;
+        let parent = Path::new(&parent).parent().unwrap_or(Path::new("/")).display().to_string();
+        let cgroup = format!("{}/{id}", parent.trim_end_matches('/'));
+        let log = spec.log_path.as_ref().map(|path| shared.log_directory.join(path));
+        let (pid, pid_path) = self.process_namespace(&folder, &shared, &spec)?;
+        let (config, process) = bundle::build(bundle::Input {
+            spec: &spec,
+            stack: &stack,
+            version: cgroups::hierarchies()?.version(),
+            cgroup: &cgroup,
+            log: log.clone(),
+            shared: shared_mounts(&folder, &shared),
+            hostname: shared.hostname.as_deref(),
+            pid,
+            pid_path,
+        })?;
+        let named = spec.stop_signal.as_deref().or(stack.image.config.stop_signal.as_deref());
+        let record = Record {
+            stop_signal: signals::number(named.filter(|name| !name.is_empty()).unwrap_or("SIGTERM"))?,
+            created_at: SystemTime::now(),
+            image_id: stack.image.id.clone(),
+            cgroup,
+            log_path: log,
+            spec,
+        };
+        let at = folder.join(CONTAINERS).join(id);
+        let written = (|| {
+            for name in ["upper", "work", "rootfs"] {
+                std::fs::create_dir_all(at.join(name)).map_err(Error::io("create folder", at.join(name)))?;
+            }
+            self.0.images.pin(id, &stack)?;
+            save(&at.join("config.json"), &config)?;
+            save(&at.join(PROCESS_FILE), &process)?;
+            cgroups::create(&record.cgroup, &record.spec.resources)?;
+            save(&at.join(RECORD_FILE), &record)
+        })();
+        if let Err(error) = written {
+            let _ = erase(&self.0.images, id, &at, &record.cgroup);
+            return Err(error);
+        }
+        let container = Container::new(sandbox, at, record, Phase::default());
+        self.0.state.lock().containers.insert(id.to_owned(), container);
+        self.tell(id, sandbox, EventKind::Created);
+        Ok(())
+    }
+
+    /// Which processes the container shares a namespace with, and by which path.
+    fn process_namespace(
+        &self,
+        folder: &Path,
+        shared: &SandboxSpec,
+        spec: &ContainerSpec,
+    ) -> Result<(PidMode, Option<String>)> {
+        let mode = spec.pid.clone().unwrap_or_else(|| shared.pid.clone());
+        let pid = match &mode {
+            PidMode::Container | PidMode::Host => return Ok((mode, None)),
+            PidMode::Sandbox => load::<u32>(&folder.join(PAUSE_FILE))
+                .map_err(|_| Error::Invalid("the sandbox has no process namespace to share".to_owned()))?,
+            PidMode::Target(container) => {
+                let phase = self.0.state.lock().container(container)?.phase.borrow().clone();
+                phase.pid.filter(|_| phase.exit.is_none()).ok_or_else(|| Error::State {
+                    kind: "container",
+                    name: container.clone(),
+                    state: "not running".to_owned(),
+                    operation: "sharing its process namespace",
+                })?
+            }
+        };
+        Ok((mode, Some(format!("/proc/{pid}/ns/pid"))))
+    }
+
+    pub(super) async fn launch_container(&self, id: &str) -> Result<()> {
+        let (sandbox, mut phase) = {
+            let state = self.0.state.lock();
+            let container = state.container(id)?;
+            let phase = container.phase.borrow().clone();
+            if phase.started_at.is_some() || phase.exit.is_some() {
+                let state = if phase.exit.is_some() { "exited" } else { "running" }.to_owned();
+                return Err(Error::State { kind: "container", name: id.to_owned(), state, operation: "starting" });
+            }
+            let sandbox = state.sandbox(&container.sandbox)?;
+            if !*sandbox.ready.borrow() {
+                return Err(not_ready(&container.sandbox));
+            }
+            (container.sandbox.clone(), container.phase.subscribe())
+        };
+        let connection = self.connect_to(id)?;
+        let request = Request::Start { container: id.to_owned() };
+        match connection.ask(&request, &[]).await? {
+            Answer::Granted(_) => {
+                // The report of it comes on another connection: whoever asks now is to find it running.
+                let known = |phase: &Phase| phase.started_at.is_some();
+                let seen = tokio::time::timeout(Duration::from_secs(KILL_SECONDS), phase.wait_for(known));
+                let seen = seen.await.is_ok_and(|result| result.is_ok());
+                if seen { Ok(()) } else { Err(timeout(format!("hearing of container {id} in {sandbox}"))) }
+            }
+            Answer::Refused(reason) => {
+                let known = |phase: &Phase| phase.exit.is_some();
+                let _ = tokio::time::timeout(Duration::from_secs(KILL_SECONDS), phase.wait_for(known)).await;
+                Err(Error::Start { name: id.to_owned(), reason })
+            }
+        }
+    }
+
+    pub(super) async fn end_container(&self, id: &str, stop: Stop) -> Result<()> {
+        let (cgroup, signal, mut phase) = {
+            let state = self.0.state.lock();
+            let Some(container) = state.containers.get(id) else { return Ok(()) };
+            (container.cgroup.clone(), container.stop_signal, container.phase.subscribe())
+        };
+        let now = phase.borrow().clone();
+        if now.exit.is_some() {
+            return Ok(());
+        }
+        if now.started_at.is_none() {
+            return self.never_started(id).await;
+        }
+        let signal = stop.signal.as_deref().map(signals::number).transpose()?.unwrap_or(signal);
+        let ended = |phase: &Phase| phase.exit.is_some();
+        if !stop.grace.is_zero() {
+            // It may end meanwhile; then there is nobody to signal, and no need.
+            let request = Request::Signal { container: id.to_owned(), signal };
+            let _ = self.simple(id, request, "stopping").await;
+            if tokio::time::timeout(stop.grace, phase.wait_for(ended)).await.is_ok() {
+                return Ok(());
+            }
+        }
+        let request = Request::Signal { container: id.to_owned(), signal: 9 };
+        let _ = self.simple(id, request, "killing").await;
+        crate::blocking(move || cgroups::kill(&cgroup)).await?;
+        match tokio::time::timeout(Duration::from_secs(KILL_SECONDS), phase.wait_for(ended)).await {
+            Ok(_) => Ok(()),
+            Err(_) => Err(timeout(format!("killing container {id}"))),
+        }
+    }
+
+    /// Records that a container ended before it was ever started, so that it never is.
+    async fn never_started(&self, id: &str) -> Result<()> {
+        let (folder, sandbox) = {
+            let state = self.0.state.lock();
+            let container = state.container(id)?;
+            (container.folder.clone(), container.sandbox.clone())
+        };
+        let exit = Exit {
+            code: 0,
+            signal: None,
+            oom_killed: false,
+            finished_at: SystemTime::now(),
+            message: Some("stopped before it was started".to_owned()),
+        };
+        let record = exit.clone();
+        crate::blocking(move || save(&folder.join(shim::process::EXIT_FILE), &record)).await?;
+        if let Ok(container) = self.0.state.lock().container(id) {
+            container.phase.send_modify(|phase| phase.exit = Some(exit.clone()));
+        }
+        self.tell(id, &sandbox, EventKind::Exited(exit));
+        Ok(())
+    }
+
+    pub(super) async fn unmake_container(&self, id: &str) -> Result<()> {
+        self.end_container(id, Stop::default()).await?;
+        let (folder, cgroup, sandbox) = {
+            let state = self.0.state.lock();
+            let Some(container) = state.containers.get(id) else { return Ok(()) };
+            (container.folder.clone(), container.cgroup.clone(), container.sandbox.clone())
+        };
+        if let Ok(connection) = self.connect_to(id) {
+            let _ = connection.ask(&Request::Forget { container: id.to_owned() }, &[]).await;
+        }
+        let (images, name) = (self.0.images.clone(), id.to_owned());
+        crate::blocking(move || erase(&images, &name, &folder, &cgroup)).await?;
+        if self.0.state.lock().containers.remove(id).is_some() {
+            self.tell(id, &sandbox, EventKind::Removed);
+        }
+        Ok(())
+    }
+
+    fn tell(&self, container: &str, sandbox: &str, kind: EventKind) {
+        self.emit(Event { container: container.to_owned(), sandbox: sandbox.to_owned(), kind });
+    }
+}
+
+fn erase(images: &crate::ImageStore, id: &str, folder: &PathBuf, cgroup: &str) -> Result<()> {
+    cgroups::remove(cgroup)?;
+    spawn::unmount(&folder.join("rootfs"))?;
+    images.unpin(id)?;
+    match std::fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Error::io("remove", folder)(error)),
+        _ => Ok(()),
+    }
+}
+
+fn containers_of(state: &super::state::State, sandbox: &str) -> Vec<String> {
+    state.containers.iter().filter(|(_, it)| it.sandbox == sandbox).map(|(id, _)| id.clone()).collect()
+}
+
+fn not_ready(sandbox: &str) -> Error {
+    Error::State {
+        kind: "sandbox",
+        name: sandbox.to_owned(),
+        state: "not ready".to_owned(),
+        operation: "running a container in it",
+    }
+}
+
+fn timeout(operation: String) -> Error {
+    Error::Timeout { operation, seconds: KILL_SECONDS }
+}
+
+/// 64 hexadecimal digits out of the kernel's random numbers.
+fn new_id() -> Result<String> {
+    let mut bytes = [0u8; 32];
+    let mut filled = 0;
+    while filled < bytes.len() {
+        let flags = rustix::rand::GetRandomFlags::empty();
+        filled += rustix::rand::getrandom(&mut bytes[filled..], flags).map_err(Error::system("make an id"))?;
+    }
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}
