@@ -8,6 +8,7 @@
 pub mod cidr;
 mod config;
 pub mod conntrack;
+pub mod dns;
 mod error;
 mod forwarding;
 pub mod link;

@@ -8,19 +8,24 @@ use std::io;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 
 use crate::conntrack::Flows;
-use crate::forwarding::Forwarding;
+use crate::dns::{self, Dns};
+use crate::forwarding::{Forwarding, own_port};
 use crate::link::{Links, interfaces};
 use crate::nft::{self, Family};
 use crate::pods::Pods;
 use crate::service::{ServicePort, ServicePortName};
-use crate::{AttachRequest, Attachment, Config, Error, PodNetwork};
+use crate::{AttachRequest, Attachment, Config, Error, PodNetwork, Protocol};
+
+const DNS_PORT: u16 = 53;
 
 /// The built-in network of a node.
 pub struct Network {
     state: Arc<State>,
+    names: Arc<RwLock<dns::Index>>,
+    _dns: Dns,
 }
 
 struct State {
@@ -35,16 +40,25 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Error> + S
 
 impl Network {
     /// Makes the node's part of the network, or takes over what an earlier process left, all of which
-    /// keeps working meanwhile. Pods can be attached when it returns; Services follow with [`crate::run`].
+    /// keeps working meanwhile. Pods can be attached and the cluster DNS answers when it returns; Services
+    /// follow with [`crate::run`]. Dropping it stops nothing but the DNS.
     pub async fn start(config: Config) -> Result<Arc<Self>, Error> {
         config.validate()?;
-        blocking(move || {
-            let pods = Pods::open(&config)?;
-            let forwarding = Forwarding::open(&config, &[], &pods.list())?;
-            let state = State { config, pods: Mutex::new(pods), forwarding: Mutex::new(forwarding) };
-            Ok(Arc::new(Self { state: Arc::new(state) }))
+        let given = config.clone();
+        let pods = blocking(move || Pods::open(&given)).await?;
+        let own = vec![config.cluster_cidr, config.service_cidr];
+        let names = dns::Index::new(&config.cluster_domain, config.cluster_dns, own.clone())
+            .ok_or_else(|| Error::Config(format!("cluster domain {:?} is no name", config.cluster_domain)))?;
+        let names = Arc::new(RwLock::new(names));
+        let dns = Dns::start(config.gateway(), names.clone(), config.resolv_conf.clone(), own).await?;
+        let target = (dns.address.ip(), dns.address.port());
+        let state = blocking(move || {
+            let own = [Protocol::Udp, Protocol::Tcp].map(|protocol| own_port(&config, protocol, DNS_PORT, target));
+            let forwarding = Forwarding::open(&config, &own, &pods.list())?;
+            Ok(State { config, pods: Mutex::new(pods), forwarding: Mutex::new(forwarding) })
         })
-        .await
+        .await?;
+        Ok(Arc::new(Self { state: Arc::new(state), names, _dns: dns }))
     }
 
     /// What it was started with.
@@ -58,6 +72,16 @@ impl Network {
     ) -> Result<T, Error> {
         let state = self.state.clone();
         blocking(move || work(&state)).await
+    }
+
+    /// Replaces what the cluster DNS knows of a Service; `None` when it is gone.
+    pub fn change_name(&self, namespace: &str, name: &str, service: Option<dns::Service>) {
+        self.names.write().set(namespace, name, service);
+    }
+
+    /// The Services that the cluster DNS knows.
+    pub fn names(&self) -> Vec<(String, String)> {
+        self.names.read().names()
     }
 
     /// Puts changed ports of Services in effect; `None` for those that are gone.

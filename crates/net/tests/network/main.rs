@@ -1,6 +1,7 @@
 //! The network against a real kernel: every test has a host of its own, a fresh network namespace with
 //! pods and an outside world as further namespaces. Needs root.
 
+mod dns;
 mod harness;
 mod pods;
 mod services;
