@@ -4,6 +4,7 @@
 
 mod applets;
 mod instance;
+mod layout;
 mod pki;
 mod progress;
 mod server;
@@ -15,6 +16,9 @@ use std::process::ExitCode;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    if let Some(code) = gifee_oci::shim::main(std::env::args_os().skip(1)) {
+        return code;
+    }
     let arguments: Vec<String> = std::env::args().collect();
     applets::run(&arguments)
 }

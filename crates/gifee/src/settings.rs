@@ -93,6 +93,18 @@ impl Settings {
         Ok(settings)
     }
 
+    /// Takes an instance that has ended off the register of this machine.
+    ///
+    /// # Errors
+    /// If the register cannot be written.
+    pub fn forget(&self) -> Result<()> {
+        let _registry = Registry::lock()?;
+        match fs::remove_file(entry(&self.instance)) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error).context("unregistering"),
+            _ => Ok(()),
+        }
+    }
+
     fn agree(&self, wanted: &Wanted) -> Result<()> {
         let differs = |flag: &str, have: &str, want: Option<String>| match want {
             Some(want) if want != have => bail!(
@@ -139,6 +151,10 @@ fn nth(cidr: &str, index: u32) -> Result<IpAddr> {
     Ok(Ipv4Addr::from_bits(base.to_bits() + index).into())
 }
 
+fn entry(instance: &str) -> PathBuf {
+    Path::new(REGISTRY).join(format!("{instance}.dir"))
+}
+
 struct Registry {
     _lock: Flock<fs::File>,
 }
@@ -170,7 +186,7 @@ impl Registry {
     }
 
     fn register(&self, data_dir: &Path, settings: &Settings) -> Result<()> {
-        let path = Path::new(REGISTRY).join(format!("{}.dir", settings.instance));
+        let path = entry(&settings.instance);
         let own = data_dir.to_string_lossy();
         match fs::read_to_string(&path) {
             Ok(other) if other != *own && Path::new(&other).join(FILE).exists() => bail!(

@@ -2,6 +2,9 @@
 //!
 //! Words that are none of these belong to the API client: `gifee get pods`.
 
+mod down;
+mod image;
+mod status;
 mod up;
 
 use clap::Args;
