@@ -124,8 +124,10 @@ struct Frame<'a> {
     object: &'a RawValue,
 }
 
+type Head = (&'static [u8], fn(Object) -> Event);
+
 /// How servers begin a frame: saves a pass over the object.
-const HEADS: [(&[u8], fn(Object) -> Event); 3] = [
+const HEADS: [Head; 3] = [
     (br#"{"type":"ADDED","object":"#, Event::Added),
     (br#"{"type":"MODIFIED","object":"#, Event::Modified),
     (br#"{"type":"DELETED","object":"#, Event::Deleted),

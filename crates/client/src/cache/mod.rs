@@ -49,13 +49,16 @@ impl Scope {
     }
 }
 
+/// Calls back with each value that an object is found under.
+pub type Values = fn(&Object, &mut dyn FnMut(&str));
+
 /// A way to find objects: under each of the values that a function gives for an object.
 #[derive(Clone, Copy)]
 pub struct Index {
     /// Name, unique within a cache.
     pub name: &'static str,
-    /// Calls back with each value; must depend on the object alone.
-    pub values: fn(&Object, &mut dyn FnMut(&str)),
+    /// Must depend on the object alone.
+    pub values: Values,
 }
 
 /// Objects by the UID of each of their owners.
@@ -82,6 +85,9 @@ impl<'a> Change<'a> {
         self.old.into_iter().chain(self.new)
     }
 }
+
+/// Before and after.
+type Sides = (Option<Arc<Object>>, Option<Arc<Object>>);
 
 type Handler = Box<dyn Fn(&Change<'_>) + Send + Sync>;
 
@@ -198,7 +204,7 @@ impl Cache {
     /// Replaces everything by a list read at a resource version, telling only the differences.
     pub fn replace(&self, objects: Vec<Object>, revision: u64) {
         let handlers = self.handlers.lock();
-        let mut changes: Vec<(Option<Arc<Object>>, Option<Arc<Object>>)> = Vec::new();
+        let mut changes: Vec<Sides> = Vec::new();
         {
             let mut store = self.store.write();
             let mut fresh = Store::like(&store);

@@ -4,6 +4,9 @@
 //! worker, but is handed out again afterwards if it was added meanwhile. The length is bounded by the
 //! number of distinct keys. Answers to client-go's `workqueue`.
 
+#[cfg(test)]
+mod tests;
+
 use parking_lot::Mutex;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, HashSet, VecDeque};
