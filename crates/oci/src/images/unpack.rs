@@ -186,10 +186,10 @@ impl Layer<'_> {
 
     fn attributes(&self, entry: &mut tar::Entry<'_, impl Read>) -> Result<Attributes> {
         let header = entry.header();
+        // An empty field stands for root.
         let number = |result: std::io::Result<u64>, what: &str| {
-            result
+            u32::try_from(result.unwrap_or(0))
                 .ok()
-                .and_then(|number| u32::try_from(number).ok())
                 .ok_or_else(|| self.refused(format!("entry {:?} has an invalid {what}", entry_name(entry))))
         };
         let mode = header.mode().unwrap_or(0o644);

@@ -31,7 +31,8 @@ impl Connection {
             .map_err(|error| failed(error.into()))?;
         let (_folder, address) = address(folder).map_err(failed)?;
         rustix::net::connect(&socket, &address).map_err(|error| failed(error.into()))?;
-        let socket = AsyncFd::new(socket).map_err(failed)?;
+        // SAFETY: an owned descriptor stays the same and open for as long as it is registered.
+        let socket = unsafe { AsyncFd::register(socket) }.map_err(|error| failed(error.into()))?;
         Ok(Connection { socket, sandbox: sandbox.to_owned() })
     }
 

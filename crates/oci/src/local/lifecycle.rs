@@ -43,11 +43,16 @@ impl Local {
             })
         });
         let child = made.await?;
-        let pid = child.id();
-        let _ = std::fs::write(folder.join("shim.pid"), pid.to_string());
         let sandbox = Sandbox::new(folder.clone(), record, Some(child));
         self.0.state.lock().sandboxes.insert(id.clone(), sandbox);
-        self.follow(&id, Connection::open(&folder, &id)?).await?;
+        let followed = match Connection::open(&folder, &id) {
+            Ok(connection) => self.follow(&id, connection).await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = followed {
+            let _ = self.unmake_sandbox(&id).await;
+            return Err(error);
+        }
         Ok(self.0.state.lock().sandbox(&id)?.status(&id))
     }
 

@@ -106,12 +106,6 @@ impl Local {
         Ok(())
     }
 
-    /// The process that is in the sandbox's namespaces and holds it, for tests and diagnosis.
-    pub fn holder(&self, sandbox: &str) -> Option<u32> {
-        let folder = self.0.state.lock().sandboxes.get(sandbox)?.folder.clone();
-        std::fs::read_to_string(folder.join("shim.pid")).ok()?.trim().parse().ok()
-    }
-
     fn sandbox_folder(&self, id: &str) -> PathBuf {
         self.0.root.join("sandboxes").join(id)
     }

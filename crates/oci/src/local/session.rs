@@ -162,7 +162,8 @@ struct Terminal(AsyncFd<OwnedFd>);
 impl Terminal {
     fn new(file: OwnedFd) -> io::Result<Terminal> {
         rustix::io::ioctl_fionbio(&file, true)?;
-        Ok(Terminal(AsyncFd::new(file)?))
+        // SAFETY: an owned descriptor stays the same and open for as long as it is registered.
+        Ok(Terminal(unsafe { AsyncFd::register(file) }?))
     }
 }
 

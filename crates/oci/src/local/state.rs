@@ -32,6 +32,8 @@ pub(super) struct Sandbox {
     pub cgroup: String,
     /// Whether its holder serves; changes once, to `false`.
     pub ready: watch::Sender<bool>,
+    /// The number of its holder.
+    pub pid: Option<u32>,
     /// Its holder, if it is this process's child.
     pub child: Option<Child>,
 }
@@ -39,6 +41,7 @@ pub(super) struct Sandbox {
 impl Sandbox {
     pub(super) fn new(folder: PathBuf, record: shim::Sandbox, child: Option<Child>) -> Sandbox {
         Sandbox {
+            pid: shim::process::load(&folder.join(shim::PID_FILE)).ok(),
             folder,
             spec: Arc::new(record.spec),
             created_at: record.created_at,
@@ -54,7 +57,7 @@ impl Sandbox {
             id: id.to_owned(),
             state: if ready { SandboxState::Ready } else { SandboxState::NotReady },
             created_at: self.created_at,
-            pid: self.child.as_ref().map(Child::id).filter(|_| ready),
+            pid: self.pid.filter(|_| ready),
             spec: self.spec.clone(),
         }
     }

@@ -50,6 +50,9 @@ pub(crate) struct Sandbox {
 /// Name of the link to the namespace of processes that containers of the sandbox share, in the shim's own words.
 pub(crate) const PAUSE_FILE: &str = "pause.pid";
 
+/// Name of the file with the shim's number.
+pub(crate) const PID_FILE: &str = "shim.pid";
+
 /// Runs the shim if the arguments (without the program's name) ask for it: `main` calls this first of all, while it
 /// has one thread.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> Option<ExitCode> {
@@ -102,6 +105,7 @@ fn take_over(folder: &Path) -> Result<(OwnedFd, OwnedFd)> {
 fn prepare(folder: &Path) -> Result<()> {
     let Sandbox { spec, cgroup, .. } = process::load(&folder.join(process::SANDBOX_FILE))?;
     let _ = rustix::process::setsid();
+    process::save(&folder.join(PID_FILE), &std::process::id())?;
     std::env::set_current_dir(folder).map_err(Error::io("enter folder", folder))?;
     rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
         .map_err(Error::system("become the sandbox's reaper"))?;
