@@ -49,10 +49,20 @@ fn escape(letter: char, delimiter: char, out: &mut String) {
     }
 }
 
-/// A float as Go's JSON prints it, which is how numbers appear in messages.
+/// A number as go-yaml prints it.
 pub(crate) fn number(value: &serde_json::Number) -> String {
     match value.as_f64() {
         Some(float) if value.is_f64() && float.fract() == 0.0 && float.abs() < 1e21 => format!("{float:.0}"),
+        _ => value.to_string(),
+    }
+}
+
+/// A number as it most likely stood in the source: what is beyond int64 was written without a point.
+pub(crate) fn literal(value: &serde_json::Number) -> String {
+    match value.as_f64() {
+        Some(float) if value.is_f64() && float.fract() == 0.0 && (9.2e18..1e21).contains(&float.abs()) => {
+            format!("{float:.0}")
+        }
         _ => value.to_string(),
     }
 }

@@ -13,7 +13,6 @@ mod yaml;
 use serde_json::Value;
 
 pub(crate) use json::{Found, in_order};
-pub(crate) use path::Frame;
 pub use yaml::Documents;
 
 use crate::Result;

@@ -90,6 +90,7 @@ impl Builder {
             atomic: false,
             kind: false,
             wire: true,
+            always: 0,
         });
         self.declared.push((Vec::new(), Vec::new()));
         Ok(StructId(self.types.structs.len() as u32 - 1))
@@ -199,6 +200,7 @@ impl Builder {
             let row = &mut structs[index];
             row.fields = start..all.len() as u32;
             row.inlined = inlined_start..all_inlined.len() as u32;
+            row.always = if bit == 64 { u64::MAX } else { (1 << bit) - 1 };
         }
         let mut kinds = std::mem::take(&mut self.types.kinds);
         kinds.sort_by(|(a, _), (b, _)| {

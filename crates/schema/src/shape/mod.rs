@@ -30,6 +30,12 @@ pub struct NodeId(u32);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct StructId(u32);
 
+impl StructId {
+    pub(crate) fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
 /// How a list merges under server-side apply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ListKind {
@@ -169,6 +175,8 @@ pub(crate) struct StructRow {
     pub(crate) atomic: bool,
     pub(crate) kind: bool,
     pub(crate) wire: bool,
+    /// The bits of the fields that are always written.
+    pub(crate) always: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -284,6 +292,14 @@ impl Types {
 
     pub(crate) fn package(&self, index: u16) -> &PackageRow {
         &self.packages[usize::from(index)]
+    }
+
+    /// A struct's name as tables write it, such as `core/v1.Pod`.
+    pub(crate) fn alias(&self, id: StructId) -> String {
+        let row = self.row(id);
+        let model = self.text(self.package(row.package).model);
+        let start = model.rmatch_indices('.').nth(1).map_or(0, |(at, _)| at + 1);
+        format!("{}.{}", model[start..].replace('.', "/"), self.text(row.name))
     }
 
     /// The Go type's text as Go's errors print it, such as `v1.PodSpec`, `[]v1.Container`, `map[string]string`.
