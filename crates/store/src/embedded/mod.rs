@@ -10,6 +10,9 @@
 mod records;
 mod tail;
 
+#[cfg(test)]
+mod tests;
+
 use std::{
     fs::{self, DirBuilder, File, TryLockError},
     io,

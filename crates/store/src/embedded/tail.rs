@@ -13,7 +13,6 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use memchr::memmem;
 use xxhash_rust::xxh3::Xxh3;
 
 const START: u8 = 1;
@@ -21,8 +20,8 @@ const ITEM: u8 = 2;
 const END: u8 = 3;
 const CLEAR: u8 = 4;
 const TRAILER: &[u8; 4] = b"FJL\x03";
-/// From the end's tag over its checksum to its trailer.
-const TRAILER_OFFSET: usize = 1 + 8;
+/// The start's tag, count and number; the end's tag, checksum and trailer.
+const FRAME_BYTES: u64 = (1 + 4 + 8) + (1 + 8 + 4);
 
 /// More than the largest commit. What lies behind a torn one is looked at so far.
 const WINDOW_BYTES: u64 = 16 * 1024 * 1024;
@@ -43,16 +42,23 @@ impl From<io::Error> for Error {
 pub(super) fn mend(folder: &Path) -> Result<(), Error> {
     for path in journals(folder)? {
         let mut reader = Journal::open(&path)?;
-        while reader.batch()?.is_some() {}
-        let Remains { batches, bytes } = remains(&path, reader.end)?;
-        if batches > 1 {
-            let what = format!("{} is damaged at byte {}", path.display(), reader.end);
-            return Err(Error::Corrupt(what));
+        let mut last = None;
+        while let Some(number) = reader.batch()? {
+            // The checksum does not cover the number, and fjall passes over batches with too low a one.
+            if last.is_some_and(|last| number <= last) {
+                return Err(Error::Corrupt(format!("{} is out of order at batch {number}", path.display())));
+            }
+            last = Some(number);
         }
-        if bytes > 0 {
-            let (path, at) = (path.display(), reader.end);
-            tracing::warn!(%path, at, bytes, "cutting off a commit that was not finished");
-            truncate(&reader.path, reader.end)?;
+        let at = reader.end;
+        let remains = remains(&path, at)?;
+        if holds_batch(&remains) {
+            return Err(Error::Corrupt(format!("{} is damaged at byte {at}", path.display())));
+        }
+        if !remains.is_empty() {
+            let bytes = remains.len();
+            tracing::warn!(path = %path.display(), at, bytes, "cutting off a commit that was not finished");
+            truncate(&path, at)?;
         }
     }
     Ok(())
@@ -93,23 +99,22 @@ fn journals(folder: &Path) -> io::Result<Vec<PathBuf>> {
 }
 
 /// A journal read batch by batch.
-struct Journal {
-    path: PathBuf,
+pub(super) struct Journal {
     reader: BufReader<File>,
     /// Where the last whole batch ended.
-    end: u64,
+    pub end: u64,
     buffer: Vec<u8>,
 }
 
 impl Journal {
-    fn open(path: &Path) -> io::Result<Self> {
+    pub fn open(path: &Path) -> io::Result<Self> {
         let reader = BufReader::with_capacity(64 * 1024, File::open(path)?);
-        Ok(Self { path: path.into(), reader, end: 0, buffer: Vec::new() })
+        Ok(Self { reader, end: 0, buffer: Vec::new() })
     }
 
     /// The number of the next batch if it is there whole; `None` at whatever is not one.
-    fn batch(&mut self) -> io::Result<Option<u64>> {
-        match self.read_batch() {
+    pub fn batch(&mut self) -> io::Result<Option<u64>> {
+        match read_batch(&mut self.reader, &mut self.buffer) {
             Ok(Some((number, bytes))) => {
                 self.end += bytes;
                 Ok(Some(number))
@@ -119,94 +124,94 @@ impl Journal {
             Err(error) => Err(error),
         }
     }
-
-    fn read_batch(&mut self) -> io::Result<Option<(u64, u64)>> {
-        let mut bytes = 0;
-        if self.array::<1>()? != [START] {
-            return Ok(None);
-        }
-        let count = u32::from_le_bytes(self.array()?);
-        let number = u64::from_le_bytes(self.array()?);
-        let mut hasher = Xxh3::new();
-        for _ in 0..count {
-            if !self.read_item()? {
-                return Ok(None);
-            }
-            hasher.update(&self.buffer);
-            bytes += self.buffer.len() as u64;
-        }
-        if self.array::<1>()? != [END] {
-            return Ok(None);
-        }
-        let checksum = u64::from_le_bytes(self.array()?);
-        let whole = checksum == hasher.digest() && self.array()? == *TRAILER;
-        let frame = (1 + 4 + 8) + (TRAILER_OFFSET + TRAILER.len()) as u64;
-        Ok(whole.then_some((number, bytes + frame)))
-    }
-
-    /// Reads one item into the buffer; false if it is not one.
-    fn read_item(&mut self) -> io::Result<bool> {
-        self.buffer.clear();
-        let [tag] = self.array()?;
-        self.buffer.push(tag);
-        let rest = match tag {
-            CLEAR => 8,
-            ITEM => {
-                // Type, compression, keyspace, length of the key, lengths of the value, plain and stored.
-                let head: [u8; 20] = self.array()?;
-                self.buffer.extend_from_slice(&head);
-                let [.., k0, k1, _, _, _, _, v0, v1, v2, v3] = head;
-                u64::from(u16::from_le_bytes([k0, k1])) + u64::from(u32::from_le_bytes([v0, v1, v2, v3]))
-            }
-            _ => return Ok(false),
-        };
-        let length = self.buffer.len() as u64 + rest;
-        if rest > WINDOW_BYTES {
-            return Ok(false);
-        }
-        (&mut self.reader).take(rest).read_to_end(&mut self.buffer)?;
-        Ok(self.buffer.len() as u64 == length)
-    }
-
-    fn array<const N: usize>(&mut self) -> io::Result<[u8; N]> {
-        let mut array = [0; N];
-        self.reader.read_exact(&mut array)?;
-        Ok(array)
-    }
 }
 
-/// What follows the last whole batch, within the window.
-struct Remains {
-    /// Ends of batches; the one that tore may have its end.
-    batches: usize,
-    /// How far bytes go that are not the zeros of a file allocated ahead.
-    bytes: usize,
+/// The number and length of the batch that the reader is at; `None` at whatever is not one, an early end
+/// excepted, which is an error like any other.
+fn read_batch(reader: &mut dyn Read, buffer: &mut Vec<u8>) -> io::Result<Option<(u64, u64)>> {
+    let mut bytes = 0;
+    if array::<1>(reader)? != [START] {
+        return Ok(None);
+    }
+    let count = u32::from_le_bytes(array(reader)?);
+    let number = u64::from_le_bytes(array(reader)?);
+    let mut hasher = Xxh3::new();
+    for _ in 0..count {
+        if !read_item(reader, buffer)? {
+            return Ok(None);
+        }
+        hasher.update(buffer);
+        bytes += buffer.len() as u64;
+    }
+    if array::<1>(reader)? != [END] {
+        return Ok(None);
+    }
+    let checksum = u64::from_le_bytes(array(reader)?);
+    let whole = checksum == hasher.digest() && array(reader)? == *TRAILER;
+    Ok(whole.then_some((number, bytes + FRAME_BYTES)))
 }
 
-fn remains(path: &Path, at: u64) -> io::Result<Remains> {
+/// Reads one item into the buffer; false if it is not one.
+fn read_item(reader: &mut dyn Read, buffer: &mut Vec<u8>) -> io::Result<bool> {
+    buffer.clear();
+    let [tag] = array(reader)?;
+    buffer.push(tag);
+    let rest = match tag {
+        CLEAR => 8,
+        ITEM => {
+            // Type, compression, keyspace, length of the key, lengths of the value, plain and stored.
+            let head: [u8; 20] = array(reader)?;
+            buffer.extend_from_slice(&head);
+            let [.., k0, k1, _, _, _, _, v0, v1, v2, v3] = head;
+            u64::from(u16::from_le_bytes([k0, k1])) + u64::from(u32::from_le_bytes([v0, v1, v2, v3]))
+        }
+        _ => return Ok(false),
+    };
+    let length = buffer.len() as u64 + rest;
+    if rest > WINDOW_BYTES {
+        return Ok(false);
+    }
+    reader.take(rest).read_to_end(buffer)?;
+    Ok(buffer.len() as u64 == length)
+}
+
+fn array<const N: usize>(reader: &mut dyn Read) -> io::Result<[u8; N]> {
+    let mut array = [0; N];
+    reader.read_exact(&mut array)?;
+    Ok(array)
+}
+
+/// What follows the last whole batch, within the window, without the zeros of a file allocated ahead.
+fn remains(path: &Path, at: u64) -> io::Result<Vec<u8>> {
     let mut file = File::open(path)?;
     file.seek(SeekFrom::Start(at))?;
-    let mut remains = Remains { batches: 0, bytes: 0 };
-    // In pieces that overlap by an end's length, so that none is missed.
-    let overlap = TRAILER_OFFSET + TRAILER.len() - 1;
-    let mut piece = vec![0; 1024 * 1024];
-    let (mut kept, mut before) = (0, 0);
     let mut file = file.take(WINDOW_BYTES);
+    let mut piece = vec![0; 256 * 1024];
+    let mut remains = Vec::new();
+    let mut zeros = 0;
     loop {
-        let read = file.read(&mut piece[kept..])?;
+        let read = file.read(&mut piece)?;
         if read == 0 {
             return Ok(remains);
         }
-        let filled = kept + read;
-        let ends = memmem::find_iter(&piece[..filled], TRAILER);
-        remains.batches +=
-            ends.filter(|at| at.checked_sub(TRAILER_OFFSET).is_some_and(|tag| piece[tag] == END)).count();
-        if let Some(last) = piece[..filled].iter().rposition(|byte| *byte != 0) {
-            remains.bytes = remains.bytes.max(before + last + 1);
+        match piece[..read].iter().rposition(|byte| *byte != 0) {
+            None => zeros += read,
+            Some(last) => {
+                remains.resize(remains.len() + zeros, 0);
+                remains.extend_from_slice(&piece[..=last]);
+                zeros = read - last - 1;
+            }
         }
-        let keep = filled.min(overlap);
-        piece.copy_within(filled - keep..filled, 0);
-        before += filled - keep;
-        kept = keep;
     }
+}
+
+/// Whether there is a whole batch in there. What is torn has none after it.
+fn holds_batch(remains: &[u8]) -> bool {
+    let mut buffer = Vec::new();
+    memchr::memchr_iter(START, remains).any(|at| {
+        let mut candidate = &remains[at..];
+        // An implausible count of items would make this slow.
+        let plausible = matches!(candidate, [_, _, _, 0, 0, ..]);
+        plausible && matches!(read_batch(&mut candidate, &mut buffer), Ok(Some(_)))
+    })
 }
