@@ -69,10 +69,10 @@ impl Forwarding {
     pub fn open(config: &Config, own: &[ServicePort], pods: &[Attachment]) -> Result<Self, Error> {
         let scope = Scope { cluster_cidr: config.cluster_cidr };
         let family = Family::of(config.pod_cidr.base());
-        let mut fragments = vec![(Owner::Base, compile_base(config))];
-        fragments.extend(own.iter().map(|port| (Owner::Own(port.name.clone()), compile_service(scope, port))));
-        fragments.extend(pods.iter().map(|pod| (Owner::Pod(pod.sandbox_id.clone()), compile_pod(pod))));
-        let rules = Rules::open(config.table(), family, fragments)?;
+        let mut known = vec![(Owner::Base, compile_base(config))];
+        known.extend(pods.iter().map(|pod| (Owner::Pod(pod.sandbox_id.clone()), compile_pod(pod))));
+        let served = own.iter().map(|port| (Owner::Own(port.name.clone()), compile_service(scope, port)));
+        let rules = Rules::open(config.table(), family, known, served.collect())?;
         let mut forwarding = Self { rules, flows: Flows::open(family)?, scope, ports: BTreeMap::new() };
         let routes = own.iter().filter(|port| port.name.protocol == Protocol::Udp).flat_map(|port| {
             let servers = port.endpoints.iter().map(|endpoint| (endpoint.address, endpoint.port)).collect();
@@ -127,9 +127,9 @@ impl Forwarding {
         self.rules.replace()
     }
 
-    /// The ports that are in effect.
-    pub fn names(&self) -> Vec<ServicePortName> {
-        self.ports.keys().cloned().collect()
+    /// Who the kernel says has made a change, when it was made here.
+    pub fn port_number(&self) -> u32 {
+        self.rules.port_number()
     }
 
     /// Opens the host ports of a pod.

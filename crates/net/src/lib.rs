@@ -15,8 +15,10 @@ pub mod link;
 mod netlink;
 mod network;
 pub mod nft;
+pub mod observe;
 mod pod;
 mod pods;
+mod run;
 pub mod service;
 
 pub use cidr::Cidr;
@@ -24,3 +26,4 @@ pub use config::Config;
 pub use error::Error;
 pub use network::{Network, teardown};
 pub use pod::{AttachRequest, Attachment, HostPort, PodNetwork, Protocol};
+pub use run::run;

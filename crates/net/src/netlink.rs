@@ -20,6 +20,7 @@ const RECEIVE_QUEUE: usize = 4 << 20;
 /// A socket of one netlink protocol.
 pub(crate) struct Channel {
     socket: Socket,
+    port_number: u32,
     sequence: u32,
     buffer: Vec<u8>,
 }
@@ -36,11 +37,16 @@ impl Channel {
     /// Opens a socket in the calling thread's network namespace.
     pub(crate) fn open(protocol: isize) -> io::Result<Self> {
         let mut socket = Socket::new(protocol)?;
-        socket.bind_auto()?;
+        let port_number = socket.bind_auto()?.port_number();
         socket.connect(&SocketAddr::new(0, 0))?;
         // Refusals need not carry the refused message back: the sequence number says which it was.
         socket.set_cap_ack(true)?;
-        Ok(Self { socket, sequence: 1, buffer: vec![0; RECEIVE] })
+        Ok(Self { socket, port_number, sequence: 1, buffer: vec![0; RECEIVE] })
+    }
+
+    /// How the kernel names this socket.
+    pub(crate) fn port_number(&self) -> u32 {
+        self.port_number
     }
 
     /// A sequence number that starts `count` unused ones.
@@ -142,7 +148,7 @@ fn set_buffer(socket: &Socket, option: i32, size: usize) -> io::Result<()> {
 }
 
 /// The whole messages of a datagram: header fields and bytes.
-fn split(datagram: &[u8]) -> impl Iterator<Item = &[u8]> {
+pub(crate) fn split(datagram: &[u8]) -> impl Iterator<Item = &[u8]> {
     const HEADER: usize = 16;
     let mut rest = datagram;
     std::iter::from_fn(move || {

@@ -79,19 +79,26 @@ impl Network {
         self.names.write().set(namespace, name, service);
     }
 
-    /// The Services that the cluster DNS knows.
-    pub fn names(&self) -> Vec<(String, String)> {
-        self.names.read().names()
-    }
-
     /// Puts changed ports of Services in effect; `None` for those that are gone.
     pub async fn change_services(&self, changes: Vec<(ServicePortName, Option<ServicePort>)>) -> Result<(), Error> {
         self.with(move |state| state.forwarding.lock().services(changes)).await
     }
 
-    /// Says that [`Network::change_services`] has been told of all Services.
+    /// Says that [`Network::change_services`] and [`Network::change_name`] have been told of all Services.
     pub async fn complete_services(&self) -> Result<(), Error> {
+        self.names.write().complete();
         self.with(|state| state.forwarding.lock().complete()).await
+    }
+
+    /// Puts the rules in effect again whenever somebody else removes them; runs until it is dropped.
+    pub async fn guard(&self) -> Result<(), Error> {
+        let mut removals = nft::Removals::open(self.state.config.table())?;
+        let own = self.state.forwarding.lock().port_number();
+        loop {
+            removals.by_others(own).await?;
+            tracing::warn!(table = self.state.config.table(), "somebody removed the rules, putting them back");
+            self.with(|state| state.forwarding.lock().repair()).await?;
+        }
     }
 }
 

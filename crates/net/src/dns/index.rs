@@ -71,6 +71,8 @@ pub enum Answer {
     NoName,
     /// Not a name of this cluster.
     Elsewhere,
+    /// A name of this cluster that may exist: not all Services are known yet.
+    Unknown,
 }
 
 /// All names of the cluster.
@@ -81,6 +83,7 @@ pub struct Index {
     namespaces: BTreeMap<String, BTreeMap<String, Service>>,
     /// Names below the zone that an address leads to.
     reverse: HashMap<IpAddr, BTreeSet<String>>,
+    complete: bool,
 }
 
 fn address_record(address: IpAddr) -> RData {
@@ -117,7 +120,7 @@ impl Index {
     pub fn new(domain: &str, address: IpAddr, ranges: Vec<Cidr>) -> Option<Self> {
         let mut zone = Name::from_ascii(domain.to_ascii_lowercase()).ok()?;
         zone.set_fqdn(true);
-        Some(Self { zone, address, ranges, namespaces: BTreeMap::new(), reverse: HashMap::new() })
+        Some(Self { zone, address, ranges, namespaces: BTreeMap::new(), reverse: HashMap::new(), complete: false })
     }
 
     /// Replaces what is known of a Service; `None` when it is gone.
@@ -143,12 +146,9 @@ impl Index {
         }
     }
 
-    /// The Services it knows.
-    pub fn names(&self) -> Vec<(String, String)> {
-        let of = |(namespace, services): (&String, &BTreeMap<String, Service>)| {
-            services.keys().map(|name| (namespace.clone(), name.clone())).collect::<Vec<_>>()
-        };
-        self.namespaces.iter().flat_map(of).collect()
+    /// Says that all Services are known: from now on an unknown name does not exist.
+    pub fn complete(&mut self) {
+        self.complete = true;
     }
 
     fn absolute(&self, relative: &str) -> Option<Name> {
@@ -165,6 +165,13 @@ impl Index {
 
     /// What a name leads to. Records carry the name as it was asked.
     pub fn answer(&self, name: &Name, kind: RecordType) -> Answer {
+        match self.find(name, kind) {
+            Answer::NoName if !self.complete => Answer::Unknown,
+            answer => answer,
+        }
+    }
+
+    fn find(&self, name: &Name, kind: RecordType) -> Answer {
         if self.zone.zone_of(name) {
             let own = name.num_labels().saturating_sub(self.zone.num_labels());
             let labels: Vec<String> = name

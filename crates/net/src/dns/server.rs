@@ -116,6 +116,7 @@ impl Handler {
                 }
             }
             Answer::Elsewhere => return elsewhere(self.forward.ask(name, kind).await),
+            Answer::Unknown => return Response::refusal(ResponseCode::ServFail),
         }
         response
     }
@@ -135,7 +136,7 @@ impl Handler {
                     let reply = self.forward.ask(&target, kind).await;
                     response.answers.extend(reply.answers);
                 }
-                Answer::NoData | Answer::NoName => {}
+                Answer::NoData | Answer::NoName | Answer::Unknown => {}
             }
             return;
         }

@@ -39,6 +39,7 @@ fn index() -> Index {
     index.set("shop", "empty", Some(Service::default()));
     index.set("other", "out", Some(out));
     index.set("other", "in", Some(inner));
+    index.complete();
     index
 }
 
@@ -56,6 +57,7 @@ fn show(index: &Index, name: &str, kind: RecordType) -> String {
         Answer::NoData => "no data\n".into(),
         Answer::NoName => "no such name\n".into(),
         Answer::Elsewhere => "elsewhere\n".into(),
+        Answer::Unknown => "unknown\n".into(),
     }
 }
 
@@ -178,6 +180,17 @@ fn a_service_that_changes_its_type() {
     expect![[r#"
         no such name
     "#]].assert_eq(&show(&index, name, RecordType::A));
+}
+
+#[test]
+fn before_all_is_known_nothing_is_denied() {
+    let index = Index::new("cluster.local", "10.96.0.10".parse().unwrap(), vec![]).unwrap();
+    expect![[r#"
+        unknown
+    "#]].assert_eq(&show(&index, "web.shop.svc.cluster.local", RecordType::A));
+    expect![[r#"
+        elsewhere
+    "#]].assert_eq(&show(&index, "example.com", RecordType::A));
 }
 
 #[test]

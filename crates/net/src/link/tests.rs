@@ -12,7 +12,7 @@ fn range() -> Cidr {
 #[test]
 fn addresses_are_unique_and_come_back_last() {
     let mut addresses = Addresses::new(range());
-    let mut take = |addresses: &mut Addresses| addresses.take().map(|address| address.to_string());
+    let take = |addresses: &mut Addresses| addresses.take().map(|address| address.to_string());
     let all: Vec<_> = (0..5).filter_map(|_| take(&mut addresses)).collect();
     assert_eq!(all, ["10.244.3.2", "10.244.3.3", "10.244.3.4", "10.244.3.5", "10.244.3.6"]);
     assert_eq!(take(&mut addresses), None);

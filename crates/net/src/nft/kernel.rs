@@ -12,7 +12,6 @@ use super::ir::{Command, Fragment};
 use super::model::{Model, Owner};
 use crate::Error;
 use crate::netlink::{Channel, Refusal};
-use crate::service::ServicePortName;
 
 /// The rules of one instance, as they are and as they should be.
 pub struct Rules {
@@ -38,20 +37,28 @@ fn open(table: &str) -> Result<Channel, Error> {
 }
 
 impl Rules {
-    /// Opens the table of this name. One that an earlier process left stays in effect, unchanged, until
-    /// [`Rules::complete`]; else the base is put in effect now.
-    pub fn open(table: String, family: Family, base: Vec<(Owner, Fragment)>) -> Result<Self, Error> {
+    /// Opens the table of this name with what is known already. One that an earlier process left stays in
+    /// effect until [`Rules::complete`], but for `own`, what this process serves itself; else all that is
+    /// known is put in effect now.
+    pub fn open(
+        table: String,
+        family: Family,
+        known: Vec<(Owner, Fragment)>,
+        own: Vec<(Owner, Fragment)>,
+    ) -> Result<Self, Error> {
         let mut channel = open(&table)?;
         let inherited = match channel.get(get_table(&table, family)) {
             Ok(_) => true,
             Err(error) if error.raw_os_error() == Some(nix::libc::ENOENT) => false,
             Err(source) => return Err(Error::Rules { subject: format!("get table {table}"), source }),
         };
+        let anew = own.iter().flat_map(|(_, fragment)| renew(fragment)).collect::<Vec<Command>>();
         let mut model = Model::default();
-        model.change(base.into_iter().map(|(owner, fragment)| (owner, Some(fragment))).collect());
-        let state = if inherited { State::Inherited } else { State::Unknown };
-        let mut rules = Self { table, family, channel, model, state };
-        if !inherited {
+        model.change(known.into_iter().chain(own).map(|(owner, fragment)| (owner, Some(fragment))).collect());
+        let mut rules = Self { table, family, channel, model, state: State::Unknown };
+        if inherited && rules.commit(&anew).is_ok() {
+            rules.state = State::Inherited;
+        } else {
             rules.replace()?;
         }
         Ok(rules)
@@ -101,14 +108,29 @@ impl Rules {
         Ok(())
     }
 
-    /// Ports of Services that the model has.
-    pub fn services(&self) -> impl Iterator<Item = &ServicePortName> {
-        self.model.services()
+    /// Who the kernel says has made a change, when it was made here.
+    pub fn port_number(&self) -> u32 {
+        self.channel.port_number()
     }
 
     fn commit(&mut self, commands: &[Command]) -> Result<(), Error> {
         commit(&mut self.channel, &self.table, self.family, commands)
     }
+}
+
+/// Puts a fragment into a table that may hold an older form of it.
+fn renew(fragment: &Fragment) -> Vec<Command> {
+    let mut commands = Vec::new();
+    for (name, chain) in &fragment.chains {
+        commands.push(Command::AddChain(name.clone(), chain.base));
+        commands.push(Command::FlushChain(name.clone()));
+        commands.extend(chain.rules.iter().map(|rule| Command::AddRule(name.clone(), rule.clone())));
+    }
+    let elements = fragment.elements.iter();
+    commands.extend(elements.map(|((set, key), value)| {
+        Command::AddElements(set.clone(), vec![(key.clone(), value.clone())])
+    }));
+    commands
 }
 
 fn commit(channel: &mut Channel, table: &str, family: Family, commands: &[Command]) -> Result<(), Error> {

@@ -9,6 +9,7 @@ mod expression;
 pub mod ir;
 mod kernel;
 mod model;
+mod removals;
 mod service;
 mod text;
 #[cfg(test)]
@@ -18,4 +19,5 @@ pub use base::{compile_base, compile_pod};
 pub use expression::Family;
 pub use kernel::{Rules, remove};
 pub use model::{Model, Owner};
+pub use removals::Removals;
 pub use service::{Scope, compile_service};

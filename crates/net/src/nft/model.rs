@@ -179,12 +179,4 @@ impl Model {
         commands.extend(steps.into_commands());
         commands
     }
-
-    /// Everything that is owned by ports of Services.
-    pub fn services(&self) -> impl Iterator<Item = &ServicePortName> {
-        self.fragments.keys().filter_map(|owner| match owner {
-            Owner::Service(name) => Some(name),
-            _ => None,
-        })
-    }
 }

@@ -55,6 +55,16 @@ fn data(message: &Message) -> Vec<String> {
     texts
 }
 
+/// Addresses of a name, asked for by the host.
+pub fn resolve(name: &str) -> Vec<String> {
+    data(&by_udp(None, &query(name, RecordType::A, None)))
+}
+
+/// The code that the host gets for a name.
+pub fn code(name: &str) -> u16 {
+    by_udp(None, &query(name, RecordType::A, None)).metadata.response_code.into()
+}
+
 fn web(host: &Host) {
     let service = Service { cluster_ips: vec!["10.96.0.20".parse().unwrap()], ..Service::default() };
     host.network.change_name("shop", "web", Some(service));

@@ -36,6 +36,7 @@ pub fn on_host<F: Future<Output = ()>>(test: impl FnOnce(Host) -> F + Send + 'st
     on_bare_host(move |folder| async move {
         let config = config(folder.path());
         let network = Network::start(config.clone()).await.unwrap();
+        network.complete_services().await.unwrap();
         test(Host { network, config, folder }).await;
     });
 }

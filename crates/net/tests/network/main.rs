@@ -4,4 +4,5 @@
 mod dns;
 mod harness;
 mod pods;
+mod run;
 mod services;
