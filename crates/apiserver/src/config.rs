@@ -5,6 +5,7 @@ use crate::seam::{Admission, Authenticator, Authorizer, Connector};
 use gifee_base::{Clock, Gvk, SystemClock};
 use gifee_registry::Kind;
 use gifee_schema::Schema;
+use gifee_schema::defaults::Defaults;
 use gifee_store::Store;
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,6 +25,8 @@ pub struct Config {
     pub kinds: Vec<Kind>,
     /// Their schemas.
     pub schemas: Schemas,
+    /// Their defaults; None: compiled from the tables in the rows.
+    pub defaults: Option<Arc<Defaults>>,
     /// Who asks.
     pub authenticator: Arc<dyn Authenticator>,
     /// May they.
@@ -60,6 +63,7 @@ impl Config {
             store,
             kinds,
             schemas,
+            defaults: None,
             authenticator,
             authorizer,
             admission,

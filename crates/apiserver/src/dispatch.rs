@@ -3,12 +3,106 @@
 //! Invariant: resources are answered by verb and by the action of their subresource, never by kind.
 
 use crate::body::Body;
+use crate::kinds::Resource;
 use crate::request::Request;
-use gifee_base::Status;
-use http::Response;
+use crate::{read, write};
+use gifee_base::{Reason, Status};
+use gifee_registry::kind::{Action, Subresource, Verb};
+use http::{Method, Response};
+use std::sync::Arc;
 
 /// Answers a request that may be answered.
-pub async fn dispatch(request: &Request<'_>, _body: Body) -> Result<Response<Body>, Status> {
-    let _ = request;
-    Err(Status::no_such_path())
+pub async fn dispatch(request: &Request<'_>, body: Body) -> Result<Response<Body>, Status> {
+    let info = request.info;
+    if !info.is_resource {
+        return Err(Status::no_such_path());
+    }
+    let kinds = request.server.kinds.load();
+    let found = kinds.find(&info.group, &info.version, &info.resource).cloned();
+    drop(kinds);
+    let resource = found.ok_or_else(Status::no_such_path)?;
+    placed(request, &resource)?;
+    if info.subresource.is_empty() {
+        return object(request, &resource, body).await;
+    }
+    let part = resource.subresource(&info.subresource).ok_or_else(Status::no_such_path)?;
+    subresource(request, &resource, part, body).await
+}
+
+/// Refuses paths in a namespace for what has none, and the other way round.
+fn placed(request: &Request<'_>, resource: &Resource) -> Result<(), Status> {
+    let info = request.info;
+    if resource.namespaced() {
+        let everywhere = matches!(info.verb, "list" | "watch") && info.subresource.is_empty();
+        if info.namespace.is_empty() && !everywhere {
+            let collection = matches!(info.verb, "create" | "deletecollection");
+            return Err(if collection { not_allowed() } else { Status::no_such_path() });
+        }
+    } else if !info.namespace.is_empty() && !(info.group.is_empty() && info.resource == "namespaces") {
+        return Err(Status::no_such_path());
+    }
+    Ok(())
+}
+
+/// 405 in upstream's words.
+fn not_allowed() -> Status {
+    let message = "the server does not allow this method on the requested resource";
+    let mut status = Status::new(Reason::MethodNotAllowed, message);
+    status.details = Some(Box::default());
+    status
+}
+
+fn verb(request: &Request<'_>) -> Option<Verb> {
+    if *request.method == Method::HEAD {
+        return None;
+    }
+    Some(match request.info.verb {
+        "get" => Verb::Get,
+        "list" => Verb::List,
+        "watch" => Verb::Watch,
+        "create" => Verb::Create,
+        "update" => Verb::Update,
+        "patch" => Verb::Patch,
+        "delete" => Verb::Delete,
+        "deletecollection" => Verb::DeleteCollection,
+        _ => return None,
+    })
+}
+
+async fn object(
+    request: &Request<'_>,
+    resource: &Arc<Resource>,
+    body: Body,
+) -> Result<Response<Body>, Status> {
+    let verb = verb(request).filter(|verb| resource.offers(*verb)).ok_or_else(not_allowed)?;
+    let named = !request.info.name.is_empty();
+    match verb {
+        Verb::Get => read::get(request, resource).await,
+        Verb::List => read::list(request, resource).await,
+        Verb::Watch => read::watch(request, resource).await,
+        Verb::Create if !named => Box::pin(write::create(request, resource, body)).await,
+        Verb::Update if named => Box::pin(write::put(request, resource, "", body)).await,
+        Verb::Patch if named => Box::pin(write::patch(request, resource, "", body)).await,
+        Verb::Delete => Box::pin(write::delete(request, resource, body)).await,
+        Verb::DeleteCollection => Box::pin(write::delete_collection(request, resource, body)).await,
+        Verb::Create | Verb::Update | Verb::Patch => Err(not_allowed()),
+    }
+}
+
+async fn subresource(
+    request: &Request<'_>,
+    resource: &Arc<Resource>,
+    part: &Subresource,
+    body: Body,
+) -> Result<Response<Body>, Status> {
+    let verb = verb(request).filter(|verb| part.verbs.contains(verb)).ok_or_else(not_allowed)?;
+    match (part.action, verb) {
+        (Action::Part, Verb::Get) => read::get(request, resource).await,
+        (Action::Part, Verb::Update) => Box::pin(write::put(request, resource, &part.name, body)).await,
+        (Action::Part, Verb::Patch) => Box::pin(write::patch(request, resource, &part.name, body)).await,
+        (Action::Scale, Verb::Get) => write::get_scale(request, resource).await,
+        (Action::Scale, Verb::Update) => Box::pin(write::put_scale(request, resource, body)).await,
+        (Action::Scale, Verb::Patch) => Box::pin(write::patch_scale(request, resource, body)).await,
+        _ => Err(Status::no_such_path()),
+    }
 }

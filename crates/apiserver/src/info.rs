@@ -34,6 +34,14 @@ pub struct RequestInfo<'a> {
     pub rest: &'a str,
 }
 
+impl RequestInfo<'_> {
+    /// The namespace of the object: empty for a resource that lives in none, although the path of a Namespace
+    /// names one.
+    pub fn namespace_of(&self, resource: &crate::kinds::Resource) -> &str {
+        if resource.namespaced() { &self.namespace } else { "" }
+    }
+}
+
 /// The parameters of a query string, decoded.
 #[derive(Clone, Debug, Default)]
 pub struct Query(Vec<(String, String)>);

@@ -19,28 +19,22 @@ pub struct Resource {
     pub api_version: String,
     /// Schema; None: any object goes.
     pub schema: Option<Schema>,
-    /// Compiled defaults.
-    pub defaults: Option<Defaults>,
+    /// Defaults of the arena that the schema is of.
+    pub defaults: Option<Arc<Defaults>>,
     /// Where its objects are; None for kinds that are only computed.
     pub cache: Option<Arc<Cache>>,
 }
 
 impl Resource {
     /// Makes a row servable.
-    ///
-    /// # Errors
-    /// If its table of defaults does not fit the schema.
     pub fn new(
         kind: Kind,
         schema: Option<Schema>,
+        defaults: Option<Arc<Defaults>>,
         cache: Option<Arc<Cache>>,
-    ) -> Result<Self, gifee_schema::Error> {
-        let defaults = match &schema {
-            Some(schema) if !kind.defaults.is_empty() => Some(Defaults::compile(schema, kind.defaults)?),
-            _ => None,
-        };
+    ) -> Self {
         let api_version = api_version(&kind.gvk.group, &kind.gvk.version);
-        Ok(Self { kind, api_version, schema, defaults, cache })
+        Self { kind, api_version, schema, defaults, cache }
     }
 
     /// API group.

@@ -9,6 +9,7 @@
 
 pub mod body;
 mod cache;
+mod cluster;
 pub mod config;
 mod dispatch;
 mod documents;
@@ -19,11 +20,14 @@ mod listen;
 mod lookup;
 mod metrics;
 mod negotiate;
+mod read;
+mod render;
 mod request;
 mod respond;
 pub mod seam;
 mod server;
 mod upkeep;
+mod write;
 mod yaml;
 
 pub use body::Body;

@@ -26,3 +26,14 @@ impl Metrics {
         let _ = (info, code, took);
     }
 }
+
+/// Counts as one running watch as long as it lives.
+pub struct Watching {}
+
+impl Metrics {
+    /// A watch begins.
+    pub fn watching(&self, info: &RequestInfo<'_>) -> Watching {
+        let _ = info;
+        Watching {}
+    }
+}

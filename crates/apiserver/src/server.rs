@@ -19,6 +19,7 @@ use gifee_policy::authorize::{Decision, refusal};
 use gifee_policy::{Attributes, Lookup, User};
 use gifee_registry::Kind;
 use gifee_schema::Schema;
+use gifee_schema::defaults::Defaults;
 use hyper::upgrade::OnUpgrade;
 use parking_lot::Mutex;
 use std::panic::AssertUnwindSafe;
@@ -33,15 +34,9 @@ pub enum Error {
     /// The store could not be read.
     #[error("reading the store")]
     Store(#[from] gifee_store::Error),
-    /// The table of defaults of a kind does not fit its schema.
-    #[error("compiling the defaults of {kind}")]
-    Defaults {
-        /// Which kind.
-        kind: String,
-        /// Why.
-        #[source]
-        source: gifee_schema::Error,
-    },
+    /// The tables of defaults do not fit the schemas.
+    #[error("compiling the defaults of the built-in kinds")]
+    Defaults(#[source] gifee_schema::Error),
     /// Certificates or keys do not fit.
     #[error("setting up TLS")]
     Tls(#[source] rustls::Error),
@@ -77,8 +72,14 @@ impl Server {
         };
         let caches = Arc::new(Caches::new(config.store.clone(), config.encryption.clone(), limits));
         let mut resources = Vec::with_capacity(config.kinds.len());
+        let defaults = match &config.defaults {
+            Some(defaults) => defaults.clone(),
+            None => Arc::new(defaults(&config.kinds)?),
+        };
         for kind in &config.kinds {
-            resources.push(serve(&caches, kind.clone(), (config.schemas)(&kind.gvk))?);
+            let schema = (config.schemas)(&kind.gvk);
+            let defaults = schema.is_some().then(|| defaults.clone());
+            resources.push(serve(&caches, kind.clone(), schema, defaults));
         }
         let watch = caches.load().await?;
         let server = Arc::new(Self {
@@ -103,12 +104,9 @@ impl Server {
         Ok(server)
     }
 
-    /// Serves another kind from now on, or another row of a kind.
-    ///
-    /// # Errors
-    /// If its defaults do not fit its schema.
-    pub fn add_kind(&self, kind: Kind, schema: Option<Schema>) -> Result<(), Error> {
-        let resource = serve(&self.caches, kind, schema)?;
+    /// Serves another kind from now on, or another row of a kind. `defaults` are of the arena of `schema`.
+    pub fn add_kind(&self, kind: Kind, schema: Option<Schema>, defaults: Option<Arc<Defaults>>) {
+        let resource = serve(&self.caches, kind, schema, defaults);
         self.change(|all| {
             let same = |one: &Arc<Resource>| {
                 (one.group(), one.version(), one.name())
@@ -119,7 +117,6 @@ impl Server {
                 None => all.push(resource.clone()),
             }
         });
-        Ok(())
     }
 
     /// Serves a kind no more. Its objects stay where they are.
@@ -277,12 +274,20 @@ fn long_running(info: &RequestInfo<'_>) -> bool {
         || matches!(&*info.subresource, "proxy" | "log" | "exec" | "attach" | "portforward")
 }
 
-fn serve(caches: &Caches, kind: Kind, schema: Option<Schema>) -> Result<Arc<Resource>, Error> {
+fn defaults(kinds: &[Kind]) -> Result<Defaults, Error> {
+    let tables: Vec<_> = kinds.iter().map(|kind| kind.defaults).filter(|table| !table.is_empty()).collect();
+    Defaults::builtin(&tables, &[]).map_err(Error::Defaults)
+}
+
+fn serve(
+    caches: &Caches,
+    kind: Kind,
+    schema: Option<Schema>,
+    defaults: Option<Arc<Defaults>>,
+) -> Arc<Resource> {
     let (group, resource) = kind.storage.clone();
     let cache = kind.stored.then(|| caches.of(&group, &resource, Fields::new(&kind.fields)));
-    let name = kind.gvk.to_string();
-    let resource = Resource::new(kind, schema, cache);
-    Ok(Arc::new(resource.map_err(|source| Error::Defaults { kind: name, source })?))
+    Arc::new(Resource::new(kind, schema, defaults, cache))
 }
 
 /// A place among the requests that run at once.

@@ -163,10 +163,6 @@ pub trait Hooks: Send + Sync {
     fn grace_period_seconds(&self, _object: &Value, _asked: Option<i64>) -> Option<i64> {
         None
     }
-    /// Whether a new object comes with its status; else the engine empties it before `prepare_create`. Nodes do.
-    fn keeps_status(&self) -> bool {
-        false
-    }
     /// When a deletion that cannot end at once has set the deletion timestamp: a Namespace becomes `Terminating`.
     fn mark_deleting(&self, _object: &mut Value) {}
     /// Whether something besides `metadata.finalizers` keeps a deleted object: a Namespace's `spec.finalizers`.

@@ -13,11 +13,8 @@ mod history;
 mod subscription;
 mod watchers;
 
-#[cfg(test)]
-mod tests;
-
 pub use event::{Delivery, Event, Form, Transition, write_frame};
-pub use feed::{Caches, RANGES, store_key, store_prefix};
+pub use feed::{Caches, RANGES, store_failed, store_key};
 pub use filter::Filter;
 pub use subscription::{Next, Subscription};
 pub use watchers::Item;

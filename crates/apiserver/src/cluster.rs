@@ -1,0 +1,126 @@
+//! Other objects of the same server, for the hooks of a kind.
+//!
+//! Invariant: what a dry run asks for is answered as if it had happened, and does not happen.
+
+use crate::cache::{RANGES, store_failed};
+use crate::server::Server;
+use crate::write::{DeleteOptions, Write, create_object, delete_object};
+use bytes::Bytes;
+use gifee_base::clock::format_time;
+use gifee_base::{Object, ObjectKey, Reason, Status};
+use gifee_policy::{Attributes, Lookup, User};
+use gifee_registry::kind::Cluster;
+use gifee_store::{self as store, Outcome};
+use parking_lot::Mutex;
+use serde_json::Value;
+use std::sync::Arc;
+
+/// The name under which the server itself acts.
+const SELF: &str = "system:apiserver";
+
+/// The server, seen from inside a write.
+pub struct Inside<'a> {
+    server: &'a Arc<Server>,
+    dry_run: bool,
+}
+
+impl<'a> Inside<'a> {
+    /// From inside a write.
+    pub fn new(server: &'a Arc<Server>, dry_run: bool) -> Self {
+        Self { server, dry_run }
+    }
+}
+
+/// The attributes of what the server itself does.
+pub fn own_attributes(verb: &str, group: &str, resource: &str, key: &ObjectKey) -> Attributes {
+    Attributes {
+        user: User {
+            name: SELF.into(),
+            groups: vec!["system:masters".into(), "system:authenticated".into()],
+            ..User::default()
+        },
+        verb: verb.into(),
+        is_resource: true,
+        group: group.into(),
+        resource: resource.into(),
+        namespace: key.namespace.to_string(),
+        name: key.name.to_string(),
+        ..Attributes::default()
+    }
+}
+
+#[async_trait::async_trait]
+impl Cluster for Inside<'_> {
+    fn get(&self, group: &str, resource: &str, key: &ObjectKey) -> Option<Arc<Object>> {
+        Lookup::get(&*self.server.caches, group, resource, key)
+    }
+
+    fn list(&self, group: &str, resource: &str, namespace: &str) -> Vec<Arc<Object>> {
+        Lookup::list(&*self.server.caches, group, resource, namespace)
+    }
+
+    async fn create(&self, group: &str, resource: &str, object: Value) -> Result<(), Status> {
+        let kinds = self.server.kinds.load_full();
+        let row = kinds.preferred(group, resource).ok_or_else(Status::no_such_path)?;
+        let namespace = object["metadata"]["namespace"].as_str().unwrap_or_default().to_owned();
+        let attributes = own_attributes("create", group, resource, &ObjectKey::new(&namespace, ""));
+        let warnings = Mutex::default();
+        let write = Write {
+            server: self.server,
+            resource: row,
+            subresource: "",
+            attributes: &attributes,
+            dry_run: self.dry_run,
+            admitted: false,
+            now: format_time(self.server.config.clock.now()),
+            options: Value::Null,
+            warnings: &warnings,
+        };
+        create_object(&write, &namespace, object).await.map(drop)
+    }
+
+    async fn delete(&self, group: &str, resource: &str, key: &ObjectKey) -> Result<(), Status> {
+        let kinds = self.server.kinds.load_full();
+        let row = kinds.preferred(group, resource).ok_or_else(Status::no_such_path)?;
+        let attributes = own_attributes("delete", group, resource, key);
+        let warnings = Mutex::default();
+        let write = Write {
+            server: self.server,
+            resource: row,
+            subresource: "",
+            attributes: &attributes,
+            dry_run: self.dry_run,
+            admitted: false,
+            now: format_time(self.server.config.clock.now()),
+            options: Value::Null,
+            warnings: &warnings,
+        };
+        match delete_object(&write, &key.namespace, &key.name, &DeleteOptions::default()).await {
+            Err(status) if !status.is(Reason::NotFound) => Err(status),
+            _ => Ok(()),
+        }
+    }
+
+    async fn reserve(&self, range: &str, name: &str, owner: &str) -> Result<bool, Status> {
+        let key: Bytes = format!("{RANGES}{range}/{name}").into();
+        let store = &self.server.config.store;
+        if self.dry_run {
+            let (entry, _) = store.get(&key).await.map_err(store_failed)?;
+            return Ok(entry.is_none());
+        }
+        let write = store::Write::Create { key, value: owner.to_owned().into() };
+        match store.write(write).await.map_err(store_failed)? {
+            Outcome::Done(_) => Ok(true),
+            // Whoever holds the name already may take it again: a write that was repeated.
+            Outcome::Conflict(held) => Ok(held.is_some_and(|held| held.value == owner.as_bytes())),
+        }
+    }
+
+    async fn release(&self, range: &str, name: &str) -> Result<(), Status> {
+        if self.dry_run {
+            return Ok(());
+        }
+        let write = store::Write::Delete { key: format!("{RANGES}{range}/{name}").into(), expected: None };
+        self.server.config.store.write(write).await.map(drop).map_err(store_failed)
+    }
+}

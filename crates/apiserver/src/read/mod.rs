@@ -1,0 +1,14 @@
+//! Reads: from the watch cache, never decoding what is wanted as it is stored.
+//!
+//! Invariant: a read without a resource version sees every write that was acknowledged before it.
+
+mod continuation;
+mod get;
+mod list;
+mod options;
+mod watch;
+
+pub use get::{get, newest, respond_json, respond_object};
+pub use list::list;
+pub use options::filter;
+pub use watch::watch;

@@ -1,0 +1,256 @@
+//! Watches: a state, then every change, for as long as the client listens.
+//!
+//! Invariant: every frame of an event is made once and shared; frames that are ready together go out together.
+
+use super::options::{At, Start, filter, watch_start};
+use crate::body::Body;
+use crate::cache::{Cache, Delivery, Filter, Next, Snapshot, Subscription, Transition, write_frame};
+use crate::kinds::Resource;
+use crate::lookup::cache_key;
+use crate::negotiate::{Offer, Shape, accept};
+use crate::render::Renderer;
+use crate::request::Request;
+use crate::respond;
+use crate::server::Server;
+use bytes::Bytes;
+use futures_util::Stream;
+use gifee_base::Status;
+use http::Response;
+use std::convert::Infallible;
+use std::ops::Bound;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::time::Sleep;
+
+/// Bytes of frames that go out together at most.
+const PIECE_BYTES: usize = 64 << 10;
+
+/// Answers a watch.
+pub async fn watch(request: &Request<'_>, resource: &Arc<Resource>) -> Result<Response<Body>, Status> {
+    let accept = accept(request.headers, request.query, Offer::Watch)?;
+    let cache = resource.cache.as_ref().ok_or_else(Status::no_such_path)?;
+    let filter = filter(request, resource)?;
+    let start = watch_start(request.query)?;
+    let now = request.server.config.clock.now().as_second();
+    let renderer = Renderer::new(resource, &accept, request.query, now)?;
+    let bookmarks = request.query.flag("allowWatchBookmarks");
+    let timeout = timeout(request)?;
+    let frames = match open(request.server, cache, &filter, start, bookmarks).await? {
+        Ok((initial, subscription)) => {
+            let form = renderer.form();
+            let plain = renderer.is_plain();
+            let table = matches!(accept.shape, Shape::Table(_));
+            let marked = start.marked.then_some(initial.revision);
+            Frames {
+                initial: start.initial.then_some(initial),
+                marked,
+                subscription,
+                renderer,
+                form,
+                plain,
+                columns: table,
+                deadline: Box::pin(tokio::time::sleep(timeout)),
+                done: false,
+                _watching: request.server.metrics.watching(request.info),
+            }
+        }
+        Err(status) => return Ok(respond::bytes(200, "application/json", error_frame(&status))),
+    };
+    Ok(respond::bytes(200, "application/json", Body::stream(frames)))
+}
+
+fn timeout(request: &Request<'_>) -> Result<Duration, Status> {
+    let minimum = request.server.config.limits.watch_minimum;
+    let Some(text) = request.query.get("timeoutSeconds") else {
+        // Spread, so that the watches of a restart do not all end at once.
+        let random = u128::from_le_bytes(uuid::Uuid::new_v4().into_bytes()) % 1024;
+        let part = u32::try_from(random).unwrap_or_default();
+        return Ok(minimum + minimum * part / 1024);
+    };
+    match text.parse::<u64>() {
+        Ok(0) => Ok(minimum),
+        Ok(seconds) => Ok(Duration::from_secs(seconds.min(30 * 86_400))),
+        Err(_) => Err(Status::bad_request(format!("strconv.ParseInt: parsing {text:?}: invalid syntax"))),
+    }
+}
+
+fn error_frame(status: &Status) -> Vec<u8> {
+    let mut out = Vec::new();
+    write_frame(&mut out, "ERROR", |out| {
+        let _ = serde_json::to_writer(out, &status.to_value());
+    });
+    out
+}
+
+/// The state that a watch starts with, and what happens after it.
+async fn open(
+    server: &Server,
+    cache: &Arc<Cache>,
+    filter: &Arc<Filter>,
+    start: Start,
+    bookmarks: bool,
+) -> Result<Result<(Initial, Subscription), Status>, Status> {
+    let caches = &server.caches;
+    let reached = match start.at {
+        At::Newest => caches.fresh().await?,
+        At::NotOlderThan(revision) if revision > caches.progress() => caches.reach(revision).await?,
+        _ => caches.progress(),
+    };
+    let snapshot = cache.snapshot();
+    let revision = match start.at {
+        At::Exact(revision) => revision,
+        _ => reached.max(snapshot.revision),
+    };
+    Ok(match cache.subscribe(filter, revision, bookmarks) {
+        Ok(subscription) => {
+            let namespace = filter.namespace();
+            let prefix = if namespace.is_empty() { Vec::new() } else { cache_key(namespace, "") };
+            let prefix = Bytes::from(prefix);
+            let next = Bound::Included(prefix.clone());
+            Ok((Initial { snapshot, revision, prefix, next, filter: filter.clone() }, subscription))
+        }
+        Err(too_old) => {
+            Err(Status::expired(format!("too old resource version: {revision} ({})", too_old.oldest)))
+        }
+    })
+}
+
+/// The objects that were there when the watch began.
+struct Initial {
+    snapshot: Arc<Snapshot>,
+    revision: u64,
+    prefix: Bytes,
+    next: Bound<Bytes>,
+    filter: Arc<Filter>,
+}
+
+impl Initial {
+    /// Appends additions; true if that was all.
+    fn fill(&mut self, out: &mut Vec<u8>, renderer: &Renderer, columns: &mut bool) -> bool {
+        let range = (self.next.as_ref().map(|key| &key[..]), Bound::Unbounded);
+        for (key, entry) in self.snapshot.objects.range::<_, [u8]>(range) {
+            if !key.starts_with(&self.prefix) {
+                break;
+            }
+            if !self.filter.matches(entry) {
+                continue;
+            }
+            let with_columns = std::mem::take(columns);
+            write_frame(out, "ADDED", |out| renderer.write_event(&entry.object, with_columns, out));
+            if out.len() >= PIECE_BYTES {
+                self.next = Bound::Excluded(key.clone());
+                return false;
+            }
+        }
+        true
+    }
+}
+
+/// The frames of a watch.
+struct Frames {
+    initial: Option<Initial>,
+    marked: Option<u64>,
+    subscription: Subscription,
+    renderer: Renderer,
+    form: u64,
+    plain: bool,
+    /// Whether the next table has to say its columns.
+    columns: bool,
+    deadline: Pin<Box<Sleep>>,
+    done: bool,
+    _watching: crate::metrics::Watching,
+}
+
+impl Frames {
+    fn frame(&mut self, delivery: &Delivery, transition: Transition) -> Bytes {
+        if self.plain {
+            return delivery.json(transition).clone();
+        }
+        let columns = std::mem::take(&mut self.columns);
+        let renderer = &self.renderer;
+        let make = |object: &gifee_base::Object| {
+            let mut out = Vec::with_capacity(object.written_len());
+            write_frame(&mut out, transition.as_str(), |out| renderer.write_event(object, columns, out));
+            Bytes::from(out)
+        };
+        if columns {
+            return make(&delivery.event.object(transition));
+        }
+        delivery.other(self.form, transition, make)
+    }
+
+    fn bookmark(&self, revision: u64, initial: bool) -> Bytes {
+        let mut out = Vec::new();
+        write_frame(&mut out, "BOOKMARK", |out| self.renderer.write_bookmark(revision, initial, out));
+        out.into()
+    }
+
+    /// The next frame; `None` ends the watch.
+    fn next_frame(&mut self, context: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        match self.subscription.poll_next(context) {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(Next::Event(delivery, transition)) => {
+                Poll::Ready(Some(self.frame(&delivery, transition)))
+            }
+            Poll::Ready(Next::Bookmark(revision)) => Poll::Ready(Some(self.bookmark(revision, false))),
+            Poll::Ready(Next::TooOld(too_old)) => {
+                self.done = true;
+                let text = format!("too old resource version: the watch was too slow ({})", too_old.oldest);
+                Poll::Ready(Some(error_frame(&Status::expired(text)).into()))
+            }
+            Poll::Ready(Next::Closed) => Poll::Ready(None),
+        }
+    }
+}
+
+impl Stream for Frames {
+    type Item = Result<Bytes, Infallible>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = &mut *self;
+        if this.done || this.deadline.is_elapsed() {
+            return Poll::Ready(None);
+        }
+        if let Some(initial) = &mut this.initial {
+            let mut out = Vec::new();
+            if initial.fill(&mut out, &this.renderer, &mut this.columns) {
+                this.initial = None;
+            }
+            if !out.is_empty() {
+                return Poll::Ready(Some(Ok(out.into())));
+            }
+        }
+        if let Some(revision) = this.marked.take() {
+            return Poll::Ready(Some(Ok(this.bookmark(revision, true))));
+        }
+        // One frame is passed on as it is, several are put together.
+        let mut single = Bytes::new();
+        let mut several = Vec::new();
+        while several.len() < PIECE_BYTES && !this.done {
+            match this.next_frame(context) {
+                Poll::Ready(Some(frame)) if single.is_empty() => single = frame,
+                Poll::Ready(Some(frame)) => {
+                    if several.is_empty() {
+                        several.extend_from_slice(&single);
+                    }
+                    several.extend_from_slice(&frame);
+                }
+                Poll::Ready(None) => this.done = true,
+                Poll::Pending => break,
+            }
+        }
+        if !several.is_empty() {
+            return Poll::Ready(Some(Ok(several.into())));
+        }
+        if !single.is_empty() {
+            return Poll::Ready(Some(Ok(single)));
+        }
+        if this.done || this.deadline.as_mut().poll(context).is_ready() {
+            this.done = true;
+            return Poll::Ready(None);
+        }
+        Poll::Pending
+    }
+}

@@ -1,0 +1,242 @@
+//! Bodies of writes as trees: parsed, checked against the schema, unknown fields pruned or reported.
+//!
+//! Answers to the decoding half of apiserver's create and update handlers, and to field validation.
+
+use crate::body::Body;
+use crate::kinds::Resource;
+use crate::negotiate::{Media, body_media};
+use crate::request::Request;
+use bytes::Bytes;
+use gifee_base::field::{FieldError, Path};
+use gifee_base::gvk::split_api_version;
+use gifee_base::{Gvk, Reason, Status};
+use gifee_schema::{Error, Schema, check, parse};
+use serde_json::Value;
+
+/// How unknown and duplicate fields are treated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FieldValidation {
+    /// Dropped silently.
+    Ignore,
+    /// Dropped, and the client is told.
+    Warn,
+    /// Refused.
+    Strict,
+}
+
+impl FieldValidation {
+    /// From the query; the default is to warn.
+    ///
+    /// # Errors
+    /// 422 for anything but the three values.
+    pub fn of(request: &Request<'_>) -> Result<Self, Status> {
+        match request.query.get("fieldValidation") {
+            None | Some("Warn") => Ok(Self::Warn),
+            Some("Ignore") => Ok(Self::Ignore),
+            Some("Strict") => Ok(Self::Strict),
+            Some(other) => {
+                let path = Path::root("fieldValidation");
+                let supported = ["", "Ignore", "Strict", "Warn"];
+                let error = FieldError::not_supported(&path, other, &supported);
+                let options = match request.info.verb {
+                    "create" => "CreateOptions",
+                    "patch" => "PatchOptions",
+                    _ => "UpdateOptions",
+                };
+                Err(Status::invalid("meta.k8s.io", options, "", &[error]))
+            }
+        }
+    }
+}
+
+/// A decoded body.
+pub struct Decoded {
+    /// The tree.
+    pub value: Value,
+}
+
+/// Reads and decodes the body of a request as an object of `gvk`.
+///
+/// # Errors
+/// 400 in upstream's words, 413, 415.
+pub async fn decode(
+    request: &Request<'_>,
+    body: Body,
+    gvk: &Gvk,
+    schema: Option<&Schema>,
+) -> Result<Decoded, Status> {
+    let validation = FieldValidation::of(request)?;
+    let media = body_media(request.headers)?;
+    let bytes = body.read(request.server.config.limits.body_bytes).await?;
+    let parsed = match media {
+        Media::Json => parse::json(&bytes),
+        Media::Yaml => parse::yaml(&bytes),
+    };
+    let parsed = parsed.map_err(|error| refuse(gvk, None, &error, &bytes))?;
+    let value = identify(gvk, parsed.value, &bytes)?;
+    let source = (media == Media::Json || parse::looks_like_json(&bytes)).then_some(&bytes[..]);
+    let value = settle(request, gvk, schema, value, parsed.duplicates, source, validation)?;
+    Ok(Decoded { value })
+}
+
+/// Checks a tree against the schema, and does with what is unknown as the client wants it.
+///
+/// # Errors
+/// 400 in upstream's words.
+pub fn settle(
+    request: &Request<'_>,
+    gvk: &Gvk,
+    schema: Option<&Schema>,
+    mut value: Value,
+    duplicates: Vec<String>,
+    source: Option<&[u8]>,
+    validation: FieldValidation,
+) -> Result<Value, Status> {
+    let Some(schema) = schema else { return Ok(value) };
+    let kind = value["kind"].as_str().unwrap_or_default().to_owned();
+    let findings =
+        check::check(schema, &mut value).map_err(|error| refuse(gvk, Some(&kind), &error, source.unwrap_or_default()))?;
+    if validation == FieldValidation::Ignore || (duplicates.is_empty() && findings.unknown.is_empty()) {
+        return Ok(value);
+    }
+    let parsed = parse::Parsed { value: Value::Null, duplicates };
+    let texts = check::strict_findings(source, &parsed, &findings);
+    if validation == FieldValidation::Warn {
+        texts.into_iter().for_each(|text| request.warn(text));
+        return Ok(value);
+    }
+    let (version, own) = (&gvk.version, &gvk.kind);
+    Err(Status::bad_request(format!(
+        "{own} in version {version:?} cannot be handled as a {own}: {}",
+        check::strict_error(&texts)
+    )))
+}
+
+/// Fills in what the path says, and refuses what contradicts it.
+fn identify(gvk: &Gvk, mut value: Value, source: &[u8]) -> Result<Value, Status> {
+    let Some(map) = value.as_object_mut() else {
+        let error = if source.is_empty() || value.is_null() {
+            Error::Syntax(format!("Object 'Kind' is missing in '{}'", String::from_utf8_lossy(source)))
+        } else {
+            Error::Syntax(format!(
+                "couldn't get version/kind; json parse error: json: cannot unmarshal {} into Go value of type struct",
+                word(&value)
+            ))
+        };
+        return Err(refuse(gvk, None, &error, source));
+    };
+    let text = |name: &str| map.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let (kind, api_version) = (text("kind"), text("apiVersion"));
+    let expected = gvk.api_version();
+    if !kind.is_empty() && *kind != *gvk.kind {
+        let (group, version) = split_api_version(if api_version.is_empty() { &expected } else { &api_version });
+        let (own, own_group) = (&gvk.kind, &gvk.group);
+        return Err(Status::bad_request(format!(
+            "{kind} in version {version:?} cannot be handled as a {own}: converting ({group}/{version}.{kind}) to ({own_group}.{own}): unknown conversion"
+        )));
+    }
+    if !api_version.is_empty() && api_version != expected {
+        return Err(Status::bad_request(format!(
+            "the API version in the data ({api_version}) does not match the expected API version ({expected})"
+        )));
+    }
+    map.insert("kind".into(), (&*gvk.kind).into());
+    map.insert("apiVersion".into(), expected.into());
+    if !map.get("metadata").is_some_and(Value::is_object) {
+        match map.get("metadata") {
+            None | Some(Value::Null) => {
+                map.insert("metadata".into(), Value::Object(serde_json::Map::new()));
+            }
+            Some(other) => {
+                let error = Error::Decode(format!(
+                    "json: cannot unmarshal {} into Go struct field {}.metadata of type v1.ObjectMeta",
+                    word(other),
+                    gvk.kind
+                ));
+                return Err(refuse(gvk, Some(&gvk.kind), &error, source));
+            }
+        }
+    }
+    Ok(value)
+}
+
+fn word(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "bool",
+        Value::Number(_) => "number",
+        Value::String(_) => "string",
+        Value::Array(_) => "array",
+        Value::Object(_) => "object",
+    }
+}
+
+/// The failure of an engine of the schema, as the API says it.
+pub fn refuse(gvk: &Gvk, kind: Option<&str>, error: &Error, source: &[u8]) -> Status {
+    let own = &gvk.kind;
+    match error {
+        Error::TooLarge(text) => Status::new(Reason::RequestEntityTooLarge, text.clone()),
+        Error::Unprocessable(text) => {
+            let mut status = Status::new(
+                Reason::Invalid,
+                "the server rejected our request due to an error in our request",
+            );
+            status.details.get_or_insert_default().causes.push(gifee_base::Cause {
+                reason: "UnexpectedServerResponse".into(),
+                message: text.clone(),
+                field: String::new(),
+            });
+            status
+        }
+        Error::Internal(text) | Error::Table(text) => Status::internal(text),
+        Error::Patch(text) => Status::bad_request(text.clone()),
+        Error::Syntax(text) | Error::Decode(text) => match kind {
+            Some(kind) => Status::bad_request(format!(
+                "{kind} in version {:?} cannot be handled as a {own}: {text}",
+                &*gvk.version
+            )),
+            None => Status::bad_request(format!(
+                "the object provided is unrecognized (must be of type {own}): {text} ({})",
+                summary(source)
+            )),
+        },
+    }
+}
+
+/// The beginning of a body, as upstream shows it.
+fn summary(source: &[u8]) -> String {
+    const SHOWN: usize = 30;
+    let more = if source.len() > SHOWN { " ..." } else { "" };
+    let head = &source[..source.len().min(SHOWN)];
+    match source.first() {
+        None => "<empty>".into(),
+        Some(b'{') => format!("{}{more}", String::from_utf8_lossy(head)),
+        Some(_) => {
+            let hex: String = head.iter().map(|byte| format!("{byte:02x}")).collect();
+            format!("{hex}{more}")
+        }
+    }
+}
+
+/// Decodes the body of a call, whose kind is not that of the resource.
+///
+/// # Errors
+/// As [`decode`].
+pub async fn decode_call(request: &Request<'_>, body: Body, gvk: &Gvk) -> Result<Value, Status> {
+    let schema = (request.server.config.schemas)(gvk);
+    Ok(decode(request, body, gvk, schema.as_ref()).await?.value)
+}
+
+/// Reads a body as any tree, JSON or YAML by its content type: options and patches.
+///
+/// # Errors
+/// 400, 413.
+pub async fn tree(body: Body, limit: usize, media: Media) -> Result<(Value, Bytes), Status> {
+    let bytes = body.read(limit).await?;
+    let parsed = match media {
+        Media::Json => parse::json(&bytes),
+        Media::Yaml => parse::yaml(&bytes),
+    };
+    let parsed = parsed.map_err(|error| Status::bad_request(error.to_string()))?;
+    Ok((parsed.value, bytes))
+}

@@ -1,0 +1,78 @@
+//! Deletion of all objects of a selection.
+//!
+//! Invariant: each goes the way of a single deletion; one that is gone already is no failure.
+
+use super::{DeleteOptions, Deleted, Write, delete_object};
+use crate::body::Body;
+use crate::kinds::Resource;
+use crate::negotiate::{Offer, accept};
+use crate::read::{filter, respond_json};
+use crate::render::Renderer;
+use crate::request::Request;
+use futures_util::{StreamExt, TryStreamExt, stream};
+use gifee_base::{Reason, Status};
+use http::Response;
+use std::io::Write as _;
+use std::ops::Bound;
+use std::sync::Arc;
+
+/// Deletions of one request that run at once.
+const AT_ONCE: usize = 16;
+
+/// Answers a deletecollection: a list of what was deleted.
+pub async fn delete_collection(
+    request: &Request<'_>,
+    resource: &Arc<Resource>,
+    body: Body,
+) -> Result<Response<Body>, Status> {
+    let accept = accept(request.headers, request.query, Offer::Shapes)?;
+    let options = DeleteOptions::read(request, body).await?;
+    let filter = filter(request, resource)?;
+    let mut write = Write::new(request, resource, "")?;
+    write.dry_run = options.dry_run;
+    write.options = options.to_value();
+    let cache = resource.cache.as_ref().ok_or_else(Status::no_such_path)?;
+    let revision = request.server.caches.fresh().await?;
+    let snapshot = cache.snapshot();
+    let start = if filter.namespace().is_empty() {
+        Vec::new()
+    } else {
+        crate::lookup::cache_key(filter.namespace(), "")
+    };
+    let range = (Bound::Included(start.as_slice()), Bound::Unbounded);
+    let wanted: Vec<_> = snapshot
+        .objects
+        .range::<_, [u8]>(range)
+        .take_while(|(key, _)| key.starts_with(&start))
+        .filter(|(_, entry)| filter.matches(entry))
+        .map(|(_, entry)| entry.object.clone())
+        .collect();
+    drop(snapshot);
+    let (write, options) = (&write, &options);
+    let deleted: Vec<Option<Deleted>> = stream::iter(wanted)
+        .map(|object| async move {
+            match delete_object(write, object.namespace(), object.name(), options).await {
+                Ok(deleted) => Ok(Some(deleted)),
+                Err(status) if status.is(Reason::NotFound) => Ok(None),
+                Err(status) => Err(status),
+            }
+        })
+        .buffered(AT_ONCE)
+        .try_collect()
+        .await?;
+    let now = request.server.config.clock.now().as_second();
+    let renderer = Renderer::new(resource, &accept, request.query, now)?;
+    let mut out = Vec::new();
+    renderer.open_list(&mut out);
+    let _ = write!(out, "\"resourceVersion\":\"{revision}\"");
+    renderer.open_items(&mut out, true);
+    for (index, deleted) in deleted.iter().flatten().enumerate() {
+        if index > 0 {
+            out.push(b',');
+        }
+        renderer.write(&deleted.object, &mut out);
+    }
+    renderer.close_list(&mut out);
+    out.push(b'\n');
+    Ok(respond_json(&accept, 200, out))
+}

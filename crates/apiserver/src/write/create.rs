@@ -1,0 +1,106 @@
+//! Creation.
+
+use super::commit::{Committed, stored_form};
+use super::{Write, body, metadata};
+use crate::body::Body;
+use crate::cluster::Inside;
+use crate::kinds::Resource;
+use crate::negotiate::{Offer, accept};
+use crate::read::respond_object;
+use crate::request::Request;
+use crate::seam::Operation;
+use gifee_base::name::generate_random;
+use gifee_base::{Object, ObjectKey, Status};
+use http::Response;
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+/// How often a generated name that is taken is generated anew; upstream's figure.
+const GENERATE_ATTEMPTS: usize = 8;
+
+/// Answers a create.
+pub async fn create(
+    request: &Request<'_>,
+    resource: &Arc<Resource>,
+    body: Body,
+) -> Result<Response<Body>, Status> {
+    let accept = accept(request.headers, request.query, Offer::Shapes)?;
+    let mut write = Write::new(request, resource, "")?;
+    write.options = json!({ "kind": "CreateOptions", "apiVersion": "meta.k8s.io/v1" });
+    let decoded = body::decode(request, body, &resource.kind.gvk, resource.schema.as_ref()).await?;
+    let namespace = request.info.namespace_of(resource);
+    let object = create_object(&write, namespace, decoded.value).await?;
+    respond_object(request, resource, &accept, 201, &object)
+}
+
+/// Creates an object from a decoded tree.
+///
+/// # Errors
+/// As the API gives them.
+pub async fn create_object(write: &Write<'_>, namespace: &str, mut object: Value) -> Result<Arc<Object>, Status> {
+    let resource = write.resource;
+    metadata::place(&mut object, resource.namespaced(), namespace)?;
+    if !metadata::text(&object, "resourceVersion").is_empty() {
+        return Err(Status::bad_request("resourceVersion should not be set on objects to be created"));
+    }
+    let base = metadata::text(&object, "generateName").to_owned();
+    let generates = !base.is_empty() && metadata::text(&object, "name").is_empty();
+    write.default(&mut object);
+    write.mutate(Operation::Create, &mut object, None).await?;
+    if !generates {
+        return attempt(write, namespace, object).await;
+    }
+    let mut tries = 1;
+    loop {
+        let mut copy = if tries < GENERATE_ATTEMPTS { object.clone() } else { std::mem::take(&mut object) };
+        metadata::of(&mut copy).insert("name".into(), generate_random(&base).into());
+        match attempt(write, namespace, copy).await {
+            Err(status) if status.is(gifee_base::Reason::AlreadyExists) && tries < GENERATE_ATTEMPTS => tries += 1,
+            outcome => return outcome,
+        }
+    }
+}
+
+async fn attempt(write: &Write<'_>, namespace: &str, mut object: Value) -> Result<Arc<Object>, Status> {
+    let resource = write.resource;
+    let hooks = &*resource.kind.hooks;
+    metadata::begin(&mut object, &write.now, resource.kind.generation);
+    let key = ObjectKey::new(namespace, metadata::text(&object, "name"));
+    let inside = Inside::new(write.server, write.dry_run);
+    let context = write.context(&key, &inside);
+    hooks.prepare_create(&mut object, &context);
+    let mut errors = metadata::validate(&object, resource.kind.name_rule, resource.namespaced());
+    errors.extend(hooks.validate(&object, &context));
+    if !errors.is_empty() {
+        return Err(write.invalid(&key.name, &errors));
+    }
+    write.warn(hooks.warnings(&object, None));
+    write.admit_validated(Operation::Create, &mut object, None).await?;
+    // A name that is taken is refused before anything is allocated for it.
+    if let Some(cache) = &resource.cache
+        && cache.get(&crate::lookup::cache_key(namespace, &key.name)).is_some()
+        && crate::read::newest(write.server, cache, namespace, &key.name).await?.is_some()
+    {
+        return Err(taken(write, &key));
+    }
+    hooks.allocate(&mut object, None, &context).await?;
+    let mut stored = stored_form(resource, object);
+    let raw = Object::encode(&mut stored);
+    if write.dry_run {
+        return Object::stored(raw, 0).map(Arc::new).map_err(Status::internal);
+    }
+    let failure = match write.insert(namespace, &key.name, &raw).await {
+        Ok(Committed::Done(created)) => return Ok(created),
+        Ok(Committed::Conflict(_)) => taken(write, &key),
+        Err(status) => status,
+    };
+    let object = crate::render::present(resource, stored);
+    if let Err(error) = hooks.release(&object, None, &context).await {
+        tracing::warn!(%key, %error, "what was allocated for a failed creation could not be given back");
+    }
+    Err(failure)
+}
+
+fn taken(write: &Write<'_>, key: &ObjectKey) -> Status {
+    Status::already_exists(write.resource.group(), write.resource.name(), &key.name)
+}

@@ -1,0 +1,166 @@
+//! Writes: the one pipeline.
+//!
+//! decode, prune or report unknown fields → default → merge → mutating admission → prepare → validate →
+//! validating admission → allocate → commit at the expected revision. Dry-run stops before commit.
+//!
+//! Invariant: there is nowhere else to write an object. Answers to apiserver's `registry/generic` store and to
+//! `endpoints/handlers`.
+
+mod body;
+mod collection;
+mod commit;
+mod create;
+mod delete;
+mod metadata;
+mod options;
+mod patch;
+mod scale;
+mod update;
+
+pub use body::decode_call;
+pub use collection::delete_collection;
+pub use create::{create, create_object};
+pub use delete::{DeleteOptions, Deleted, delete, delete_object};
+pub use patch::patch;
+pub use scale::{get_scale, patch_scale, put_scale};
+pub use update::{Edit, Updated, put, update_object};
+
+use crate::kinds::Resource;
+use crate::request::Request;
+use crate::seam::{Operation, Review};
+use crate::server::Server;
+use gifee_base::clock::format_time;
+use gifee_base::{ObjectKey, Status};
+use gifee_policy::Attributes;
+use gifee_registry::kind::Context;
+use parking_lot::Mutex;
+use serde_json::Value;
+use std::sync::Arc;
+
+/// One write on its way: who writes what, and how far it may go.
+pub struct Write<'a> {
+    /// The server.
+    pub server: &'a Arc<Server>,
+    /// Of which resource.
+    pub resource: &'a Arc<Resource>,
+    /// Which part of the object; empty: the object itself.
+    pub subresource: &'a str,
+    /// Who does what, as policy sees it.
+    pub attributes: &'a Attributes,
+    /// Whether it stops before commit.
+    pub dry_run: bool,
+    /// Whether admission is asked: not for what the server itself does on behalf of a write.
+    pub admitted: bool,
+    /// Now, as `metav1.Time`.
+    pub now: String,
+    /// Options, as admission sees them.
+    pub options: Value,
+    /// For the client.
+    pub warnings: &'a Mutex<Vec<String>>,
+}
+
+impl<'a> Write<'a> {
+    /// The write that a request asks for.
+    ///
+    /// # Errors
+    /// If `dryRun` is none of its values.
+    pub fn new(request: &'a Request<'_>, resource: &'a Arc<Resource>, subresource: &'a str) -> Result<Self, Status> {
+        Ok(Self {
+            server: request.server,
+            resource,
+            subresource,
+            attributes: &request.attributes,
+            dry_run: request.dry_run()?,
+            admitted: true,
+            now: format_time(request.server.config.clock.now()),
+            options: Value::Null,
+            warnings: &request.warnings,
+        })
+    }
+
+    fn context<'b>(&'b self, key: &'b ObjectKey, cluster: &'b crate::cluster::Inside<'a>) -> Context<'b> {
+        let user = &self.attributes.user;
+        Context {
+            user: &user.name,
+            user_uid: &user.uid,
+            groups: &user.groups,
+            extra: &user.extra,
+            now: &self.now,
+            key,
+            dry_run: self.dry_run,
+            cluster,
+        }
+    }
+
+    /// Asks the mutating half of admission.
+    async fn mutate(&self, operation: Operation, object: &mut Value, old: Option<&Value>) -> Result<(), Status> {
+        self.admit(operation, object, old, true).await
+    }
+
+    /// Asks the validating half of admission.
+    async fn admit_validated(
+        &self,
+        operation: Operation,
+        object: &mut Value,
+        old: Option<&Value>,
+    ) -> Result<(), Status> {
+        self.admit(operation, object, old, false).await
+    }
+
+    async fn admit(
+        &self,
+        operation: Operation,
+        object: &mut Value,
+        old: Option<&Value>,
+        mutating: bool,
+    ) -> Result<(), Status> {
+        if !self.admitted {
+            return Ok(());
+        }
+        let mut warnings = Vec::new();
+        let mut review = Review {
+            attributes: self.attributes,
+            gvk: &self.resource.kind.gvk,
+            operation,
+            object,
+            old,
+            options: &self.options,
+            dry_run: self.dry_run,
+            now: &self.now,
+            warnings: &mut warnings,
+        };
+        let admission = &self.server.config.admission;
+        let lookup = &*self.server.caches;
+        let outcome = if mutating {
+            admission.mutate(&mut review, lookup).await
+        } else {
+            admission.validate(&mut review, lookup).await
+        };
+        if !warnings.is_empty() {
+            self.warnings.lock().extend(warnings);
+        }
+        outcome
+    }
+
+    fn warn(&self, warnings: Vec<String>) {
+        if !warnings.is_empty() {
+            self.warnings.lock().extend(warnings);
+        }
+    }
+
+    /// Applies defaults: the table's, then those that only code can say.
+    fn default(&self, object: &mut Value) {
+        if let (Some(defaults), Some(schema)) = (&self.resource.defaults, &self.resource.schema) {
+            defaults.apply(schema, object);
+        }
+        self.resource.kind.hooks.default(object);
+    }
+
+    fn invalid(&self, name: &str, errors: &[gifee_base::FieldError]) -> Status {
+        Status::invalid(self.resource.group(), &self.resource.kind.gvk.kind, name, errors)
+    }
+
+    fn not_found(&self, name: &str) -> Status {
+        Status::not_found(self.resource.group(), self.resource.name(), name)
+    }
+}

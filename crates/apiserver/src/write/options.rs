@@ -1,0 +1,163 @@
+//! `metav1.DeleteOptions`, from the body or from the query.
+
+use super::body::tree;
+use crate::body::Body;
+use crate::negotiate::body_media;
+use crate::request::Request;
+use gifee_base::Status;
+use gifee_base::field::{FieldError, Path};
+use serde_json::{Value, json};
+
+/// How a deletion is to happen.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DeleteOptions {
+    /// Seconds until the object is forced away.
+    pub grace_period_seconds: Option<i64>,
+    /// UID that the object must have.
+    pub uid: Option<String>,
+    /// Resource version that the object must have.
+    pub resource_version: Option<String>,
+    /// The old form of `propagation_policy`: whether dependents stay.
+    pub orphan_dependents: Option<bool>,
+    /// `Foreground`, `Background` or `Orphan`.
+    pub propagation_policy: Option<String>,
+    /// Whether nothing is to happen.
+    pub dry_run: bool,
+}
+
+impl DeleteOptions {
+    /// Those of a request: of its body if it has one, else of its query.
+    ///
+    /// # Errors
+    /// 400, 413, 415, 422.
+    pub async fn read(request: &Request<'_>, body: Body) -> Result<Self, Status> {
+        let media = body_media(request.headers)?;
+        let dry_run = request.dry_run()?;
+        let options = if body.is_empty() { None } else {
+            let (value, source) = tree_or_nothing(body, request, media).await?;
+            (!source.is_empty()).then_some(value)
+        };
+        let mut options = match options {
+            Some(value) => Self::from_value(&value)?,
+            None => Self::from_query(request)?,
+        };
+        options.dry_run |= dry_run;
+        options.validate()?;
+        Ok(options)
+    }
+
+    /// As the options of an Eviction carry them.
+    ///
+    /// # Errors
+    /// 400 if they are malformed.
+    pub fn from_value(value: &Value) -> Result<Self, Status> {
+        let kind = value["kind"].as_str().unwrap_or_default();
+        if !matches!(kind, "" | "DeleteOptions") {
+            return Err(Status::bad_request(format!(
+                "the object provided is unrecognized (must be of type DeleteOptions): {kind}"
+            )));
+        }
+        let text = |value: &Value| value.as_str().filter(|text| !text.is_empty()).map(str::to_owned);
+        let preconditions = &value["preconditions"];
+        let grace = &value["gracePeriodSeconds"];
+        if !grace.is_null() && !grace.is_i64() {
+            return Err(Status::bad_request(
+                "json: cannot unmarshal into Go struct field DeleteOptions.gracePeriodSeconds of type int64",
+            ));
+        }
+        Ok(Self {
+            grace_period_seconds: grace.as_i64(),
+            uid: text(&preconditions["uid"]),
+            resource_version: text(&preconditions["resourceVersion"]),
+            orphan_dependents: value["orphanDependents"].as_bool(),
+            propagation_policy: text(&value["propagationPolicy"]),
+            dry_run: value["dryRun"].as_array().is_some_and(|all| all.iter().any(|one| one == "All")),
+        })
+    }
+
+    fn from_query(request: &Request<'_>) -> Result<Self, Status> {
+        let query = request.query;
+        let grace = match query.get("gracePeriodSeconds") {
+            None => None,
+            Some(text) => Some(text.parse::<i64>().map_err(|_| {
+                Status::bad_request(format!("strconv.ParseInt: parsing {text:?}: invalid syntax"))
+            })?),
+        };
+        Ok(Self {
+            grace_period_seconds: grace,
+            orphan_dependents: query.has("orphanDependents").then(|| query.flag("orphanDependents")),
+            propagation_policy: query.get("propagationPolicy").map(str::to_owned),
+            ..Self::default()
+        })
+    }
+
+    fn validate(&self) -> Result<(), Status> {
+        let path = Path::root("propagationPolicy");
+        let mut errors = Vec::new();
+        if let Some(policy) = &self.propagation_policy {
+            if self.orphan_dependents.is_some() {
+                let why = "orphanDependents and deletionPropagation cannot be both set";
+                errors.push(FieldError::invalid(&path, policy.as_str(), why));
+            }
+            if !matches!(policy.as_str(), "Foreground" | "Background" | "Orphan") {
+                let supported = ["Background", "Foreground", "Orphan", "nil"];
+                errors.push(FieldError::not_supported(&path, policy.as_str(), &supported));
+            }
+        }
+        if errors.is_empty() {
+            return Ok(());
+        }
+        Err(Status::invalid("meta.k8s.io", "DeleteOptions", "", &errors))
+    }
+
+    /// As admission sees them.
+    pub fn to_value(&self) -> Value {
+        let mut value = json!({ "kind": "DeleteOptions", "apiVersion": "meta.k8s.io/v1" });
+        if let Some(grace) = self.grace_period_seconds {
+            value["gracePeriodSeconds"] = grace.into();
+        }
+        if let Some(policy) = &self.propagation_policy {
+            value["propagationPolicy"] = policy.as_str().into();
+        }
+        if let Some(orphan) = self.orphan_dependents {
+            value["orphanDependents"] = orphan.into();
+        }
+        value
+    }
+
+    /// Whether the dependents of an object with these finalizers are to stay.
+    pub fn orphans(&self, finalizers: &[String], by_default: Option<&str>) -> bool {
+        if let Some(orphan) = self.orphan_dependents {
+            return orphan;
+        }
+        if let Some(policy) = &self.propagation_policy {
+            return policy == "Orphan";
+        }
+        let known = finalizers.iter().find(|one| matches!(one.as_str(), "orphan" | "foregroundDeletion"));
+        known.map_or(by_default == Some("Orphan"), |one| one == "orphan")
+    }
+
+    /// Whether the object is to go after its dependents.
+    pub fn foreground(&self, finalizers: &[String]) -> bool {
+        if self.orphan_dependents.is_some() {
+            return false;
+        }
+        if let Some(policy) = &self.propagation_policy {
+            return policy == "Foreground";
+        }
+        let known = finalizers.iter().find(|one| matches!(one.as_str(), "orphan" | "foregroundDeletion"));
+        known.is_some_and(|one| one == "foregroundDeletion")
+    }
+}
+
+async fn tree_or_nothing(
+    body: Body,
+    request: &Request<'_>,
+    media: crate::negotiate::Media,
+) -> Result<(Value, bytes::Bytes), Status> {
+    let bytes = body.read(request.server.config.limits.body_bytes).await?;
+    if bytes.is_empty() {
+        return Ok((Value::Null, bytes));
+    }
+    tree(bytes.into(), request.server.config.limits.body_bytes, media).await
+}

@@ -1,0 +1,160 @@
+//! The scale subresource: autoscaling/v1 Scale as a view of an object's replicas.
+
+use super::body::decode;
+use super::patch::Patch;
+use super::update::{named, update_object};
+use super::{Write, metadata};
+use crate::body::Body;
+use crate::kinds::Resource;
+use crate::negotiate::{Accept, Offer, accept};
+use crate::read::newest;
+use crate::render::present;
+use crate::request::Request;
+use crate::respond;
+use gifee_base::field::{FieldError, Path};
+use gifee_base::{Gvk, LabelSelector, Object, Status};
+use gifee_registry::kind::Scale;
+use http::Response;
+use serde_json::{Map, Value, json};
+use std::sync::Arc;
+
+fn gvk() -> Gvk {
+    Gvk::new("autoscaling", "v1", "Scale")
+}
+
+fn rule(resource: &Resource) -> Result<&Scale, Status> {
+    resource.kind.scale.as_ref().ok_or_else(Status::no_such_path)
+}
+
+fn at<'a>(value: &'a Value, path: &[Arc<str>]) -> &'a Value {
+    path.iter().fold(value, |value, part| &value[&**part])
+}
+
+fn set(value: &mut Value, path: &[Arc<str>], new: Value) {
+    let mut place = value;
+    for part in path {
+        if !place.is_object() {
+            *place = Value::Object(Map::new());
+        }
+        place = &mut place[&**part];
+    }
+    *place = new;
+}
+
+/// The text of a selector in any of its three forms.
+fn selector_text(selector: &Value) -> String {
+    match selector {
+        Value::String(text) => text.clone(),
+        Value::Object(map) if map.contains_key("matchLabels") || map.contains_key("matchExpressions") => {
+            LabelSelector::from_value(selector).map(|selector| selector.to_string()).unwrap_or_default()
+        }
+        Value::Object(map) => {
+            let pairs = map.iter().filter_map(|(key, value)| Some((key.as_str(), value.as_str()?)));
+            LabelSelector::from_pairs(pairs).to_string()
+        }
+        _ => String::new(),
+    }
+}
+
+/// The scale of an object, at a resource version.
+fn scale_of(rule: &Scale, object: &Value, resource_version: &str) -> Value {
+    let source = &object["metadata"];
+    let mut metadata = Map::new();
+    for field in ["name", "namespace", "uid", "creationTimestamp"] {
+        if !source[field].is_null() {
+            metadata.insert(field.into(), source[field].clone());
+        }
+    }
+    if !resource_version.is_empty() {
+        metadata.insert("resourceVersion".into(), resource_version.into());
+    }
+    let replicas = at(object, &rule.spec_replicas).as_i64().unwrap_or_default();
+    let mut spec = json!({});
+    if replicas != 0 {
+        spec["replicas"] = replicas.into();
+    }
+    let mut status = json!({ "replicas": at(object, &rule.status_replicas).as_i64().unwrap_or_default() });
+    if let Some(path) = &rule.selector {
+        let text = selector_text(at(object, path));
+        if !text.is_empty() {
+            status["selector"] = text.into();
+        }
+    }
+    json!({ "kind": "Scale", "apiVersion": "autoscaling/v1", "metadata": metadata, "spec": spec, "status": status })
+}
+
+fn respond_scale(resource: &Resource, accept: &Accept, object: &Object) -> Result<Response<Body>, Status> {
+    let value = present(resource, object.to_value().map_err(Status::internal)?);
+    let scale = scale_of(rule(resource)?, &value, &object.revision().to_string());
+    Ok(respond::value(200, accept, &scale))
+}
+
+/// Answers a get of a scale.
+pub async fn get_scale(request: &Request<'_>, resource: &Arc<Resource>) -> Result<Response<Body>, Status> {
+    let accept = accept(request.headers, request.query, Offer::Objects)?;
+    let cache = resource.cache.as_ref().ok_or_else(Status::no_such_path)?;
+    let namespace = request.info.namespace_of(resource);
+    let object = newest(request.server, cache, namespace, &request.info.name).await?;
+    let object = object.ok_or_else(|| request.not_found(resource, &request.info.name))?;
+    respond_scale(resource, &accept, &object)
+}
+
+/// Answers a PUT of a scale.
+pub async fn put_scale(
+    request: &Request<'_>,
+    resource: &Arc<Resource>,
+    body: Body,
+) -> Result<Response<Body>, Status> {
+    let schema = (request.server.config.schemas)(&gvk());
+    let scale = decode(request, body, &gvk(), schema.as_ref()).await?.value;
+    change(request, resource, "UpdateOptions", &|_| Ok(scale.clone())).await
+}
+
+/// Answers a PATCH of a scale.
+pub async fn patch_scale(
+    request: &Request<'_>,
+    resource: &Arc<Resource>,
+    body: Body,
+) -> Result<Response<Body>, Status> {
+    let schema = (request.server.config.schemas)(&gvk());
+    let patch = Patch::read(request, body, schema.is_some()).await?;
+    let edit = |current: &Value| patch.apply(request, &gvk(), schema.as_ref(), current);
+    change(request, resource, "PatchOptions", &edit).await
+}
+
+async fn change(
+    request: &Request<'_>,
+    resource: &Arc<Resource>,
+    options: &str,
+    edit: &(dyn Fn(&Value) -> Result<Value, Status> + Send + Sync),
+) -> Result<Response<Body>, Status> {
+    let accept = accept(request.headers, request.query, Offer::Objects)?;
+    let mut write = Write::new(request, resource, "scale")?;
+    write.options = json!({ "kind": options, "apiVersion": "meta.k8s.io/v1" });
+    let rule = rule(resource)?;
+    let namespace = request.info.namespace_of(resource);
+    let name = &*request.info.name;
+    let edit = |old: &Value| {
+        let scale = edit(&scale_of(rule, old, metadata::text(old, "resourceVersion")))?;
+        named(&scale, name, namespace)?;
+        let replicas = scale["spec"]["replicas"].as_i64().unwrap_or_default();
+        if replicas < 0 {
+            let root = Path::root("spec");
+            let path = root.child("replicas");
+            let error = FieldError::invalid(&path, replicas, "must be greater than or equal to 0");
+            return Err(Status::invalid("autoscaling", "Scale", name, &[error]));
+        }
+        let mut new = old.clone();
+        set(&mut new, &rule.spec_replicas, replicas.into());
+        let metadata = metadata::of(&mut new);
+        for field in ["resourceVersion", "uid"] {
+            match &scale["metadata"][field] {
+                Value::String(text) => drop(metadata.insert(field.into(), text.as_str().into())),
+                _ => drop(metadata.remove(field)),
+            }
+        }
+        Ok(new)
+    };
+    let updated = update_object(&write, namespace, name, &edit, None).await?;
+    respond_scale(resource, &accept, &updated.object)
+}

@@ -1,0 +1,249 @@
+//! Changes of objects: PUT, and the common way of every change.
+//!
+//! Invariant: a change is a function from the object as it is to the object as it is to be. It is applied
+//! again if the object changed meanwhile; a client that named the version it means is then told of the conflict.
+
+use super::commit::{Committed, stored_form};
+use super::{Write, body, metadata};
+use crate::body::Body;
+use crate::cluster::Inside;
+use crate::kinds::Resource;
+use crate::negotiate::{Offer, accept};
+use crate::read::{newest, respond_object};
+use crate::render::present;
+use crate::request::Request;
+use crate::seam::Operation;
+use gifee_base::field::{FieldError, Path};
+use gifee_base::{Object, ObjectKey, Status};
+use http::Response;
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+/// How often a change is applied to a newer object when the one it was applied to is not there any more.
+const ATTEMPTS: usize = 5;
+
+/// A change: from the object as it is, in this version's kind, to the object as it is to be. It says in its
+/// metadata which resource version it is based on, if it cares.
+pub type Edit<'a> = &'a (dyn Fn(&Value) -> Result<Value, Status> + Send + Sync);
+
+/// The outcome of a change.
+pub struct Updated {
+    /// The object as it is now.
+    pub object: Arc<Object>,
+    /// Whether it was not there before.
+    pub created: bool,
+}
+
+/// Answers a PUT of an object or a part of it.
+pub async fn put(
+    request: &Request<'_>,
+    resource: &Arc<Resource>,
+    subresource: &str,
+    body: Body,
+) -> Result<Response<Body>, Status> {
+    let accept = accept(request.headers, request.query, Offer::Shapes)?;
+    let mut write = Write::new(request, resource, subresource)?;
+    write.options = json!({ "kind": "UpdateOptions", "apiVersion": "meta.k8s.io/v1" });
+    let mut decoded = body::decode(request, body, &resource.kind.gvk, resource.schema.as_ref()).await?.value;
+    let namespace = request.info.namespace_of(resource);
+    named(&decoded, &request.info.name, namespace)?;
+    metadata::place(&mut decoded, resource.namespaced(), namespace)?;
+    let create = (resource.kind.create_on_update && subresource.is_empty()).then_some(&decoded);
+    let edit = |_: &Value| Ok(decoded.clone());
+    let updated = update_object(&write, namespace, &request.info.name, &edit, create).await?;
+    let code = if updated.created { 201 } else { 200 };
+    respond_object(request, resource, &accept, code, &updated.object)
+}
+
+/// Refuses an object whose name or namespace is not that of the URL.
+pub fn named(object: &Value, name: &str, namespace: &str) -> Result<(), Status> {
+    match metadata::text(object, "name") {
+        "" => {
+            return Err(Status::bad_request(format!(
+                "the name of the object ({name} based on URL) was undeterminable: name must be provided"
+            )));
+        }
+        own if own != name => {
+            return Err(Status::bad_request(format!(
+                "the name of the object ({own}) does not match the name on the URL ({name})"
+            )));
+        }
+        _ => {}
+    }
+    let own = metadata::text(object, "namespace");
+    if !namespace.is_empty() && !own.is_empty() && own != namespace {
+        return Err(Status::bad_request(format!(
+            "the namespace of the object ({own}) does not match the namespace on the request ({namespace})"
+        )));
+    }
+    Ok(())
+}
+
+/// Changes an object; `create` is what to create if it is not there.
+///
+/// # Errors
+/// As the API gives them.
+pub async fn update_object(
+    write: &Write<'_>,
+    namespace: &str,
+    name: &str,
+    edit: Edit<'_>,
+    create: Option<&Value>,
+) -> Result<Updated, Status> {
+    let cache = write.resource.cache.as_ref().ok_or_else(Status::no_such_path)?;
+    let mut current = newest(write.server, cache, namespace, name).await?;
+    for attempt in 1.. {
+        let Some(object) = current else {
+            let Some(create) = create else { return Err(write.not_found(name)) };
+            let object = super::create_object(write, namespace, create.clone()).await?;
+            return Ok(Updated { object, created: true });
+        };
+        match once(write, namespace, name, &object, edit).await? {
+            Step::Done(object) => return Ok(Updated { object, created: false }),
+            Step::Again(_) if attempt >= ATTEMPTS => {
+                return Err(Status::stale(write.resource.group(), write.resource.name(), name));
+            }
+            Step::Again(newer) => current = newer,
+        }
+    }
+    unreachable!("the last attempt returns")
+}
+
+enum Step {
+    Done(Arc<Object>),
+    /// The object changed meanwhile; this is what is there now.
+    Again(Option<Arc<Object>>),
+}
+
+async fn once(
+    write: &Write<'_>,
+    namespace: &str,
+    name: &str,
+    current: &Arc<Object>,
+    edit: Edit<'_>,
+) -> Result<Step, Status> {
+    let resource = write.resource;
+    let hooks = &*resource.kind.hooks;
+    let mut old = present(resource, current.to_value().map_err(Status::internal)?);
+    let mut object = edit(&old)?;
+    based_on(write, name, current, &object)?;
+    if let Some(metadata) = old["metadata"].as_object_mut() {
+        metadata.remove("resourceVersion");
+    }
+    write.default(&mut object);
+    write.mutate(Operation::Update, &mut object, Some(&old)).await?;
+    metadata::of(&mut object).remove("resourceVersion");
+    metadata::carry(&mut object, &old);
+    let key = ObjectKey::new(namespace, name);
+    let inside = Inside::new(write.server, write.dry_run);
+    let context = write.context(&key, &inside);
+    hooks.prepare_update(&mut object, &old, write.subresource, &context);
+    if resource.kind.generation {
+        metadata::count_generation(&mut object, &old);
+    }
+    let mut errors = metadata::validate(&object, resource.kind.name_rule, resource.namespaced());
+    errors.extend(metadata::validate_update(&object, &old));
+    if write.subresource != "status" {
+        errors.extend(hooks.validate(&object, &context));
+    }
+    errors.extend(hooks.validate_update(&object, &old, write.subresource, &context));
+    if !errors.is_empty() {
+        return Err(write.invalid(name, &errors));
+    }
+    write.warn(hooks.warnings(&object, Some(&old)));
+    write.admit_validated(Operation::Update, &mut object, Some(&old)).await?;
+    if ends_deletion(hooks, &object) {
+        return end(write, namespace, name, current, object).await;
+    }
+    hooks.allocate(&mut object, Some(&old), &context).await?;
+    let mut stored = stored_form(resource, object);
+    let raw = Object::encode(&mut stored);
+    if raw == current.raw() {
+        return Ok(Step::Done(current.clone()));
+    }
+    if write.dry_run {
+        let dry = Object::stored(raw, current.revision()).map_err(Status::internal)?;
+        return Ok(Step::Done(Arc::new(dry)));
+    }
+    let outcome = write.replace(namespace, name, &raw, current.revision()).await;
+    if let Ok(Committed::Done(object)) = outcome {
+        return Ok(Step::Done(object));
+    }
+    if let Err(error) = hooks.release(&present(resource, stored), Some(&old), &context).await {
+        tracing::warn!(%key, %error, "what was allocated for a failed change could not be given back");
+    }
+    Ok(outcome?.into())
+}
+
+impl From<Committed> for Step {
+    fn from(outcome: Committed) -> Self {
+        match outcome {
+            Committed::Done(object) => Self::Done(object),
+            Committed::Conflict(newer) => Self::Again(newer),
+        }
+    }
+}
+
+/// Refuses a change that is based on another version of the object, or on another object of the same name.
+fn based_on(write: &Write<'_>, name: &str, current: &Object, object: &Value) -> Result<(), Status> {
+    let resource = write.resource;
+    let uid = metadata::text(object, "uid");
+    if !uid.is_empty() && uid != current.uid() {
+        let why = format!(
+            "Precondition failed: UID in precondition: {uid}, UID in object meta: {}",
+            current.uid()
+        );
+        return Err(Status::conflict(resource.group(), resource.name(), name, &why));
+    }
+    match metadata::text(object, "resourceVersion") {
+        "" | "0" if !resource.kind.unconditional_update => {
+            let root = Path::root("metadata");
+            let path = root.child("resourceVersion");
+            Err(write.invalid(name, &[FieldError::invalid(&path, 0, "must be specified for an update")]))
+        }
+        "" | "0" => Ok(()),
+        text => match text.parse::<u64>() {
+            Ok(revision) if revision == current.revision() => Ok(()),
+            Ok(_) => Err(Status::stale(resource.group(), resource.name(), name)),
+            Err(_) => {
+                let root = Path::root("metadata");
+                let path = root.child("resourceVersion");
+                let why = format!("strconv.ParseUint: parsing {text:?}: invalid syntax");
+                Err(write.invalid(name, &[FieldError::invalid(&path, text, &why)]))
+            }
+        },
+    }
+}
+
+/// Whether a change takes away the last thing that kept a deleted object.
+fn ends_deletion(hooks: &dyn gifee_registry::kind::Hooks, object: &Value) -> bool {
+    let metadata = &object["metadata"];
+    metadata::deleting(object)
+        && metadata::finalizers(object) == 0
+        && metadata["deletionGracePeriodSeconds"].as_i64().unwrap_or_default() == 0
+        && !hooks.held(object)
+}
+
+/// Removes the object; the response shows it as the change left it.
+async fn end(
+    write: &Write<'_>,
+    namespace: &str,
+    name: &str,
+    current: &Object,
+    object: Value,
+) -> Result<Step, Status> {
+    let mut stored = stored_form(write.resource, object);
+    let raw = Object::encode(&mut stored);
+    let shown = |revision| Object::stored(raw.clone(), revision).map(Arc::new).map_err(Status::internal);
+    if write.dry_run {
+        return Ok(Step::Done(shown(current.revision())?));
+    }
+    match write.remove(namespace, name, current.revision()).await? {
+        Committed::Done(deleted) => {
+            let gone = present(write.resource, stored);
+            super::delete::released(write, namespace, name, &gone).await;
+            Ok(Step::Done(shown(deleted.revision())?))
+        }
+        outcome => Ok(outcome.into()),
+    }
+}

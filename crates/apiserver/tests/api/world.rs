@@ -1,0 +1,202 @@
+//! A server with all built-in kinds, and a client of a few words.
+
+use async_trait::async_trait;
+use gifee_apiserver::seam::{
+    Admission, Authenticator, Authorizer, Issued, Reviewed, Review, TokenRequest,
+};
+use gifee_apiserver::{Body, Config, Server};
+use gifee_base::Status;
+use gifee_policy::authorize::{Decision, Rule};
+use gifee_policy::{Attributes, Lookup, User};
+use http::{HeaderMap, Request};
+use http_body_util::BodyExt;
+use serde_json::Value;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Everybody may do everything.
+pub struct Anything;
+
+impl Authorizer for Anything {
+    fn authorize(&self, attributes: &Attributes, _: &dyn Lookup) -> Decision {
+        if attributes.user.name == "nobody" {
+            return Decision::NoOpinion("not you".into());
+        }
+        Decision::Allow(String::new())
+    }
+
+    fn rules(&self, _: &User, _: &str, _: &dyn Lookup) -> Vec<Rule> {
+        vec![Rule { verbs: vec!["*".into()], resources: vec!["*".into()], api_groups: vec!["*".into()], ..Rule::default() }]
+    }
+}
+
+#[async_trait]
+impl Admission for Anything {
+    async fn mutate(&self, _: &mut Review<'_>, _: &dyn Lookup) -> Result<(), Status> {
+        Ok(())
+    }
+    async fn validate(&self, _: &mut Review<'_>, _: &dyn Lookup) -> Result<(), Status> {
+        Ok(())
+    }
+}
+
+impl Authenticator for Anything {
+    fn certificate(&self, _: &rustls_pki_types::CertificateDer<'_>) -> Option<User> {
+        None
+    }
+    fn headers(&self, headers: &HeaderMap, _: &dyn Lookup) -> Result<Option<Arc<User>>, Status> {
+        let Some(token) = headers.get("authorization").and_then(|value| value.to_str().ok()) else {
+            return Ok(None);
+        };
+        let name = token.strip_prefix("Bearer ").unwrap_or(token).to_owned();
+        Ok(Some(Arc::new(User { name, groups: vec!["system:authenticated".into()], ..User::default() })))
+    }
+    fn review(&self, token: &str, _: &[String], _: &dyn Lookup) -> Result<Reviewed, Status> {
+        Ok(Reviewed { user: Some(User { name: token.into(), ..User::default() }), ..Reviewed::default() })
+    }
+    fn issue(&self, request: &TokenRequest<'_>) -> Result<Issued, Status> {
+        Ok(Issued {
+            token: format!("token-of-{}", request.account.name),
+            expiration: "2030-01-01T00:00:00Z".into(),
+            audiences: request.audiences.clone(),
+        })
+    }
+}
+
+/// A server and its client.
+pub struct World {
+    pub server: Arc<Server>,
+    pub store: Arc<dyn gifee_store::Store>,
+}
+
+/// What came back.
+pub struct Answer {
+    pub code: u16,
+    pub headers: HeaderMap,
+    pub bytes: Vec<u8>,
+}
+
+impl Answer {
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.bytes)
+            .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&self.bytes)))
+    }
+
+    /// The body, if the code is as expected.
+    pub fn expect(self, code: u16) -> Value {
+        assert_eq!(self.code, code, "{}", String::from_utf8_lossy(&self.bytes));
+        self.json()
+    }
+
+    /// `code reason: message`
+    pub fn failure(&self) -> String {
+        let value = self.json();
+        let word = |name: &str| value[name].as_str().unwrap_or_default().to_owned();
+        format!("{} {}: {}", self.code, word("reason"), word("message"))
+    }
+
+    pub fn warnings(&self) -> Vec<String> {
+        self.headers.get_all("warning").iter().map(|one| one.to_str().unwrap().to_owned()).collect()
+    }
+}
+
+impl World {
+    pub async fn new() -> Self {
+        Self::with(|_| {}).await
+    }
+
+    pub async fn with(change: impl FnOnce(&mut Config)) -> Self {
+        let store: Arc<dyn gifee_store::Store> = Arc::new(gifee_store::memory::open());
+        let mut config = Config::new(
+            store.clone(),
+            gifee_registry::kinds(&gifee_registry::Settings::default()),
+            Arc::new(|gvk: &gifee_base::Gvk| gifee_schema::Schema::builtin(&gvk.group, &gvk.version, &gvk.kind)),
+            Arc::new(Anything),
+            Arc::new(Anything),
+            Arc::new(Anything),
+        );
+        change(&mut config);
+        let server = Server::start(config).await.unwrap();
+        Self { server, store }
+    }
+
+    pub async fn send(&self, request: Request<Body>) -> Answer {
+        let response = self.server.handle(None, request).await;
+        let (parts, body) = response.into_parts();
+        let bytes = tokio::time::timeout(Duration::from_secs(20), body.collect());
+        let bytes = bytes.await.expect("the answer ends").unwrap().to_bytes().to_vec();
+        Answer { code: parts.status.as_u16(), headers: parts.headers, bytes }
+    }
+
+    /// `GET /path`, with a body if it is not null; further headers as pairs.
+    pub async fn call(&self, request: &str, body: &Value, headers: &[(&str, &str)]) -> Answer {
+        let (method, path) = request.split_once(' ').unwrap();
+        let mut builder = Request::builder().method(method).uri(path);
+        for (name, value) in headers {
+            builder = builder.header(*name, *value);
+        }
+        let body = if body.is_null() { Body::empty() } else { body.to_string().into() };
+        self.send(builder.body(body).unwrap()).await
+    }
+
+    pub async fn get(&self, path: &str) -> Answer {
+        self.call(&format!("GET {path}"), &Value::Null, &[]).await
+    }
+
+    pub async fn post(&self, path: &str, body: &Value) -> Answer {
+        self.call(&format!("POST {path}"), body, &[]).await
+    }
+
+    pub async fn put(&self, path: &str, body: &Value) -> Answer {
+        self.call(&format!("PUT {path}"), body, &[]).await
+    }
+
+    pub async fn delete(&self, path: &str) -> Answer {
+        self.call(&format!("DELETE {path}"), &Value::Null, &[]).await
+    }
+
+    pub async fn patch(&self, path: &str, strategy: &str, body: &Value) -> Answer {
+        let strategy = format!("application/{strategy}+json");
+        self.call(&format!("PATCH {path}"), body, &[("content-type", &strategy)]).await
+    }
+
+    /// Opens a watch.
+    pub async fn watch(&self, path: &str) -> Events {
+        let request = Request::get(path).body(Body::empty()).unwrap();
+        let response = self.server.handle(None, request).await;
+        assert_eq!(response.status(), 200);
+        Events { body: response.into_body(), buffer: Vec::new() }
+    }
+}
+
+/// A running watch.
+pub struct Events {
+    body: Body,
+    buffer: Vec<u8>,
+}
+
+impl Events {
+    /// The next event; None when the watch has ended.
+    pub async fn next(&mut self) -> Option<Value> {
+        loop {
+            if let Some(end) = self.buffer.iter().position(|byte| *byte == b'\n') {
+                let line: Vec<u8> = self.buffer.drain(..=end).collect();
+                return Some(serde_json::from_slice(&line).unwrap());
+            }
+            let frame = tokio::time::timeout(Duration::from_secs(10), self.body.frame());
+            let frame = frame.await.expect("an event comes")?;
+            self.buffer.extend_from_slice(&frame.unwrap().into_data().unwrap());
+        }
+    }
+
+    /// `TYPE name` of the next events.
+    pub async fn take(&mut self, count: usize) -> Vec<String> {
+        let mut all = Vec::new();
+        for _ in 0..count {
+            let event = self.next().await.expect("the watch goes on");
+            let name = event["object"]["metadata"]["name"].as_str().unwrap_or("-");
+            all.push(format!("{} {name}", event["type"].as_str().unwrap()));
+        }
+        all
+    }
+}
