@@ -32,6 +32,9 @@ const BLOCK_BYTES: u32 = 16 * 1024;
 const JOURNALS_BYTES: u64 = 64 * 1024 * 1024;
 const OPEN_FILES: usize = 64;
 
+/// How often a commit is tried that finds the database closed by a failure in the background.
+const ATTEMPTS: u32 = 3;
+
 const KEYSPACE: &str = "records";
 /// What stands at revision 0: this format's number and the compaction point.
 const FORMAT: u8 = 1;
@@ -86,24 +89,48 @@ impl Records {
     fn append(
         &mut self,
         operation: &'static str,
-        fill: impl FnOnce(&Keyspace, &mut fjall::OwnedWriteBatch),
+        fill: &dyn Fn(&Keyspace, &mut fjall::OwnedWriteBatch),
     ) -> Result<(), Error> {
-        self.ready()?;
-        let committed = {
-            let tree = self.reader.tree.read();
-            let Tree { database, records } = tree.as_ref().ok_or(Error::Closed)?;
-            let mut batch = database.batch().durability(Some(PersistMode::SyncData));
-            fill(records, &mut batch);
-            batch.commit().map(|()| self.durable = database.seqno())
-        };
-        committed.map_err(|error| {
-            let error = disk_error(&self.reader.folder, operation, error);
+        let mut attempts = 0;
+        loop {
+            self.ready()?;
+            attempts += 1;
+            let error = match self.try_append(fill) {
+                Ok(()) => return Ok(()),
+                Err(error) => error,
+            };
             // At once, so that even a crash right now does not bring back what is now refused.
             if let Err(error) = self.reopen() {
-                tracing::error!(%error, "the store stays closed until the next write");
+                tracing::error!(%error, "the store's records stay closed until the next write");
             }
-            error
-        })
+            match error {
+                // The background failed just now, and nothing was written here.
+                fjall::Error::Poisoned if attempts < ATTEMPTS => {}
+                fjall::Error::Poisoned if self.is_full() => {
+                    return Err(Error::Full { path: self.reader.folder.clone() });
+                }
+                error => return Err(disk_error(&self.reader.folder, operation, error)),
+            }
+        }
+    }
+
+    fn try_append(
+        &mut self,
+        fill: &dyn Fn(&Keyspace, &mut fjall::OwnedWriteBatch),
+    ) -> Result<(), fjall::Error> {
+        let tree = self.reader.tree.read();
+        let Some(Tree { database, records }) = &*tree else { return Err(fjall::Error::Poisoned) };
+        let mut batch = database.batch().durability(Some(PersistMode::SyncData));
+        fill(records, &mut batch);
+        batch.commit()?;
+        self.durable = database.seqno();
+        Ok(())
+    }
+
+    /// Whether the background cannot write a table for want of space.
+    fn is_full(&self) -> bool {
+        let space = rustix::fs::statvfs(&self.reader.folder);
+        space.is_ok_and(|space| space.f_bavail * space.f_frsize < 2 * MEMTABLE_BYTES)
     }
 
     /// Opens the database again if it has failed, in a commit or on its own in the background.
@@ -136,7 +163,7 @@ impl Drop for Records {
 
 impl Journal for Records {
     fn commit(&mut self, records: &[Record]) -> Result<(), Error> {
-        self.append("commit a write", |keyspace, batch| {
+        self.append("commit a write", &|keyspace, batch| {
             let mut bytes = Vec::new();
             for record in records {
                 bytes.clear();
@@ -147,7 +174,7 @@ impl Journal for Records {
     }
 
     fn forget(&mut self, compacted: Revision, garbage: &[Revision]) -> Result<(), Error> {
-        self.append("compact history", |keyspace, batch| {
+        self.append("compact history", &|keyspace, batch| {
             batch.insert(keyspace, key(0), meta(compacted));
             for revision in garbage {
                 batch.remove(keyspace, key(*revision));

@@ -63,7 +63,10 @@ impl History {
     pub fn mark(&mut self, now: Instant) {
         let Some(last) = self.steps.back() else { return };
         let granularity = self.limits.history_age / AGE_STEPS;
-        if self.marks.back().is_none_or(|(at, _)| now.saturating_duration_since(*at) >= granularity) {
+        let news = |(at, revision): &(Instant, Revision)| {
+            last.revision > *revision && now.saturating_duration_since(*at) >= granularity
+        };
+        if last.revision > self.compacted && self.marks.back().is_none_or(news) {
             self.marks.push_back((now, last.revision));
         }
     }

@@ -26,16 +26,20 @@ pub(super) fn watch(
     end: Bytes,
     after: Revision,
 ) -> Result<Watch, Error> {
-    shared.state.read().retained(after)?;
     let mailbox = Arc::new(Mailbox::default());
-    let follower = Follower {
+    let mut follower = Follower {
         shared: shared.clone(),
         range: Arc::new((start, end)),
         cursor: after,
         mailbox: mailbox.clone(),
+        first: None,
         live: false,
         ended: false,
     };
+    // If memory goes back so far it is live from now on, however long the caller takes to look.
+    if let Found::Batch(batch) = follower.read_memory()? {
+        follower.first = Some(batch);
+    }
     let request = move || {
         mailbox.inbox.lock().progress = true;
         mailbox.news.notify_one();
@@ -49,6 +53,8 @@ struct Follower {
     /// All events of the range up to here were handed out.
     cursor: Revision,
     mailbox: Arc<Mailbox>,
+    /// What was found when the watch began.
+    first: Option<Batch>,
     /// The mailbox is registered, and everything after the cursor comes through it.
     live: bool,
     ended: bool,
@@ -65,6 +71,9 @@ enum Found {
 #[async_trait]
 impl Feed for Follower {
     async fn next(&mut self) -> Option<Result<Batch, Error>> {
+        if let Some(first) = self.first.take() {
+            return Some(Ok(first));
+        }
         while !self.ended {
             if self.live {
                 match self.take() {

@@ -155,11 +155,13 @@ impl Writer {
     /// Compacts what is due and removes some of what was compacted: at leisure, or in turn with the writes.
     fn tidy(&mut self, idle: bool) {
         let now = Instant::now();
-        if let Some(revision) = self.history.due(now)
-            && let Err(error) = self.compact_to(revision)
-        {
-            tracing::warn!(%error, revision, "could not compact; will try again");
-            self.history.failed(now);
+        if let Some(revision) = self.history.due(now) {
+            if let Err(error) = self.compact_to(revision) {
+                tracing::warn!(%error, revision, "could not compact; will try again");
+                self.history.failed(now);
+            }
+            // Those after it get their turn even if nobody writes any more.
+            self.history.mark(now);
         }
         self.since_turn += 1;
         if !self.history.may_clear(now) || !(idle || self.since_turn >= COMPACTION_TURN) {

@@ -10,7 +10,8 @@ use std::{
     time::Duration,
 };
 
-use gifee_store::{Change, Engine, Limits, Outcome, Range, Store, Write, embedded};
+use bytes::Bytes;
+use gifee_store::{Change, Engine, Error, Limits, Outcome, Range, Store, Write, embedded};
 
 const FOLDER: &str = "GIFEE_STORE_TEST_FOLDER";
 const ROUND: &str = "GIFEE_STORE_TEST_ROUND";
@@ -92,18 +93,26 @@ async fn verify(engine: &Engine, acknowledged: &Acknowledged) {
 /// The oldest state that is kept and the events since make the present state.
 async fn replay(engine: &Engine, now: u64) {
     let mut at = 0;
-    let page = loop {
-        match engine.range(Range { revision: Some(at), ..Range::prefix("/") }).await {
-            Ok(page) => break page,
-            Err(gifee_store::Error::Compacted { oldest }) => at = oldest,
+    let state = loop {
+        // Compaction goes on meanwhile.
+        match replay_from(engine, at, now).await {
+            Ok(state) => break state,
+            Err(Error::Compacted { oldest }) => at = oldest,
             Err(error) => panic!("{error}"),
         }
     };
+    let present = engine.range(Range::prefix("/")).await.unwrap().entries;
+    let present: BTreeMap<_, _> = present.into_iter().map(|it| (it.key, it.value)).collect();
+    assert_eq!(state, present);
+}
+
+async fn replay_from(engine: &Engine, at: u64, now: u64) -> Result<BTreeMap<Bytes, Bytes>, Error> {
+    let page = engine.range(Range { revision: Some(at), ..Range::prefix("/") }).await?;
     let mut state: BTreeMap<_, _> = page.entries.into_iter().map(|it| (it.key, it.value)).collect();
-    let mut watch = engine.watch("/".into(), "0".into(), at).await.unwrap();
+    let mut watch = engine.watch("/".into(), "0".into(), at).await?;
     let mut reached = at;
     while reached < now {
-        let batch = watch.next().await.unwrap().unwrap();
+        let batch = watch.next().await.unwrap()?;
         reached = batch.revision;
         for event in batch.events {
             match event.change {
@@ -115,9 +124,7 @@ async fn replay(engine: &Engine, now: u64) {
             }
         }
     }
-    let present = engine.range(Range::prefix("/")).await.unwrap().entries;
-    let present: BTreeMap<_, _> = present.into_iter().map(|it| (it.key, it.value)).collect();
-    assert_eq!(state, present);
+    Ok(state)
 }
 
 fn text(bytes: &[u8]) -> String {

@@ -4,3 +4,5 @@
 
 mod contract;
 mod crash;
+mod disk;
+mod model;
