@@ -73,6 +73,21 @@ impl Hierarchies {
         Ok(self.mounts.iter().map(|(point, _)| point.join(relative)).collect())
     }
 
+    /// For a container's `/sys/fs/cgroup`: names in it, and the group's folder that belongs there.
+    pub(crate) fn view(&self, path: &str) -> Result<Vec<(String, PathBuf)>> {
+        let relative = relative(path)?;
+        let mut view = Vec::new();
+        for (point, bound) in &self.mounts {
+            let together = point.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
+            let mut names = bound.clone();
+            if !names.contains(&together) {
+                names.push(together);
+            }
+            view.extend(names.into_iter().map(|name| (name, point.join(relative))));
+        }
+        Ok(view)
+    }
+
     /// The group's folder where `controller` is.
     pub(super) fn folder(&self, controller: &str, path: &str) -> Option<PathBuf> {
         let relative = relative(path).ok()?;

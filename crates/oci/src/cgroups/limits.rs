@@ -24,10 +24,15 @@ pub(super) fn write(hierarchies: &Hierarchies, path: &str, resources: &Resources
         let file = at(controller)?.join(&name);
         set(&file, &value)?;
     }
-    if hierarchies.version() == Version::V1 && resources.memory_limit.is_some() {
-        memory_version_1(&at("memory")?, resources.memory_limit.unwrap_or(0))?;
+    match (hierarchies.version(), resources.memory_limit) {
+        (Version::V1, Some(limit)) => memory_version_1(&at("memory")?, limit),
+        (Version::V2, Some(limit)) if limit > 0 => {
+            // What may not be in memory may not be in swap either. Kernels without swap have no such file.
+            let file = at("memory")?.join("memory.swap.max");
+            if file.exists() { set(&file, "0") } else { Ok(()) }
+        }
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 type Entry = (&'static str, String, String);

@@ -4,12 +4,14 @@
 //! that version 2's controllers are switched on along it. Answers to the kubelet's cgroup manager and to what
 //! runc's and containerd's cgroup libraries offer around a container.
 
+mod devices;
 mod hierarchy;
 mod limits;
 mod stats;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use devices::{MAKE, READ, Rule, WRITE, usual};
 pub use hierarchy::{Hierarchies, Version};
 
 use std::path::{Path, PathBuf};
@@ -37,6 +39,20 @@ pub fn create(path: &str, resources: &Resources) -> Result<()> {
 /// Changes limits of an existing group.
 pub fn update(path: &str, resources: &Resources) -> Result<()> {
     limits::write(hierarchy::mounted()?, path, resources)
+}
+
+/// Lets the group use these devices, besides the usual ones, and no others. Version 1 has files for that, which
+/// libcontainer writes: then this does nothing.
+pub(crate) fn restrict_devices(path: &str, rules: &[Rule]) -> Result<()> {
+    let hierarchies = hierarchy::mounted()?;
+    if hierarchies.version() == Version::V1 {
+        return Ok(());
+    }
+    let all: Vec<Rule> = usual().into_iter().chain(rules.iter().copied()).collect();
+    for folder in hierarchies.folders(path)? {
+        devices::restrict(&folder, &all).map_err(Error::system(format!("restrict devices of {path}")))?;
+    }
+    Ok(())
 }
 
 /// Kills whatever runs in the group and in those below it, and removes them. Blocks up to two seconds. Also succeeds

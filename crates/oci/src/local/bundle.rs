@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use crate::capabilities::Capabilities;
-use crate::cgroups::Version;
+use crate::cgroups::{Hierarchies, MAKE, READ, Rule, Version, WRITE};
 use crate::error::{Error, Result};
 use crate::images::{Image, Stack};
 use crate::shim::process::Process;
@@ -33,12 +33,13 @@ const MASKED_PATHS: [&str; 12] = [
 ];
 const READONLY_PATHS: [&str; 5] =
     ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
+const CGROUPS: &str = "/sys/fs/cgroup";
 
 /// What a bundle is made from.
 pub(super) struct Input<'a> {
     pub spec: &'a ContainerSpec,
     pub stack: &'a Stack,
-    pub version: Version,
+    pub hierarchies: &'a Hierarchies,
     pub cgroup: &'a str,
     pub log: Option<PathBuf>,
     /// Files of the sandbox (`/etc/hostname`, `/dev/shm` and others), below the container's own mounts.
@@ -49,8 +50,18 @@ pub(super) struct Input<'a> {
     pub pid_path: Option<String>,
 }
 
-/// `config.json` for libcontainer, and the shim's record.
-pub(super) fn build(input: Input<'_>) -> Result<(Value, Process)> {
+/// What a bundle consists of.
+pub(super) struct Bundle {
+    /// `config.json`, for libcontainer.
+    pub config: Value,
+    /// The shim's record.
+    pub process: Process,
+    /// Devices besides the usual ones; `None`: all.
+    pub devices: Option<Vec<Rule>>,
+}
+
+/// Makes a bundle.
+pub(super) fn build(input: Input<'_>) -> Result<Bundle> {
     let Input { spec, stack, .. } = &input;
     let security = &spec.security;
     let capabilities = match security.privileged {
@@ -87,10 +98,15 @@ pub(super) fn build(input: Input<'_>) -> Result<(Value, Process)> {
     if !process.cwd.starts_with('/') {
         return Err(Error::Invalid(format!("working directory {:?} is not absolute", process.cwd)));
     }
-    Ok((config(&input, bidirectional)?, process))
+    let (files, devices) = devices(spec)?;
+    let mut config = config(&input, files, devices.as_deref())?;
+    if bidirectional {
+        config["linux"]["rootfsPropagation"] = json!("shared");
+    }
+    Ok(Bundle { config, process, devices })
 }
 
-fn config(input: &Input<'_>, bidirectional: bool) -> Result<Value> {
+fn config(input: &Input<'_>, devices: Vec<Value>, rules: Option<&[Rule]>) -> Result<Value> {
     let Input { spec, .. } = input;
     let security = &spec.security;
     let all = Capabilities::all().names();
@@ -114,28 +130,35 @@ fn config(input: &Input<'_>, bidirectional: bool) -> Result<Value> {
     if let Some(score) = spec.oom_score_adj {
         process["oomScoreAdj"] = json!(score);
     }
-    let (devices, rules) = devices(spec)?;
+    let rules = match rules {
+        None => vec![json!({"allow": true, "access": "rwm"})],
+        Some(rules) => {
+            let refused = json!({"allow": false, "access": "rwm"});
+            std::iter::once(refused).chain(rules.iter().map(rule)).collect()
+        }
+    };
     let paths = |given: &Option<Vec<String>>, default: &[&str]| match given {
         _ if security.privileged => Vec::new(),
         Some(paths) => paths.clone(),
         None => default.iter().map(|path| (*path).to_owned()).collect(),
     };
-    let mut linux = json!({
+    let mut readonly_paths = paths(&security.readonly_paths, &READONLY_PATHS);
+    if !security.privileged {
+        readonly_paths.push(CGROUPS.to_owned());
+    }
+    let linux = json!({
         "namespaces": namespaces(input),
         "cgroupsPath": input.cgroup,
         "resources": {"devices": rules},
         "devices": devices,
         "maskedPaths": paths(&security.masked_paths, &MASKED_PATHS),
-        "readonlyPaths": paths(&security.readonly_paths, &READONLY_PATHS),
+        "readonlyPaths": readonly_paths,
     });
-    if bidirectional {
-        linux["rootfsPropagation"] = json!("shared");
-    }
     Ok(json!({
         "ociVersion": "1.2.0",
         "root": {"path": "rootfs", "readonly": security.readonly_rootfs},
         "process": process,
-        "mounts": mounts(input),
+        "mounts": mounts(input)?,
         "linux": linux,
     }))
 }
@@ -148,7 +171,7 @@ fn namespaces(input: &Input<'_>) -> Vec<Value> {
         (_, Some(path)) => namespaces.push(json!({"type": "pid", "path": path})),
         _ => {}
     }
-    if input.version == Version::V2 && !input.spec.security.privileged {
+    if input.hierarchies.version() == Version::V2 && !input.spec.security.privileged {
         namespaces.push(json!({"type": "cgroup"}));
     }
     namespaces
@@ -180,7 +203,7 @@ fn environment(spec: &ContainerSpec, image: &Image, hostname: Option<&str>) -> V
     env.into_iter().collect()
 }
 
-fn mounts(input: &Input<'_>) -> Vec<Value> {
+fn mounts(input: &Input<'_>) -> Result<Vec<Value>> {
     let privileged = input.spec.security.privileged;
     let access = if privileged { "rw" } else { "ro" };
     let mount = |destination: &str, kind: &str, options: &[&str]| {
@@ -196,8 +219,8 @@ fn mounts(input: &Input<'_>) -> Vec<Value> {
         ),
         mount("/dev/mqueue", "mqueue", &["nosuid", "noexec", "nodev"]),
         mount("/sys", "sysfs", &["nosuid", "noexec", "nodev", access]),
-        mount("/sys/fs/cgroup", "cgroup", &["nosuid", "noexec", "nodev", "relatime", access]),
     ];
+    all.extend(cgroup_mounts(input, access)?);
     // Shallow ones first, so that nothing hides what was mounted before; the caller's order otherwise.
     let mut given: Vec<&Mount> = input.shared.iter().chain(&input.spec.mounts).collect();
     given.sort_by_key(|mount| mount.container_path.components().count());
@@ -217,37 +240,59 @@ fn mounts(input: &Input<'_>) -> Vec<Value> {
         let entry = json!({"type": "bind", "source": mount.host_path, "options": options});
         all.push((mount.container_path.clone(), entry));
     }
-    all.into_iter()
-        .map(|(destination, mut entry)| {
-            entry["destination"] = json!(destination);
-            entry
-        })
-        .collect()
+    let finish = |(destination, mut entry): (PathBuf, Value)| {
+        entry["destination"] = json!(destination);
+        entry
+    };
+    Ok(all.into_iter().map(finish).collect())
 }
 
-/// Device files to create, and who may open which. The usual ones (`null`, `tty` and so on) libcontainer adds.
-fn devices(spec: &ContainerSpec) -> Result<(Vec<Value>, Vec<Value>)> {
+/// The container's own groups. Of version 1 every hierarchy is mounted by itself: libcontainer would leave them
+/// writable, and with them the container's limits and devices.
+fn cgroup_mounts(input: &Input<'_>, access: &str) -> Result<Vec<(PathBuf, Value)>> {
+    let place = PathBuf::from(CGROUPS);
+    if input.hierarchies.version() == Version::V2 {
+        let options = ["nosuid", "noexec", "nodev", "relatime", access];
+        return Ok(vec![(place, json!({"type": "cgroup", "source": "cgroup", "options": options}))]);
+    }
+    let options = ["nosuid", "noexec", "nodev", "mode=755", "size=1m"];
+    let mut mounts = vec![(place.clone(), json!({"type": "tmpfs", "source": "tmpfs", "options": options}))];
+    for (name, folder) in input.hierarchies.view(input.cgroup)? {
+        let options = ["bind", "rprivate", "nosuid", "noexec", "nodev", access];
+        mounts.push((place.join(name), json!({"type": "bind", "source": folder, "options": options})));
+    }
+    Ok(mounts)
+}
+
+/// Device files to create, and which devices may be used: `None` is all. The usual ones (`null`, `tty` and so on) come
+/// along by themselves.
+fn devices(spec: &ContainerSpec) -> Result<(Vec<Value>, Option<Vec<Rule>>)> {
     let mut files = Vec::new();
     if spec.security.privileged {
         collect_devices(Path::new("/dev"), &mut files);
-        return Ok((files, vec![json!({"allow": true, "access": "rwm"})]));
+        return Ok((files, None));
     }
-    let mut rules = vec![json!({"allow": false, "access": "rwm"})];
+    let mut rules = Vec::new();
     for device in &spec.devices {
         let Device { host_path, container_path, permissions } = device;
-        let described = describe(host_path, container_path)?
+        let (file, number) = describe(host_path, container_path)?
             .ok_or_else(|| Error::Invalid(format!("{host_path:?} is not a device")))?;
-        let access = if permissions.is_empty() { "rwm" } else { permissions };
-        rules.push(json!({
-            "allow": true, "type": described["type"], "major": described["major"], "minor": described["minor"],
-            "access": access,
-        }));
-        files.push(described);
+        let granted = [('r', READ), ('w', WRITE), ('m', MAKE)].into_iter();
+        let granted = granted.filter(|(letter, _)| permissions.is_empty() || permissions.contains(*letter));
+        rules.push(Rule { access: granted.map(|(_, bit)| bit).sum(), ..number });
+        files.push(file);
     }
-    Ok((files, rules))
+    Ok((files, Some(rules)))
 }
 
-fn describe(host: &Path, container: &Path) -> Result<Option<Value>> {
+fn rule(rule: &Rule) -> Value {
+    let letters = [(READ, 'r'), (WRITE, 'w'), (MAKE, 'm')].into_iter();
+    let access: String = letters.filter(|(bit, _)| rule.access & bit != 0).map(|(_, letter)| letter).collect();
+    let kind = if rule.kind == Some(b'b') { "b" } else { "c" };
+    json!({"allow": true, "type": kind, "major": rule.major, "minor": rule.minor, "access": access})
+}
+
+fn describe(host: &Path, container: &Path) -> Result<Option<(Value, Rule)>> {
     let about = std::fs::metadata(host).map_err(Error::io("look up device", host))?;
     let kind = match about.file_type() {
         kind if kind.is_char_device() => "c",
@@ -255,10 +300,12 @@ fn describe(host: &Path, container: &Path) -> Result<Option<Value>> {
         _ => return Ok(None),
     };
     let (major, minor) = (rustix::fs::major(about.rdev()), rustix::fs::minor(about.rdev()));
-    Ok(Some(json!({
+    let file = json!({
         "type": kind, "path": container, "major": major, "minor": minor,
         "fileMode": about.mode() & 0o7777, "uid": about.uid(), "gid": about.gid(),
-    })))
+    });
+    let kind = kind.as_bytes().first().copied();
+    Ok(Some((file, Rule { kind, major: Some(major), minor: Some(minor), access: 0 })))
 }
 
 /// All devices of the host but those that containers have of their own.
@@ -271,7 +318,7 @@ fn collect_devices(folder: &Path, files: &mut Vec<Value>) {
             collect_devices(&path, files);
         } else if (kind.is_char_device() || kind.is_block_device())
             && !["console", "ptmx", "null", "zero", "full", "tty", "urandom", "random"].iter().any(|own| name == *own)
-            && let Ok(Some(device)) = describe(&path, &path)
+            && let Ok(Some((device, _))) = describe(&path, &path)
         {
             files.push(device);
         }

@@ -115,6 +115,10 @@ impl Local {
             }
             (known.folder.clone(), known.cgroup.clone(), known.spec.clone())
         };
+        for mount in &spec.mounts {
+            let found = std::fs::metadata(&mount.host_path);
+            found.map_err(Error::io("find the source of a mount", &mount.host_path))?;
+        }
         let stack = self
             .0
             .images
@@ -124,10 +128,10 @@ impl Local {
         let cgroup = format!("{}/{id}", parent.trim_end_matches('/'));
         let log = spec.log_path.as_ref().map(|path| shared.log_directory.join(path));
         let (pid, pid_path) = self.process_namespace(&folder, &shared, &spec)?;
-        let (config, process) = bundle::build(bundle::Input {
+        let bundle = bundle::build(bundle::Input {
             spec: &spec,
             stack: &stack,
-            version: cgroups::hierarchies()?.version(),
+            hierarchies: cgroups::hierarchies()?,
             cgroup: &cgroup,
             log: log.clone(),
             shared: shared_mounts(&folder, &shared),
@@ -150,9 +154,12 @@ impl Local {
                 std::fs::create_dir_all(at.join(name)).map_err(Error::io("create folder", at.join(name)))?;
             }
             self.0.images.pin(id, &stack)?;
-            save(&at.join("config.json"), &config)?;
-            save(&at.join(PROCESS_FILE), &process)?;
+            save(&at.join("config.json"), &bundle.config)?;
+            save(&at.join(PROCESS_FILE), &bundle.process)?;
             cgroups::create(&record.cgroup, &record.spec.resources)?;
+            if let Some(devices) = &bundle.devices {
+                cgroups::restrict_devices(&record.cgroup, devices)?;
+            }
             save(&at.join(RECORD_FILE), &record)
         })();
         if let Err(error) = written {

@@ -185,11 +185,14 @@ fn strings(items: impl Iterator<Item = String>) -> Result<Vec<CString>, String> 
     items.map(|item| CString::new(item).map_err(|_| "an argument holds a NUL byte".to_owned())).collect()
 }
 
-/// A program starts with every signal unblocked and at its default, in particular `SIGPIPE`, which Rust ignores.
+/// A program starts with every signal unblocked and at its default: in particular `SIGPIPE`, which Rust ignores, and
+/// the C library's own two, which it ignores in what it spawns and does not let anybody set.
 pub(crate) fn reset_signals() {
+    // The kernel's `sigaction`: handler, flags, restorer, mask; all zero is the default.
+    let default = [0u64; 4];
     for number in 1..=64 {
-        // SAFETY: only sets dispositions; the two signals that cannot be set, and the C library's own, are refused.
-        unsafe { libc::signal(number, libc::SIG_DFL) };
+        // SAFETY: the kernel reads four words; the two signals that cannot be set are refused.
+        unsafe { libc::syscall(libc::SYS_rt_sigaction, number, default.as_ptr(), 0, 8) };
     }
     let _ = nix::sys::signal::SigSet::empty().thread_set_mask();
 }

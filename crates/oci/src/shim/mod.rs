@@ -7,6 +7,7 @@
 //! Invariant: one thread; libcontainer runs only in children forked from it, which report and end. Answers to
 //! containerd-shim-runc-v2 and to the pause container.
 
+mod complaints;
 mod container;
 mod exec;
 pub(crate) mod identity;

@@ -18,6 +18,7 @@ use libcontainer::workload::{Executor, ExecutorError, ExecutorSetEnvsError, Exec
 use rustix::mount::{MountFlags, MountPropagationFlags};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
+use super::complaints::Complaints;
 use super::identity::{self, Identity};
 use super::launch::Launch;
 use super::process::Process;
@@ -35,12 +36,18 @@ pub(crate) struct Streams {
 
 /// Builds and starts the container in `folder`, and tells `report`.
 pub(crate) fn run(folder: &Path, process: &Process, streams: Streams, report: &OwnedFd) {
+    let complaints = Complaints::collect();
     let sent = match start(folder, process, streams) {
         Ok((pid, identity, terminal)) => {
             let files: Vec<_> = terminal.iter().map(AsFd::as_fd).collect();
             send(report, &Outcome::Started { pid, identity }, &files)
         }
-        Err(error) => send(report, &Outcome::Failed { reason: chain(&error) }, &[]),
+        Err(Failure::Own(error)) => send(report, &Outcome::Failed { reason: chain(&error) }, &[]),
+        Err(Failure::Container(error)) => {
+            let cause = complaints.and_then(Complaints::first).map(|cause| format!(": {cause}"));
+            let reason = chain(&error) + &cause.unwrap_or_default();
+            send(report, &Outcome::Failed { reason }, &[])
+        }
     };
     if sent.is_err() {
         // The shim sees the end of the connection instead.
@@ -48,7 +55,21 @@ pub(crate) fn run(folder: &Path, process: &Process, streams: Streams, report: &O
     }
 }
 
-fn start(folder: &Path, process: &Process, streams: Streams) -> Result<(u32, Identity, Option<OwnedFd>)> {
+/// Whose failure it was: libcontainer's own words leave out the cause, which it only logs.
+enum Failure {
+    Own(Error),
+    Container(libcontainer::error::LibcontainerError),
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Failure {
+        Failure::Own(error)
+    }
+}
+
+type Started = (u32, Identity, Option<OwnedFd>);
+
+fn start(folder: &Path, process: &Process, streams: Streams) -> Result<Started, Failure> {
     let rootfs = folder.join("rootfs");
     mount_rootfs(folder, &rootfs, process)?;
     let root = open_folder(&rootfs)?;
@@ -68,7 +89,7 @@ fn start(folder: &Path, process: &Process, streams: Streams) -> Result<(u32, Ide
     let mut builder = ContainerBuilder::new(id, SyscallType::default())
         .with_executor(Handover { launch, failed: failed.as_raw_fd() })
         .with_root_path(&state)
-        .map_err(container)?;
+        .map_err(Failure::Container)?;
     if process.tty {
         builder = builder.with_console_socket(Some(state.join(CONSOLE)));
     } else {
@@ -76,15 +97,15 @@ fn start(folder: &Path, process: &Process, streams: Streams) -> Result<(u32, Ide
         builder.stdout = streams.stdout;
         builder.stderr = streams.stderr;
     }
-    let mut built = builder.as_init(folder).with_systemd(false).with_detach(true).build().map_err(container)?;
+    let mut built = builder.as_init(folder).with_systemd(false).with_detach(true).build().map_err(Failure::Container)?;
     let pid = built.pid().map(|pid| pid.as_raw()).unwrap_or_default();
-    built.start().map_err(container)?;
+    built.start().map_err(Failure::Container)?;
     drop(failed);
     let mut reason = String::new();
     std::fs::File::from(failure).read_to_string(&mut reason).map_err(Error::system("watch the program start"))?;
     let _ = std::fs::remove_dir_all(&state);
     if !reason.is_empty() {
-        return Err(Error::Invalid(reason));
+        return Err(Error::Invalid(reason).into());
     }
     let terminal = console.map(receive_terminal).transpose()?;
     let pid = u32::try_from(pid).map_err(|_| Error::Invalid("the container has no process".to_owned()))?;
@@ -154,10 +175,6 @@ fn receive_terminal(listener: OwnedFd) -> Result<OwnedFd> {
         }
     }
     Err(Error::Invalid("the container sent no terminal".to_owned()))
-}
-
-fn container(error: libcontainer::error::LibcontainerError) -> Error {
-    Error::Invalid(chain(&error))
 }
 
 /// The error with its causes, none said twice.

@@ -4,16 +4,19 @@
 //! Tests run in parallel, each in folders and control groups of its own, and leave nothing.
 
 mod machine;
-mod smoke;
+mod crashes;
+mod inside;
+mod running;
+mod streams;
 
 use std::process::ExitCode;
 use std::sync::Mutex;
 use std::time::Instant;
 
-use futures_util::future::BoxFuture;
+use futures_util::future::LocalBoxFuture;
 
 /// A test.
-type Test = (&'static str, fn() -> BoxFuture<'static, ()>);
+type Test = (&'static str, fn() -> LocalBoxFuture<'static, ()>);
 
 /// Makes a table of tests out of functions.
 macro_rules! tests {
@@ -25,7 +28,10 @@ macro_rules! tests {
 }
 
 tests! {
-    smoke: lifecycle;
+    running: lifecycle, exit_codes, failing_starts, limits, logs, many;
+    streams: exec_sync, exec_streams, exec_terminal, attach, terminal, slow_attachment;
+    crashes: agent_killed, shim_killed, leftovers, memory;
+    inside: users, privileges, mounts, sharing, executable;
 }
 
 /// Tests that run at the same time.
@@ -34,6 +40,9 @@ const PARALLEL: usize = 4;
 fn main() -> ExitCode {
     if let Some(code) = gifee_oci::shim::main(std::env::args_os().skip(1)) {
         return code;
+    }
+    if std::env::args().nth(1).as_deref() == Some(crashes::AGENT) {
+        return crashes::agent(std::env::args().skip(2));
     }
     let mut filters: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
     if std::env::args().any(|word| word == "--list") {
