@@ -14,28 +14,58 @@ use std::process::ExitCode;
 pub struct Applet {
     /// First word.
     pub name: &'static str,
+    /// One line for the list of commands.
+    pub about: &'static str,
     /// Runs it.
     pub run: fn(&[String]) -> anyhow::Result<ExitCode>,
 }
 
 /// All applets.
-pub const APPLETS: &[Applet] =
-    &[Applet { name: "up", run: up::up }, Applet { name: "server", run: up::server }];
+pub const APPLETS: &[Applet] = &[
+    Applet { name: "up", about: "Bring up a cluster on this machine", run: up::up },
+    Applet { name: "server", about: "Run the control plane alone, for nodes elsewhere", run: up::server },
+];
 
 /// Runs what the command line asks for.
 pub fn run(arguments: &[String]) -> ExitCode {
-    let name = arguments.get(1).map(String::as_str).unwrap_or_default();
-    let Some(applet) = APPLETS.iter().find(|applet| applet.name == name) else {
-        eprintln!("error: unknown command {name:?}; see `gifee help`");
-        return ExitCode::from(2);
-    };
-    match (applet.run)(&arguments[2..]) {
-        Ok(code) => code,
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
+    let name = arguments.get(1).map(String::as_str).unwrap_or("help");
+    if let Some(applet) = APPLETS.iter().find(|applet| applet.name == name) {
+        return match (applet.run)(&arguments[2..]) {
+            Ok(code) => code,
+            Err(error) => {
+                eprintln!("error: {error:#}");
+                ExitCode::FAILURE
+            }
+        };
+    }
+    if let Some(code) = gifee_cli::run(arguments.get(1..).unwrap_or_default()) {
+        return code;
+    }
+    match name {
+        "help" | "--help" | "-h" => {
+            print!("{}", help());
+            ExitCode::SUCCESS
+        }
+        "version" | "--version" | "-V" => {
+            println!("gifee {} (Kubernetes 1.37)", env!("CARGO_PKG_VERSION"));
+            ExitCode::SUCCESS
+        }
+        other => {
+            eprintln!("error: unknown command {other:?}; see `gifee help`");
+            ExitCode::from(2)
         }
     }
+}
+
+fn help() -> String {
+    let mut text = String::from("gifee: Kubernetes on this machine, in one program\n\n");
+    let line = |name: &str, about: &str| format!("  {name:<8} {about}\n");
+    text.push_str("This machine:\n");
+    text.extend(APPLETS.iter().map(|applet| line(applet.name, applet.about)));
+    text.push_str("\nThe cluster (kubectl works as well):\n");
+    text.extend(gifee_cli::VERBS.iter().map(|verb| line(verb.name, verb.about)));
+    text.push_str("\nEach takes --help. Start with `sudo gifee up`.\n");
+    text
 }
 
 /// Reads an applet's flags; prints help or what is wrong and ends the process if there are none to read.
