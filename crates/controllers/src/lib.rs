@@ -1,1 +1,71 @@
-//! controllers
+//! The controllers: each observes through shared caches, plans purely, applies.
+//!
+//! Invariants: each runs from a keyed queue that watches fill, never from a timer that lists; a cluster at
+//! rest is not written to; every row of [`CONTROLLERS`] is started. Answers to kube-controller-manager.
+
+mod calls;
+pub mod replicaset;
+
+use futures_util::future::BoxFuture;
+use gifee_base::ObjectKey;
+use gifee_client::Client;
+use gifee_reconcile::Context;
+use gifee_reconcile::lease::{Election, Timing};
+use std::sync::Arc;
+use tokio_util::sync::CancellationToken;
+
+/// What the controllers need to know about the cluster.
+#[derive(Clone, Debug, Default)]
+pub struct Config {
+    /// Certificate of the authority that signs the API server's certificate, PEM; published to all
+    /// namespaces. Without it nothing is published.
+    pub root_ca: Option<String>,
+    /// Unique name of this process if several compete to run the controllers; none: run at once.
+    pub elect_as: Option<String>,
+}
+
+/// One controller.
+pub struct Controller {
+    /// Upstream's name.
+    pub name: &'static str,
+    /// Runs it until the context's shutdown.
+    pub run: fn(Context, Arc<Config>) -> BoxFuture<'static, ()>,
+}
+
+/// Every controller there is.
+pub const CONTROLLERS: &[Controller] = &[Controller { name: replicaset::NAME, run: replicaset::run }];
+
+/// Runs all controllers until the shutdown; with [`Config::elect_as`] only while elected.
+pub async fn run(client: Client, config: Config, shutdown: CancellationToken) {
+    let Some(identity) = config.elect_as.clone() else {
+        return run_all(client, config, shutdown).await;
+    };
+    let election = Election {
+        client: client.clone(),
+        clock: Arc::new(gifee_base::SystemClock),
+        lease: ObjectKey::new("kube-system", "kube-controller-manager"),
+        identity,
+        timing: Timing::default(),
+    };
+    election.run(shutdown, |term| run_all(client.clone(), config.clone(), term)).await;
+}
+
+async fn run_all(client: Client, config: Config, shutdown: CancellationToken) {
+    let context = Context::new(client, "kube-controller-manager", shutdown);
+    start(&context, config).await;
+}
+
+/// Runs all controllers in a context until its shutdown.
+pub async fn start(context: &Context, config: Config) {
+    let config = Arc::new(config);
+    let mut tasks = tokio::task::JoinSet::new();
+    for controller in CONTROLLERS {
+        tracing::debug!(controller = controller.name, "starting");
+        tasks.spawn((controller.run)(context.clone(), config.clone()));
+    }
+    while let Some(ended) = tasks.join_next().await {
+        if let Err(error) = ended {
+            tracing::error!(%error, "a controller ended");
+        }
+    }
+}

@@ -13,6 +13,7 @@ pub mod events;
 pub mod expectations;
 pub mod lease;
 pub mod owner;
+pub mod patch;
 pub mod pod;
 
 pub use caches::{BY_CONTROLLER, BY_NODE, Caches};

@@ -1,0 +1,328 @@
+//! Keeps as many pods of a template as a ReplicaSet says.
+//!
+//! Invariants: never more pods are created than are missing from a view that shows all own writes; a pod
+//! is only ever deleted by UID. Answers to upstream's replicaset controller.
+
+pub mod plan;
+#[cfg(test)]
+mod tests;
+
+use crate::Config;
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, join_all};
+use gifee_base::{Gvk, Gvr, LabelSelector, Object, ObjectKey, Status, clock};
+use gifee_client::{Cache, Change, DeleteOptions, PatchKind, Queue, Scope};
+use gifee_reconcile::pod::Brief;
+use gifee_reconcile::{BY_CONTROLLER, Context, Error, Expectations, Outcome, Reconcile, Reference, Result};
+use gifee_reconcile::{owner, patch, work};
+use plan::{Plan, View};
+use serde_json::{Value, json};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// Upstream's name.
+pub const NAME: &str = "replicaset-controller";
+const WORKERS: usize = 5;
+/// The first batch of creations; each that succeeds doubles it.
+const FIRST_BATCH: usize = 1;
+
+fn sets() -> Gvr {
+    Gvr::new("apps", "v1", "replicasets")
+}
+
+fn set_kind() -> Gvk {
+    Gvk::new("apps", "v1", "ReplicaSet")
+}
+
+/// Runs until the context's shutdown.
+pub fn run(context: Context, _: Arc<Config>) -> BoxFuture<'static, ()> {
+    async move {
+        let queue = Arc::new(Queue::new());
+        let controller = Arc::new(ReplicaSets::new(context.recording(NAME)));
+        controller.sets.synced().await;
+        controller.pods.synced().await;
+        controller.clone().listen(&queue);
+        work(&context, NAME, queue, controller, WORKERS).await;
+    }
+    .boxed()
+}
+
+struct ReplicaSets {
+    context: Context,
+    sets: Arc<Cache>,
+    pods: Arc<Cache>,
+    expected_pods: Expectations,
+    expected_sets: Expectations,
+}
+
+impl ReplicaSets {
+    fn new(context: Context) -> Self {
+        let sets = context.caches.scope(Scope::all(sets()));
+        sets.add_index(BY_CONTROLLER);
+        let pods = context.caches.pods();
+        Self {
+            expected_pods: Expectations::new(pods.clone()),
+            expected_sets: Expectations::new(sets.clone()),
+            context,
+            sets,
+            pods,
+        }
+    }
+
+    fn listen(self: Arc<Self>, queue: &Arc<Queue<ObjectKey>>) {
+        let sink = queue.clone();
+        self.sets.subscribe(move |change| sink.add(change.object().key()));
+        let (this, sink) = (self.clone(), queue.clone());
+        self.pods.subscribe(move |change| this.pod_changed(change, &sink));
+    }
+
+    fn pod_changed(&self, change: &Change<'_>, queue: &Queue<ObjectKey>) {
+        for pod in change.sides() {
+            match pod.controller() {
+                Some(owner) if owner.kind == "ReplicaSet" && owner.api_version.starts_with("apps/") => {
+                    queue.add(ObjectKey::new(pod.namespace(), owner.name));
+                }
+                Some(_) => {}
+                // An orphan may be adopted by any set that selects it.
+                None => {
+                    for set in self.sets.read().namespace(pod.namespace()) {
+                        if selector(set).is_ok_and(|selector| pod.selected(&selector)) {
+                            queue.add(set.key());
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    fn observe(&self, set: &Arc<Object>, tree: &Value) -> Result<View> {
+        let selector = LabelSelector::from_value(&tree["spec"]["selector"])
+            .map_err(|why| Error::invalid(set.key(), format!("selector: {why}")))?;
+        let pods = self.pods.read();
+        let orphans = format!("/{}", set.namespace());
+        let candidates =
+            pods.indexed(&BY_CONTROLLER, set.uid()).chain(pods.indexed(&BY_CONTROLLER, &orphans));
+        let claims = owner::claim(candidates, set.uid(), set.deleting(), &selector);
+        let own = claims.owned.iter().chain(&claims.adopt);
+        let briefs = own.map(Brief::read).collect::<Result<Vec<_>>>()?;
+        let labels = tree["spec"]["template"]["metadata"]["labels"].as_object();
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let replicas = tree["spec"]["replicas"].as_i64().unwrap_or(1);
+        let replicas = i32::try_from(replicas).unwrap_or(i32::MAX);
+        let surplus =
+            briefs.iter().filter(|pod| pod.active()).count() > usize::try_from(replicas).unwrap_or(0);
+        Ok(View {
+            set: set.clone(),
+            replicas,
+            minimum_ready_seconds: minimum_ready_seconds(tree),
+            template_labels: labels.into_iter().flatten().map(|(k, v)| (k.clone(), text(v))).collect(),
+            status: tree["status"].clone(),
+            related: if surplus { self.related(set, &pods) } else { HashMap::new() },
+            claims,
+            pods: briefs,
+            failure: None,
+        })
+    }
+
+    /// Active pods by node, of all sets that share this set's owner.
+    fn related(&self, set: &Object, pods: &gifee_client::cache::Snapshot<'_>) -> HashMap<String, usize> {
+        let sets = self.sets.read();
+        let siblings: Vec<String> = match set.controller() {
+            Some(owner) => {
+                sets.indexed(&BY_CONTROLLER, owner.uid).map(|sibling| sibling.uid().to_owned()).collect()
+            }
+            None => vec![set.uid().to_owned()],
+        };
+        let mut related = HashMap::new();
+        for uid in siblings {
+            for pod in pods.indexed(&BY_CONTROLLER, &uid).filter_map(|pod| Brief::read(pod).ok()) {
+                if pod.active() {
+                    *related.entry(pod.spec.node_name).or_default() += 1;
+                }
+            }
+        }
+        related
+    }
+
+    /// Adopts and releases, then creates or deletes, then writes the status.
+    async fn apply(&self, mut view: View, tree: &Value, plan: Plan) -> Result<()> {
+        let key = view.set.key();
+        self.claim(&view.set, &plan).await?;
+        let managed = match (plan.create, plan.delete.len()) {
+            (0, 0) => Ok(()),
+            (0, _) => self.delete(&view.set, &plan.delete).await,
+            (count, _) => self.create(&view.set, &tree["spec"]["template"], count).await,
+        };
+        let mut status = plan.status;
+        if let Err(error) = &managed {
+            let reason = if plan.create > 0 { "FailedCreate" } else { "FailedDelete" };
+            view.failure = Some((reason, error.to_string()));
+            status = plan::status(&view, self.context.clock.now());
+        }
+        if let Some(change) = patch::status(&view.set, &view.status, &status) {
+            let object = self.context.client.patch_status(&sets(), &key, PatchKind::Merge, change).await?;
+            self.expected_sets.wrote(&key, object.revision());
+        }
+        managed
+    }
+
+    async fn claim(&self, set: &Object, plan: &Plan) -> Result<()> {
+        let (client, key, pods) = (&self.context.client, set.key(), Gvr::core("pods"));
+        if !plan.adopt.is_empty() {
+            // The cache may still show a set that is gone, or another of its name.
+            let live = client.get(&sets(), &key).await?;
+            if live.uid() != set.uid() || live.deleting() {
+                return Err(Error::invalid(&key, "it was deleted or replaced, and adopts no pods"));
+            }
+        }
+        let reference = owner::controller_reference(set, &set_kind());
+        let adoptions = plan.adopt.iter().map(|pod| (pod, owner::adopt_patch(pod, reference.clone())));
+        let releases = plan.release.iter().map(|pod| (pod, owner::release_patch(pod, set.uid())));
+        for (pod, change) in adoptions.chain(releases) {
+            match client.patch(&pods, &pod.key(), PatchKind::Merge, change?).await {
+                Ok(object) => self.expected_pods.wrote(&key, object.revision()),
+                Err(error) if error.is_not_found() => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Creates in growing batches, so that what fails for one reason does not fail hundreds of times.
+    async fn create(&self, set: &Object, template: &Value, count: usize) -> Result<()> {
+        let body = Bytes::from(pod(set, template).to_string());
+        let reference = Reference::new(set, &set_kind());
+        let (mut left, mut batch) = (count, FIRST_BATCH);
+        while left > 0 {
+            let size = batch.min(left);
+            let created = join_all((0..size).map(|_| self.create_one(set, body.clone()))).await;
+            for outcome in created {
+                match outcome {
+                    Ok(name) => {
+                        self.context.events.normal(
+                            reference.clone(),
+                            "SuccessfulCreate",
+                            format!("Created pod: {name}"),
+                        );
+                    }
+                    // The namespace is going away, and the set with it.
+                    Err(error) if error.status().is_some_and(namespace_terminating) => return Ok(()),
+                    Err(error) => {
+                        let message = format!("Error creating: {error}");
+                        self.context.events.warning(reference, "FailedCreate", message);
+                        return Err(error.into());
+                    }
+                }
+            }
+            left -= size;
+            batch *= 2;
+        }
+        Ok(())
+    }
+
+    async fn create_one(&self, set: &Object, body: Bytes) -> gifee_client::Result<String> {
+        let created = self.context.client.create(&Gvr::core("pods"), set.namespace(), body).await?;
+        self.expected_pods.wrote(&set.key(), created.revision());
+        Ok(created.name().to_owned())
+    }
+
+    async fn delete(&self, set: &Object, pods: &[Arc<Object>]) -> Result<()> {
+        let key = set.key();
+        let reference = Reference::new(set, &set_kind());
+        for pod in pods {
+            self.expected_pods.deleting(&key, &pod.key(), pod.uid());
+        }
+        let calls = pods.iter().map(|pod| {
+            let (key, reference) = (key.clone(), reference.clone());
+            async move {
+                let options = DeleteOptions::of_uid(pod.uid());
+                match self.context.client.delete(&Gvr::core("pods"), &pod.key(), &options).await {
+                    Ok(_) => {
+                        let message = format!("Deleted pod: {}", pod.name());
+                        self.context.events.normal(reference, "SuccessfulDelete", message);
+                        Ok(())
+                    }
+                    Err(error) => {
+                        self.expected_pods.kept(&key, pod.uid());
+                        if error.is_not_found() {
+                            return Ok(());
+                        }
+                        let message = format!("Error deleting: {error}");
+                        self.context.events.warning(reference, "FailedDelete", message);
+                        Err(error)
+                    }
+                }
+            }
+        });
+        crate::calls::all(calls.collect()).await
+    }
+}
+
+#[async_trait]
+impl Reconcile<ObjectKey> for ReplicaSets {
+    async fn reconcile(&self, key: &ObjectKey) -> Result<Outcome> {
+        let Some(set) = self.sets.get(key) else {
+            self.expected_pods.forget(key);
+            self.expected_sets.forget(key);
+            return Ok(Outcome::Done);
+        };
+        if !self.expected_pods.met(key) || !self.expected_sets.met(key) {
+            return Ok(Outcome::Done);
+        }
+        let tree = set.to_value().map_err(|error| Error::invalid(key, error))?;
+        let view = self.observe(&set, &tree)?;
+        let plan = plan::plan(&view, self.context.clock.now());
+        let again = plan.again;
+        self.apply(view, &tree, plan).await?;
+        Ok(again.map_or(Outcome::Done, Outcome::After))
+    }
+}
+
+fn selector(set: &Object) -> Result<LabelSelector> {
+    #[derive(serde::Deserialize)]
+    struct Set {
+        spec: Spec,
+    }
+    #[derive(serde::Deserialize)]
+    struct Spec {
+        #[serde(default)]
+        selector: Value,
+    }
+    let set: Set = serde_json::from_slice(set.raw()).map_err(|error| Error::invalid(set.key(), error))?;
+    LabelSelector::from_value(&set.spec.selector).map_err(|why| Error::invalid("selector", why))
+}
+
+pub(crate) fn minimum_ready_seconds(tree: &Value) -> i32 {
+    tree["spec"]["minReadySeconds"]
+        .as_i64()
+        .and_then(|seconds| i32::try_from(seconds).ok())
+        .unwrap_or_default()
+}
+
+/// The pod that a template makes for its owner. The template is copied as it is, so that fields that are
+/// newer than this code survive.
+fn pod(set: &Object, template: &Value) -> Value {
+    let mut metadata = json!({
+        "generateName": format!("{}-", set.name()),
+        "namespace": set.namespace(),
+        "ownerReferences": [owner::controller_reference(set, &set_kind())],
+    });
+    for field in ["labels", "annotations", "finalizers"] {
+        if !template["metadata"][field].is_null() {
+            metadata[field] = template["metadata"][field].clone();
+        }
+    }
+    json!({ "apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": template["spec"] })
+}
+
+fn namespace_terminating(status: &Status) -> bool {
+    let causes = status.details.iter().flat_map(|details| &details.causes);
+    causes.into_iter().any(|cause| cause.reason == "NamespaceTerminating")
+}
+
+/// `metadata.creationTimestamp`
+pub(crate) fn created(tree: &Value) -> Option<jiff::Timestamp> {
+    tree["metadata"]["creationTimestamp"].as_str().and_then(clock::parse_time)
+}
