@@ -30,7 +30,7 @@ pub struct Network {
 
 struct State {
     config: Config,
-    pods: Mutex<Pods>,
+    pods: Pods,
     forwarding: Mutex<Forwarding>,
 }
 
@@ -55,7 +55,7 @@ impl Network {
         let state = blocking(move || {
             let own = [Protocol::Udp, Protocol::Tcp].map(|protocol| own_port(&config, protocol, DNS_PORT, target));
             let forwarding = Forwarding::open(&config, &own, &pods.list())?;
-            Ok(State { config, pods: Mutex::new(pods), forwarding: Mutex::new(forwarding) })
+            Ok(State { config, pods, forwarding: Mutex::new(forwarding) })
         })
         .await?;
         Ok(Arc::new(Self { state: Arc::new(state), names, _dns: dns }))
@@ -107,7 +107,7 @@ impl PodNetwork for Network {
     async fn attach(&self, request: &AttachRequest) -> Result<Attachment, Error> {
         let request = request.clone();
         self.with(move |state| {
-            let attachment = state.pods.lock().attach(&request)?;
+            let attachment = state.pods.attach(&request)?;
             state.forwarding.lock().open_pod(&attachment)?;
             Ok(attachment)
         })
@@ -117,17 +117,16 @@ impl PodNetwork for Network {
     async fn detach(&self, sandbox_id: &str) -> Result<(), Error> {
         let id = sandbox_id.to_owned();
         self.with(move |state| {
-            let mut pods = state.pods.lock();
-            if let Some(attachment) = pods.get(&id) {
-                state.forwarding.lock().close_pod(attachment)?;
+            if let Some(attachment) = state.pods.get(&id) {
+                state.forwarding.lock().close_pod(&attachment)?;
             }
-            pods.detach(&id)
+            state.pods.detach(&id)
         })
         .await
     }
 
     async fn list(&self) -> Result<Vec<Attachment>, Error> {
-        self.with(|state| Ok(state.pods.lock().list())).await
+        self.with(|state| Ok(state.pods.list())).await
     }
 }
 

@@ -16,6 +16,7 @@ use gifee_reconcile::k8s_openapi::api::discovery::v1::EndpointSlice;
 use gifee_reconcile::{Context, decode};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
 
 use crate::observe::{Seen, observe};
 use crate::service::{ServicePort, ServicePortName};
@@ -83,14 +84,10 @@ pub async fn run(network: Arc<Network>, context: Context) {
     });
     let guard = keep_guarding(network.clone());
     let mut follower = Follower { network, services, slices, ports: HashMap::new() };
-    let follow = async {
-        follower.services.synced().await;
-        follower.slices.synced().await;
-        follower.follow(&waiting).await;
-    };
+    // A change that is being put in effect when the shutdown comes is awaited: what runs on after it
+    // would meet whoever takes over.
     tokio::select! {
-        () = context.shutdown.cancelled() => {}
-        () = follow => {}
+        () = follower.follow(&waiting, &context.shutdown) => {}
         () = guard => {}
     }
 }
@@ -105,27 +102,36 @@ async fn keep_guarding(network: Arc<Network>) {
 }
 
 impl Follower {
-    async fn follow(&mut self, waiting: &Waiting) {
+    async fn follow(&mut self, waiting: &Waiting, shutdown: &CancellationToken) {
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            () = async { tokio::join!(self.services.synced(), self.slices.synced()); } => {}
+        }
         loop {
-            let keys = waiting.take();
-            let mut result = self.apply(keys).await;
-            while let Err(error) = result {
-                tracing::error!(%error, "Services are not in effect, trying again");
-                tokio::time::sleep(AGAIN).await;
-                result = self.apply(waiting.take()).await;
+            let result = self.apply(waiting.take()).await;
+            let failed = result.inspect_err(|error| tracing::error!(%error, "Services are not in effect")).is_err();
+            tokio::select! {
+                () = shutdown.cancelled() => return,
+                () = waiting.added.notified() => {}
+                () = tokio::time::sleep(AGAIN), if failed => {}
             }
-            waiting.added.notified().await;
         }
     }
 
     async fn apply(&mut self, keys: HashSet<ObjectKey>) -> Result<(), Error> {
         let mut changes = Vec::new();
+        let mut names = Vec::new();
         for key in keys {
             let seen = self.observe(&key);
-            self.network.change_name(&key.namespace, &key.name, seen.name);
+            names.push((key.clone(), seen.name));
             self.changes(key, seen.ports, &mut changes);
         }
-        self.network.change_services(changes).await?;
+        // Rules before names: what a name leads to answers.
+        let result = self.network.change_services(changes).await;
+        for (key, name) in names {
+            self.network.change_name(&key.namespace, &key.name, name);
+        }
+        result?;
         self.network.complete_services().await
     }
 

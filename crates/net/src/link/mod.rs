@@ -6,6 +6,7 @@
 //! share a bridge segment.
 
 mod addresses;
+mod ethtool;
 pub mod netns;
 mod record;
 mod route;

@@ -21,7 +21,7 @@ use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use netlink_sys::protocols::NETLINK_ROUTE;
 use nix::net::if_::{if_nameindex, if_nametoindex};
 
-use super::{netns, sysctl};
+use super::{ethtool, netns, sysctl};
 use crate::netlink::Channel;
 use crate::{Cidr, Error};
 
@@ -190,7 +190,11 @@ impl Links {
         // can answer.
         self.add_address(name, gateway, host)?;
         self.add_route(name, single(address), None, Some(gateway))?;
-        netns::inside(namespace, || Links::open()?.configure_pod(address, gateway))
+        netns::inside(namespace, || Links::open()?.configure_pod(address, gateway))?;
+        // The host's end came up before the other, so it waits for the news that it has a carrier, and
+        // drops what is sent until then. Asking for the link's state delivers the news now.
+        ethtool::link_state(name).map_err(failed(format!("read the link state of {name}")))?;
+        Ok(())
     }
 
     /// The pod's side of a link, from inside its namespace.

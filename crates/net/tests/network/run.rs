@@ -76,7 +76,7 @@ fn api_objects_take_effect_and_go() {
         let (shutdown, running) = start(&host, &fake);
         eventually("first", || answers(WEB, "one"));
         assert!(answers("127.0.0.1:30080", "one"));
-        assert_eq!(resolve("web.shop.svc.cluster.local."), ["10.96.0.20"]);
+        eventually("named", || resolve("web.shop.svc.cluster.local.") == ["10.96.0.20"]);
 
         // The time from a changed slice to a changed answer, seen by a client that asks all the time.
         let mut times = Vec::new();
