@@ -78,7 +78,7 @@ impl Patch {
     ) -> Result<Value, Status> {
         let patched = match (self.strategy, schema) {
             (Strategy::Json, _) => engine::json(current.clone(), &self.value),
-            (Strategy::Merge, _) => engine::merge(current.clone(), &self.value),
+            (Strategy::Merge, _) => engine::merge(current.clone(), self.value.clone()),
             (Strategy::Strategic, Some(schema)) => {
                 engine::strategic(schema, current.clone(), self.value.clone())
             }
