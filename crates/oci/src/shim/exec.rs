@@ -56,7 +56,7 @@ fn start(
     let launch = Launch::new(process, identity, Some(spec))?;
     let target = rustix::process::pidfd_open(init, rustix::process::PidfdFlags::empty())
         .map_err(Error::system("find the container's first process"))?;
-    crate::cgroups::enter(&process.cgroup, rustix::process::getpid())?;
+    crate::cgroups::enter_alone(&process.cgroup)?;
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
         .map_err(Error::system("hide from the container"))?;
     let namespaces = CloneFlags::CLONE_NEWNS

@@ -112,7 +112,7 @@ fn prepare(folder: &Path) -> Result<()> {
         .map_err(Error::system("become the sandbox's reaper"))?;
     // Whatever else is short of memory, the holder goes last: with it, exit codes and logs would be lost.
     let _ = std::fs::write("/proc/self/oom_score_adj", "-998");
-    crate::cgroups::enter(&cgroup, rustix::process::getpid())?;
+    crate::cgroups::enter_alone(&cgroup)?;
     if let Network::Path(path) = &spec.network {
         let file = std::fs::File::open(path).map_err(Error::io("open network namespace", path))?;
         nix::sched::setns(file, CloneFlags::CLONE_NEWNET).map_err(Error::system("enter the network namespace"))?;

@@ -5,6 +5,7 @@
 
 mod machine;
 mod crashes;
+mod images;
 mod inside;
 mod running;
 mod streams;
@@ -31,6 +32,7 @@ tests! {
     running: lifecycle, exit_codes, failing_starts, limits, logs, many;
     streams: exec_sync, exec_streams, exec_terminal, attach, terminal, slow_attachment;
     crashes: agent_killed, shim_killed, leftovers, memory;
+    images: layers, import_killed;
     inside: users, privileges, mounts, sharing, executable;
 }
 
@@ -43,6 +45,9 @@ fn main() -> ExitCode {
     }
     if std::env::args().nth(1).as_deref() == Some(crashes::AGENT) {
         return crashes::agent(std::env::args().skip(2));
+    }
+    if std::env::args().nth(1).as_deref() == Some(images::IMPORTER) {
+        return images::importer(std::env::args().skip(2));
     }
     let mut filters: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
     if std::env::args().any(|word| word == "--list") {
