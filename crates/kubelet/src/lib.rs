@@ -4,9 +4,27 @@
 //! [`hooks`], [`volumes`] and the workers. Containers outlive the agent, and a restarted agent finds them.
 //! Answers to the kubelet.
 
+mod agent;
+mod config;
+mod container;
+mod dispatch;
 pub mod environment;
+mod error;
 pub mod hooks;
+mod images;
+mod labels;
+mod lifecycle;
+mod node;
 pub mod paths;
 pub mod pod;
+pub mod probes;
 pub mod references;
+mod remote;
+mod run;
+mod server;
 pub mod volumes;
+mod worker;
+
+pub use config::{Access, Config, Peer};
+pub use error::Error;
+pub use run::run;

@@ -41,6 +41,8 @@ pub const VOLUMES: &[&dyn VolumeType] = &[
     &claim::Claim,
 ];
 
+pub use empty_dir::mounted as is_mount;
+
 /// Why a volume cannot be set up; the words of a `FailedMount` event.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -104,6 +106,8 @@ pub struct Context<'a> {
     pub facts: &'a Facts,
     /// The rest.
     pub remote: &'a dyn Remote,
+    /// The volumes as they were set up before, if they were by this process.
+    pub before: &'a BTreeMap<String, Mounted>,
     /// Now.
     pub now: Timestamp,
 }

@@ -1,6 +1,8 @@
 //! `projected`: several sources in one folder, among them tokens of the service account, which are replaced before
 //! they expire.
 
+use std::path::Path;
+
 use async_trait::async_trait;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ServiceAccountTokenProjection, Volume, VolumeProjection};
@@ -39,17 +41,20 @@ impl VolumeType for Projected {
 
     async fn set_up(&self, context: &Context<'_>, volume: &Volume) -> Result<Mounted, Error> {
         let source = volume.projected.clone().unwrap_or_default();
+        let path = context.paths.memory_volume(self.name(), &volume.name);
+        // Tokens that are there and not yet old are kept.
+        let kept = context.before.get(&volume.name).and_then(|before| before.refresh_at);
+        let kept = kept.filter(|refresh| *refresh > context.now).map(|refresh| (path.as_path(), refresh));
         let (mut files, mut refresh_at) = (Payload::new(), None::<Timestamp>);
         for one in source.sources.iter().flatten() {
             if let Some(token) = &one.service_account_token {
-                let (made, refresh) = token_file(context, token, source.default_mode).await?;
+                let (made, refresh) = token_file(context, token, source.default_mode, kept).await?;
                 files.extend(made);
                 refresh_at = Some(refresh_at.map_or(refresh, |earliest| earliest.min(refresh)));
             } else {
                 files.extend(object_files(context, one, source.default_mode)?);
             }
         }
-        let path = context.paths.memory_volume(self.name(), &volume.name);
         atomic::write(&path, &files, ownership::fs_group(context.pod), context.now)?;
         Ok(Mounted { path, readonly: true, refresh_at })
     }
@@ -77,10 +82,17 @@ async fn token_file(
     context: &Context<'_>,
     source: &ServiceAccountTokenProjection,
     mode: Option<i32>,
+    kept: Option<(&Path, Timestamp)>,
 ) -> Result<(Payload, Timestamp), Error> {
     let audience = source.audience.as_deref().unwrap_or_default();
     let seconds = source.expiration_seconds.unwrap_or(3600);
-    let (token, refresh) = context.remote.token(context.pod, audience, seconds).await?;
+    let kept = kept.and_then(|(folder, refresh)| {
+        Some((std::fs::read_to_string(folder.join(&source.path)).ok()?, refresh))
+    });
+    let (token, refresh) = match kept {
+        Some(kept) => kept,
+        None => context.remote.token(context.pod, audience, seconds).await?,
+    };
     let owner = ownership::only_user(context.pod);
     let group = ownership::fs_group(context.pod).is_some();
     let mode = mode.unwrap_or(payload::DEFAULT_MODE);

@@ -1,0 +1,219 @@
+//! Brings news to the pods' workers: changes of pods from the API, events from the runtime.
+//!
+//! Invariant: what waits here is names, each once; a missed event leads to a look at everything. Answers to the
+//! kubelet's sync loop.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use gifee_base::{FieldSelector, LabelSelector, ObjectKey};
+use gifee_client::{Cache, Scope};
+use gifee_oci::status::{Event, EventKind};
+use gifee_reconcile::{decode, gvr};
+use k8s_openapi::api::core::v1::{Container, Pod, PodSpec};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use parking_lot::Mutex;
+use tokio::sync::{Notify, broadcast};
+
+use crate::agent::Agent;
+use crate::labels;
+use crate::pod::members;
+use crate::worker::{Mailbox, Records, Worker};
+
+/// The cache of the pods of this node.
+pub fn pods(agent: &Agent) -> Arc<Cache> {
+    let fields = FieldSelector::parse(&format!("spec.nodeName={}", agent.config.node_name));
+    let scope = Scope {
+        gvr: gvr::<Pod>(),
+        namespace: String::new(),
+        labels: LabelSelector::everything(),
+        fields: fields.unwrap_or_else(|_| FieldSelector::everything()),
+        metadata_only: false,
+    };
+    Cache::start(agent.client.clone(), scope, agent.shutdown.clone())
+}
+
+/// What the runtime has, by the UID of the pod.
+pub async fn records(agent: &Agent) -> Result<HashMap<String, Records>, gifee_oci::Error> {
+    let mut found: HashMap<String, Records> = HashMap::new();
+    let mut owners: HashMap<String, String> = HashMap::new();
+    for sandbox in agent.runtime.sandboxes().await? {
+        let Some(uid) = labels::sandbox_uid(&sandbox).map(str::to_owned) else { continue };
+        owners.insert(sandbox.id.clone(), uid.clone());
+        found.entry(uid).or_default().sandboxes.push(sandbox);
+    }
+    for container in agent.runtime.containers().await? {
+        if let Some(uid) = owners.get(&container.sandbox) {
+            found.entry(uid.clone()).or_default().containers.push(container);
+        }
+    }
+    Ok(found)
+}
+
+/// Names that wait to be looked at, each once.
+#[derive(Default)]
+struct Changed {
+    keys: Mutex<BTreeSet<ObjectKey>>,
+    notify: Notify,
+}
+
+/// Brings the news.
+pub struct Dispatch {
+    agent: Arc<Agent>,
+    cache: Arc<Cache>,
+    changed: Arc<Changed>,
+    records: HashMap<String, Records>,
+    /// What the runtime tells, from before its records were read, so that nothing in between is missed.
+    events: broadcast::Receiver<Event>,
+}
+
+impl Dispatch {
+    /// Of an agent, the pods of its node, and what its runtime had when it began.
+    pub fn new(
+        agent: Arc<Agent>,
+        cache: Arc<Cache>,
+        records: HashMap<String, Records>,
+        events: broadcast::Receiver<Event>,
+    ) -> Dispatch {
+        let changed: Arc<Changed> = Arc::default();
+        let told = changed.clone();
+        cache.subscribe(move |change| {
+            told.keys.lock().insert(change.object().key());
+            told.notify.notify_one();
+        });
+        Dispatch { agent, cache, changed, records, events }
+    }
+
+    /// Works until it is dropped. The cache is in sync.
+    pub async fn run(mut self) {
+        self.changes();
+        self.orphans();
+        loop {
+            tokio::select! {
+                event = self.events.recv() => match event {
+                    Ok(event) => self.event(&event),
+                    Err(broadcast::error::RecvError::Lagged(_)) => {
+                        let all: Vec<Arc<Mailbox>> = self.agent.pods.lock().values().cloned().collect();
+                        all.iter().for_each(|mailbox| mailbox.missed());
+                    }
+                    Err(broadcast::error::RecvError::Closed) => return,
+                },
+                () = self.changed.notify.notified() => self.changes(),
+            }
+        }
+    }
+
+    fn event(&self, event: &Event) {
+        let Some(mailbox) = self.agent.mailbox_of(&event.sandbox) else { return };
+        match event.kind {
+            EventKind::SandboxLost => mailbox.lost(),
+            _ => mailbox.container(&event.container),
+        }
+    }
+
+    fn changes(&mut self) {
+        let keys = std::mem::take(&mut *self.changed.keys.lock());
+        for key in keys {
+            let pod = self.cache.get(&key).and_then(|object| {
+                let pod = decode::<Pod>(&object);
+                pod.inspect_err(|error| tracing::error!(%error, "a pod cannot be read"))
+                    .ok()
+                    .map(|pod| (Arc::new(pod), object.revision()))
+            });
+            let uid = pod.as_ref().map(|(pod, _)| members::uid(pod).to_owned());
+            let others: Vec<Arc<Mailbox>> = self
+                .agent
+                .pods
+                .lock()
+                .iter()
+                .filter(|(other, mailbox)| {
+                    Some(*other) != uid.as_ref() && mailbox.is(&key.namespace, &key.name)
+                })
+                .map(|(_, mailbox)| mailbox.clone())
+                .collect();
+            others.iter().for_each(|mailbox| mailbox.remove());
+            if let (Some((pod, revision)), Some(uid)) = (pod, uid) {
+                self.pod(&uid, pod, revision);
+            }
+        }
+    }
+
+    fn pod(&mut self, uid: &str, pod: Arc<Pod>, revision: u64) {
+        let known = self.agent.pods.lock().get(uid).cloned();
+        match known {
+            Some(mailbox) => mailbox.pod(pod, revision),
+            None => {
+                let records = self.records.remove(uid).unwrap_or_default();
+                self.spawn(uid, pod, revision, records);
+            }
+        }
+    }
+
+    /// What the runtime has of pods that the API does not know any more.
+    fn orphans(&mut self) {
+        for (uid, records) in std::mem::take(&mut self.records) {
+            let pod = Arc::new(lost_pod(&uid, &records));
+            tracing::info!(pod = members::describe(&pod), "a pod is gone from the API");
+            if let Some(mailbox) = self.spawn(&uid, pod, 0, records) {
+                mailbox.remove();
+            }
+        }
+        let names: BTreeSet<String> = self.agent.pods.lock().keys().cloned().collect();
+        sweep(&self.agent, &names);
+    }
+
+    fn spawn(&self, uid: &str, pod: Arc<Pod>, revision: u64, records: Records) -> Option<Arc<Mailbox>> {
+        if uid.is_empty() {
+            return None;
+        }
+        let mailbox = Arc::new(Mailbox::new(&pod));
+        self.agent.pods.lock().insert(uid.to_owned(), mailbox.clone());
+        let worker = Worker::new(self.agent.clone(), mailbox.clone(), pod, revision, records);
+        let (agent, uid) = (self.agent.clone(), uid.to_owned());
+        tokio::spawn(async move {
+            tokio::select! {
+                () = worker.work() => {
+                    agent.pods.lock().remove(&uid);
+                }
+                // Containers outlive the agent.
+                () = agent.shutdown.cancelled() => {}
+            }
+        });
+        Some(mailbox)
+    }
+}
+
+/// A pod as far as the runtime remembers it.
+fn lost_pod(uid: &str, records: &Records) -> Pod {
+    let (namespace, name) = records.sandboxes.first().map(labels::sandbox_pod).unwrap_or_default();
+    let mut names: Vec<&str> = records.containers.iter().filter_map(labels::container_name).collect();
+    names.sort_unstable();
+    names.dedup();
+    let containers =
+        names.iter().map(|name| Container { name: (*name).to_owned(), ..Container::default() }).collect();
+    let metadata = ObjectMeta {
+        name: Some(name),
+        namespace: Some(namespace),
+        uid: Some(uid.to_owned()),
+        ..ObjectMeta::default()
+    };
+    Pod { metadata, spec: Some(PodSpec { containers, ..PodSpec::default() }), status: None }
+}
+
+/// Removes folders of pods that neither the API nor the runtime knows.
+fn sweep(agent: &Agent, known: &BTreeSet<String>) {
+    let folders = std::fs::read_dir(agent.paths.pods()).into_iter().flatten().flatten();
+    for entry in folders {
+        let uid = entry.file_name().to_string_lossy().into_owned();
+        if known.contains(&uid) {
+            continue;
+        }
+        let paths = agent.paths.pod(&uid);
+        let cleared = crate::volumes::tear_down(&paths).map_err(|error| error.to_string());
+        let removed =
+            cleared.and_then(|()| std::fs::remove_dir_all(paths.folder()).map_err(|error| error.to_string()));
+        if let Err(error) = removed {
+            tracing::warn!(uid, error, "the folder of a pod that is gone was not removed");
+        }
+    }
+}

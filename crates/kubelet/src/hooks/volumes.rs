@@ -1,0 +1,59 @@
+//! The pod's volumes.
+
+use async_trait::async_trait;
+
+use super::{Failed, Ground, Hook, Run, blocking};
+use crate::environment::Facts;
+use crate::remote::Api;
+use crate::volumes;
+
+/// The step.
+pub(super) struct Volumes;
+
+#[async_trait]
+impl Hook for Volumes {
+    fn name(&self) -> &'static str {
+        "volumes"
+    }
+
+    async fn set_up(&self, run: &Run, ground: &mut Ground) -> Result<(), Failed> {
+        if let Some(claim) = &run.claim {
+            claim.synced().await;
+        }
+        ground.volumes = set_up(run, ground, false).await?;
+        Ok(())
+    }
+
+    async fn tear_down(&self, run: &Run, ground: &mut Ground) -> Result<(), Failed> {
+        let paths = run.paths.clone();
+        ground.volumes.clear();
+        blocking("FailedUnMount", move || volumes::tear_down(&paths)).await
+    }
+}
+
+/// Makes the volumes; with `live_only` those whose content follows something.
+pub(crate) async fn set_up(
+    run: &Run,
+    ground: &Ground,
+    live_only: bool,
+) -> Result<std::collections::BTreeMap<String, volumes::Mounted>, Failed> {
+    let Some(claim) = &run.claim else { return Ok(Default::default()) };
+    let facts = Facts {
+        pod_addresses: ground.addresses.clone(),
+        host_addresses: run.agent.config.addresses.clone(),
+        services: Vec::new(),
+        allocatable: run.agent.allocatable(),
+    };
+    let context = volumes::Context {
+        pod: &run.pod,
+        paths: &run.paths,
+        sources: claim.as_ref(),
+        facts: &facts,
+        remote: &Api(&run.agent),
+        before: &ground.volumes,
+        now: run.agent.clock.now(),
+    };
+    volumes::set_up(&context, live_only).await.map_err(|(volume, error)| {
+        Failed::new("FailedMount", format!("MountVolume.SetUp failed for volume {volume:?} : {error}"))
+    })
+}

@@ -1,0 +1,153 @@
+//! What a worker is told, and what it shows of its pod.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::Pod;
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use crate::paths::PodPaths;
+use crate::pod::members;
+use crate::probes::{Change, Kind};
+
+/// A probe's verdict about one run of a container.
+#[derive(Clone, Debug)]
+pub struct Verdict {
+    /// The container.
+    pub container: String,
+    /// The run.
+    pub id: String,
+    /// Which probe.
+    pub kind: Kind,
+    /// What it says.
+    pub change: Change,
+}
+
+/// Messages not yet read.
+#[derive(Default)]
+pub(super) struct Inbox {
+    /// The pod's latest state.
+    pub pod: Option<(Arc<Pod>, u64)>,
+    /// Its object is gone.
+    pub removed: bool,
+    /// Containers that something happened to.
+    pub dirty: BTreeSet<String>,
+    /// The sandbox's holder ended.
+    pub lost: bool,
+    /// Events were missed.
+    pub missed: bool,
+    /// An object that the pod names has changed.
+    pub references: bool,
+    /// At most one for each change that a probe saw.
+    pub verdicts: Vec<Verdict>,
+}
+
+/// Runs of a container: id, restart count, whether it runs; the newest first.
+pub type Runs = Vec<(String, i32, bool)>;
+
+/// A pod as its worker last saw it, for the server.
+#[derive(Clone)]
+pub struct Shown {
+    /// The pod.
+    pub pod: Arc<Pod>,
+    /// Runs of its containers.
+    pub containers: BTreeMap<String, Runs>,
+    /// Its folders.
+    pub paths: PodPaths,
+}
+
+/// Where a worker's messages go.
+pub struct Mailbox {
+    namespace: String,
+    name: String,
+    inbox: Mutex<Inbox>,
+    notify: Notify,
+    shown: Mutex<Option<Arc<Shown>>>,
+    removed: std::sync::atomic::AtomicBool,
+}
+
+impl Mailbox {
+    /// Of a pod.
+    pub fn new(pod: &Pod) -> Mailbox {
+        Mailbox {
+            namespace: members::namespace(pod).to_owned(),
+            name: members::name(pod).to_owned(),
+            inbox: Mutex::default(),
+            notify: Notify::new(),
+            shown: Mutex::default(),
+            removed: std::sync::atomic::AtomicBool::new(false),
+        }
+    }
+
+    /// Whether it is that of a pod with this name.
+    pub fn is(&self, namespace: &str, name: &str) -> bool {
+        self.namespace == namespace && self.name == name
+    }
+
+    /// Whether the pod's object is gone.
+    pub fn removed(&self) -> bool {
+        self.removed.load(std::sync::atomic::Ordering::Relaxed)
+    }
+
+    fn write(&self, message: impl FnOnce(&mut Inbox)) {
+        message(&mut self.inbox.lock());
+        self.notify.notify_one();
+    }
+
+    /// The pod changed.
+    pub fn pod(&self, pod: Arc<Pod>, revision: u64) {
+        self.write(|inbox| inbox.pod = Some((pod, revision)));
+    }
+
+    /// The pod's object is gone.
+    pub fn remove(&self) {
+        self.removed.store(true, std::sync::atomic::Ordering::Relaxed);
+        self.write(|inbox| inbox.removed = true);
+    }
+
+    /// Something happened to a container.
+    pub fn container(&self, id: &str) {
+        self.write(|inbox| {
+            inbox.dirty.insert(id.to_owned());
+        });
+    }
+
+    /// The holder of a sandbox ended.
+    pub fn lost(&self) {
+        self.write(|inbox| inbox.lost = true);
+    }
+
+    /// Events were missed.
+    pub fn missed(&self) {
+        self.write(|inbox| inbox.missed = true);
+    }
+
+    /// An object that the pod names has changed.
+    pub fn references(&self) {
+        self.write(|inbox| inbox.references = true);
+    }
+
+    /// A probe came to a verdict.
+    pub fn verdict(&self, verdict: Verdict) {
+        self.write(|inbox| inbox.verdicts.push(verdict));
+    }
+
+    pub(super) fn take(&self) -> Inbox {
+        std::mem::take(&mut self.inbox.lock())
+    }
+
+    /// Waits until something was written that was not waited for before.
+    pub(super) async fn written(&self) {
+        self.notify.notified().await;
+    }
+
+    pub(super) fn show(&self, shown: Shown) {
+        *self.shown.lock() = Some(Arc::new(shown));
+    }
+
+    /// The pod as its worker last saw it.
+    pub fn shown(&self) -> Option<Arc<Shown>> {
+        self.shown.lock().clone()
+    }
+}
