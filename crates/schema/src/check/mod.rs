@@ -18,7 +18,7 @@ pub use duration::{parse as parse_duration, print as print_duration};
 pub use strict::{strict_error, strict_findings};
 pub use time::canonical as canonical_time;
 
-use crate::{Error, Result, Schema};
+use crate::{Error, Result, Schema, go};
 
 /// What a walk found besides errors.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -58,7 +58,7 @@ pub fn type_meta(value: &Value) -> Result<(&str, &str)> {
             return Err(refused(format!(
                 "json: cannot unmarshal {} into Go value of type struct {{ APIVersion string \
                  \"json:\\\"apiVersion,omitempty\\\"\"; Kind string \"json:\\\"kind,omitempty\\\"\" }}",
-                walk::json_word(other)
+                go::json_word(other)
             )));
         }
     };
@@ -67,7 +67,7 @@ pub fn type_meta(value: &Value) -> Result<(&str, &str)> {
         Some(Value::String(text)) => Ok(text.as_str()),
         Some(other) => Err(refused(format!(
             "json: cannot unmarshal {} into Go struct field .{name} of type string",
-            walk::json_word(other)
+            go::json_word(other)
         ))),
     };
     Ok((read("apiVersion")?, read("kind")?))

@@ -6,6 +6,7 @@ use gifee_base::quantity;
 use serde_json::{Map, Number, Value};
 
 use super::{Findings, base64, duration, time};
+use crate::go::json_word;
 use crate::parse::MAXIMUM_FINDINGS;
 use crate::shape::{Field, FieldFlags, NOT_ALWAYS, NodeId, Shape, StructId, Types};
 use crate::{Error, Result, Schema, go};
@@ -43,18 +44,6 @@ struct Walk<'a> {
     fatal: Option<String>,
     /// Inside types that read themselves, where unknown fields go unnoticed.
     quiet: usize,
-}
-
-/// What JSON calls a value in Go's errors.
-pub(super) fn json_word(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "bool",
-        Value::Number(_) => "number",
-        Value::String(_) => "string",
-        Value::Array(_) => "array",
-        Value::Object(_) => "object",
-    }
 }
 
 impl Walk<'_> {
