@@ -72,7 +72,8 @@ impl Cidr {
 
     /// Whether the address is in the range.
     pub fn contains(&self, address: IpAddr) -> bool {
-        address.is_ipv4() == self.base.is_ipv4() && Cidr::new(address, self.prefix).is_some_and(|other| other.base == self.base)
+        address.is_ipv4() == self.base.is_ipv4()
+            && Cidr::new(address, self.prefix).is_some_and(|other| other.base == self.base)
     }
 
     /// Whether two ranges share an address.

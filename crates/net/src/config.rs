@@ -39,14 +39,22 @@ impl Config {
     pub fn validate(&self) -> Result<(), Error> {
         let refuse = |text: String| Err(Error::Config(text));
         let shape = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
-        if self.instance.is_empty() || self.instance.len() > INSTANCE_MAXIMUM || !self.instance.bytes().all(shape) {
+        if self.instance.is_empty()
+            || self.instance.len() > INSTANCE_MAXIMUM
+            || !self.instance.bytes().all(shape)
+        {
             return refuse(format!(
                 "instance {:?} must be 1 to {INSTANCE_MAXIMUM} lower case letters and digits",
                 self.instance
             ));
         }
-        if !self.cluster_cidr.contains(self.pod_cidr.base()) || self.cluster_cidr.prefix() > self.pod_cidr.prefix() {
-            return refuse(format!("pod range {} is not inside cluster range {}", self.pod_cidr, self.cluster_cidr));
+        if !self.cluster_cidr.contains(self.pod_cidr.base())
+            || self.cluster_cidr.prefix() > self.pod_cidr.prefix()
+        {
+            return refuse(format!(
+                "pod range {} is not inside cluster range {}",
+                self.pod_cidr, self.cluster_cidr
+            ));
         }
         if self.pod_cidr.size() < 4 {
             return refuse(format!("pod range {} is too small", self.pod_cidr));
@@ -61,10 +69,16 @@ impl Config {
             ));
         }
         if !self.service_cidr.contains(self.cluster_dns) {
-            return refuse(format!("cluster DNS {} is not in service range {}", self.cluster_dns, self.service_cidr));
+            return refuse(format!(
+                "cluster DNS {} is not in service range {}",
+                self.cluster_dns, self.service_cidr
+            ));
         }
         if self.cluster_domain.is_empty() || self.cluster_domain.ends_with('.') {
-            return refuse(format!("cluster domain {:?} must be a name without a dot at the end", self.cluster_domain));
+            return refuse(format!(
+                "cluster domain {:?} must be a name without a dot at the end",
+                self.cluster_domain
+            ));
         }
         Ok(())
     }

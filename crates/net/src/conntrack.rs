@@ -12,7 +12,9 @@ use netlink_packet_core::{DecodeError, NetlinkDeserializable, NetlinkHeader, Net
 use netlink_packet_netfilter::conntrack::{
     ConntrackAttribute, ConntrackMessage, IPTuple, ProtoTuple, Protocol as FlowProtocol, Tuple,
 };
-use netlink_packet_netfilter::{NetfilterHeader, NetfilterMessage, NetfilterMessageInner, NetfilterProtoFamily};
+use netlink_packet_netfilter::{
+    NetfilterHeader, NetfilterMessage, NetfilterMessageInner, NetfilterProtoFamily,
+};
 use netlink_sys::protocols::NETLINK_NETFILTER;
 
 use crate::netlink::Channel;
@@ -79,7 +81,8 @@ struct Ends {
 }
 
 fn ends(tuples: &[Tuple]) -> Option<Ends> {
-    let (mut source, mut destination, mut protocol, mut source_port, mut port) = (None, None, None, None, None);
+    let (mut source, mut destination, mut protocol, mut source_port, mut port) =
+        (None, None, None, None, None);
     for tuple in tuples {
         match tuple {
             Tuple::Ip(parts) => {
@@ -104,12 +107,19 @@ fn ends(tuples: &[Tuple]) -> Option<Ends> {
             _ => {}
         }
     }
-    Some(Ends { source: source?, destination: (destination?, port?), source_port: source_port?, protocol: protocol? })
+    Some(Ends {
+        source: source?,
+        destination: (destination?, port?),
+        source_port: source_port?,
+        protocol: protocol?,
+    })
 }
 
 fn flow(message: Lenient) -> Option<(FlowProtocol, Flow)> {
     const ZONE: u16 = 18;
-    let NetfilterMessageInner::Conntrack(ConntrackMessage::New(attributes)) = message.0?.inner else { return None };
+    let NetfilterMessageInner::Conntrack(ConntrackMessage::New(attributes)) = message.0?.inner else {
+        return None;
+    };
     let (mut original, mut reply, mut rest) = (None, None, Vec::new());
     for attribute in attributes {
         match attribute {
@@ -168,8 +178,8 @@ impl Flows {
     /// Forgets every flow to, from or through addresses of these ranges.
     pub fn forget_ranges(&mut self, ranges: &[Cidr]) -> Result<usize, Error> {
         let inside = |address: IpAddr| ranges.iter().any(|range| range.contains(address));
-        let flows = self
-            .dump(|_, flow| inside(flow.destination.0) || inside(flow.server.0) || inside(flow.client))?;
+        let flows =
+            self.dump(|_, flow| inside(flow.destination.0) || inside(flow.server.0) || inside(flow.client))?;
         self.delete(flows)
     }
 }

@@ -38,8 +38,12 @@ impl Route {
 /// A port that this process serves itself: the cluster DNS.
 pub fn own_port(config: &Config, protocol: Protocol, port: u16, target: Target) -> ServicePort {
     let (address, target_port) = target;
-    let name =
-        ServicePortName { namespace: "gifee".into(), service: "cluster-dns".into(), protocol, port: "dns".into() };
+    let name = ServicePortName {
+        namespace: "gifee".into(),
+        service: "cluster-dns".into(),
+        protocol,
+        port: "dns".into(),
+    };
     let endpoint =
         Endpoint { address, port: target_port, ready: true, serving: true, terminating: false, local: true };
     ServicePort {
@@ -59,8 +63,10 @@ pub fn own_port(config: &Config, protocol: Protocol, port: u16, target: Target) 
 
 fn service_routes(port: &ServicePort, servers: &BTreeSet<Target>) -> Vec<Route> {
     let own = port.cluster_ips.iter().chain(&port.external_ips).chain(&port.load_balancer_ips);
-    let addresses = own.map(|address| Route { address: Some(*address), port: port.port, servers: servers.clone() });
-    let node = port.node_port.map(|node_port| Route { address: None, port: node_port, servers: servers.clone() });
+    let addresses =
+        own.map(|address| Route { address: Some(*address), port: port.port, servers: servers.clone() });
+    let node =
+        port.node_port.map(|node_port| Route { address: None, port: node_port, servers: servers.clone() });
     addresses.chain(node).collect()
 }
 
@@ -112,7 +118,9 @@ impl Forwarding {
         });
         let mut routes = old.map_or_else(Vec::new, |port| service_routes(port, &BTreeSet::new()));
         let now = new.map_or_else(Vec::new, |port| service_routes(port, &servers));
-        routes.retain(|route| !now.iter().any(|other| (other.address, other.port) == (route.address, route.port)));
+        routes.retain(|route| {
+            !now.iter().any(|other| (other.address, other.port) == (route.address, route.port))
+        });
         routes.extend(now);
         routes
     }

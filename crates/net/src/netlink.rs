@@ -174,7 +174,9 @@ where
         }
         match message.payload {
             NetlinkPayload::InnerMessage(inner) => answers.push(inner),
-            NetlinkPayload::Error(ErrorMessage { code: None, .. }) | NetlinkPayload::Done(_) => return Ok(true),
+            NetlinkPayload::Error(ErrorMessage { code: None, .. }) | NetlinkPayload::Done(_) => {
+                return Ok(true);
+            }
             NetlinkPayload::Error(error) => return Err(error.to_io()),
             _ => {}
         }

@@ -34,7 +34,9 @@ struct State {
     forwarding: Mutex<Forwarding>,
 }
 
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Error> + Send + 'static) -> Result<T, Error> {
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Error> + Send + 'static,
+) -> Result<T, Error> {
     tokio::task::spawn_blocking(work).await.map_err(|_| Error::Stopped)?
 }
 
@@ -53,7 +55,8 @@ impl Network {
         let dns = Dns::start(config.gateway(), names.clone(), config.resolv_conf.clone(), own).await?;
         let target = (dns.address.ip(), dns.address.port());
         let state = blocking(move || {
-            let own = [Protocol::Udp, Protocol::Tcp].map(|protocol| own_port(&config, protocol, DNS_PORT, target));
+            let own =
+                [Protocol::Udp, Protocol::Tcp].map(|protocol| own_port(&config, protocol, DNS_PORT, target));
             let forwarding = Forwarding::open(&config, &own, &pods.list())?;
             Ok(State { config, pods, forwarding: Mutex::new(forwarding) })
         })
@@ -80,7 +83,10 @@ impl Network {
     }
 
     /// Puts changed ports of Services in effect; `None` for those that are gone.
-    pub async fn change_services(&self, changes: Vec<(ServicePortName, Option<ServicePort>)>) -> Result<(), Error> {
+    pub async fn change_services(
+        &self,
+        changes: Vec<(ServicePortName, Option<ServicePort>)>,
+    ) -> Result<(), Error> {
         self.with(move |state| state.forwarding.lock().services(changes)).await
     }
 
@@ -96,7 +102,10 @@ impl Network {
         let own = self.state.forwarding.lock().port_number();
         loop {
             removals.by_others(own).await?;
-            tracing::warn!(table = self.state.config.table(), "somebody removed the rules, putting them back");
+            tracing::warn!(
+                table = self.state.config.table(),
+                "somebody removed the rules, putting them back"
+            );
             self.with(|state| state.forwarding.lock().repair()).await?;
         }
     }

@@ -4,6 +4,9 @@
 //! Answers to kube-proxy's `ServiceChangeTracker` and `EndpointSliceCache`. Invariant: an object that
 //! cannot be used (a bad address, a protocol of the future) costs only the part that cannot.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
@@ -44,16 +47,21 @@ pub fn observe(node: &str, service: &core::Service, slices: &[discovery::Endpoin
     let Some(spec) = &service.spec else { return Seen::default() };
     if spec.type_.as_deref() == Some("ExternalName") {
         let external_name = spec.external_name.clone();
-        return Seen { ports: Vec::new(), name: Some(dns::Service { external_name, ..dns::Service::default() }) };
+        return Seen {
+            ports: Vec::new(),
+            name: Some(dns::Service { external_name, ..dns::Service::default() }),
+        };
     }
     let texts = spec.cluster_ips.as_deref().unwrap_or_default();
-    let cluster_ips = addresses(texts.iter().chain(texts.is_empty().then_some(()).and(spec.cluster_ip.as_ref())));
+    let cluster_ips =
+        addresses(texts.iter().chain(texts.is_empty().then_some(()).and(spec.cluster_ip.as_ref())));
     let headless = texts.iter().chain(&spec.cluster_ip).any(|text| text == "None");
     if cluster_ips.is_empty() && !headless {
         return Seen::default();
     }
     let other = service.metadata.labels.as_ref().is_some_and(|labels| labels.contains_key(OTHER_PROXY));
-    let ports = if headless || other { Vec::new() } else { service_ports(node, service, spec, &cluster_ips, slices) };
+    let ports =
+        if headless || other { Vec::new() } else { service_ports(node, service, spec, &cluster_ips, slices) };
     Seen { ports, name: Some(name(spec, cluster_ips, slices)) }
 }
 
@@ -65,10 +73,12 @@ fn service_ports(
     slices: &[discovery::EndpointSlice],
 ) -> Vec<ServicePort> {
     let kind = spec.type_.as_deref().unwrap_or("ClusterIP");
-    let affinity_seconds = (spec.session_affinity.as_deref() == Some("ClientIP")).then(|| affinity_seconds(spec));
+    let affinity_seconds =
+        (spec.session_affinity.as_deref() == Some("ClientIP")).then(|| affinity_seconds(spec));
     let external_local = spec.external_traffic_policy.as_deref() == Some("Local");
     let load_balancer_ips = if kind == "LoadBalancer" { load_balancer_ips(service) } else { Vec::new() };
-    let ranges = spec.load_balancer_source_ranges.iter().flatten().filter_map(|text| text.trim().parse().ok());
+    let ranges =
+        spec.load_balancer_source_ranges.iter().flatten().filter_map(|text| text.trim().parse().ok());
     let source_ranges: Vec<crate::Cidr> = ranges.collect();
     let make = |port: &core::ServicePort| {
         let name = ServicePortName {
@@ -97,7 +107,10 @@ fn service_ports(
 fn affinity_seconds(spec: &core::ServiceSpec) -> u32 {
     let config = spec.session_affinity_config.as_ref().and_then(|config| config.client_ip.as_ref());
     let seconds = config.and_then(|config| config.timeout_seconds);
-    seconds.and_then(|seconds| u32::try_from(seconds).ok()).filter(|seconds| *seconds > 0).unwrap_or(AFFINITY_SECONDS)
+    seconds
+        .and_then(|seconds| u32::try_from(seconds).ok())
+        .filter(|seconds| *seconds > 0)
+        .unwrap_or(AFFINITY_SECONDS)
 }
 
 /// Addresses that packets still carry when they arrive; those of mode `Proxy` were rewritten before.
@@ -122,7 +135,9 @@ fn endpoints(node: &str, name: &ServicePortName, slices: &[discovery::EndpointSl
     for slice in slices.iter().filter(|slice| slice.address_type != "FQDN") {
         let Some(port) = port_of(slice, name) else { continue };
         for endpoint in slice.endpoints.iter().flatten() {
-            let Some(address) = endpoint.addresses.first().and_then(|text| text.parse().ok()) else { continue };
+            let Some(address) = endpoint.addresses.first().and_then(|text| text.parse().ok()) else {
+                continue;
+            };
             let conditions = endpoint.conditions.as_ref();
             let new = Endpoint {
                 address,
@@ -148,8 +163,13 @@ fn dns_ports(ports: impl Iterator<Item = (Option<String>, Option<Protocol>, Opti
     named.collect()
 }
 
-fn name(spec: &core::ServiceSpec, cluster_ips: Vec<IpAddr>, slices: &[discovery::EndpointSlice]) -> dns::Service {
-    let service_port = |port: &core::ServicePort| (port.name.clone(), protocol(port.protocol.as_ref()), number(port.port));
+fn name(
+    spec: &core::ServiceSpec,
+    cluster_ips: Vec<IpAddr>,
+    slices: &[discovery::EndpointSlice],
+) -> dns::Service {
+    let service_port =
+        |port: &core::ServicePort| (port.name.clone(), protocol(port.protocol.as_ref()), number(port.port));
     let mut places: BTreeMap<(IpAddr, Option<String>), BTreeSet<dns::Port>> = BTreeMap::new();
     for slice in slices.iter().filter(|slice| slice.address_type != "FQDN") {
         let slice_port = |port: &discovery::EndpointPort| {

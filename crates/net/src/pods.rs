@@ -89,7 +89,9 @@ impl Pods {
         let id = &request.sandbox_id;
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
         if id.is_empty() || id.len() > 200 || id.starts_with('.') || !id.bytes().all(plain) {
-            return Err(Error::Config(format!("sandbox id {id:?} is not made of letters, digits, '-', '_' and '.'")));
+            return Err(Error::Config(format!(
+                "sandbox id {id:?} is not made of letters, digits, '-', '_' and '.'"
+            )));
         }
         let _claim = self.claim(id);
         let (attachment, new) = self.table.lock().reserve(&self.config, request)?;
@@ -98,7 +100,8 @@ impl Pods {
             if new {
                 // The record stays if the link cannot go; a later detach tries again.
                 let undone = self.remove(&attachment);
-                let _ = undone.inspect_err(|error| tracing::warn!(sandbox = id, %error, "cannot undo an attachment"));
+                let _ = undone
+                    .inspect_err(|error| tracing::warn!(sandbox = id, %error, "cannot undo an attachment"));
             }
             return Err(error);
         }
@@ -169,8 +172,9 @@ impl Table {
 
     fn new_attachment(&mut self, config: &Config, request: &AttachRequest) -> Result<Attachment, Error> {
         let address = self.addresses.take().ok_or(Error::Exhausted(config.pod_cidr))?;
-        let host_interface =
-            config.pod_interface(address).ok_or_else(|| Error::Config(format!("{address} is not a pod's")))?;
+        let host_interface = config
+            .pod_interface(address)
+            .ok_or_else(|| Error::Config(format!("{address} is not a pod's")))?;
         Ok(Attachment {
             sandbox_id: request.sandbox_id.clone(),
             pod_uid: request.pod_uid.clone(),

@@ -109,7 +109,8 @@ impl Follower {
         }
         loop {
             let result = self.apply(waiting.take()).await;
-            let failed = result.inspect_err(|error| tracing::error!(%error, "Services are not in effect")).is_err();
+            let failed =
+                result.inspect_err(|error| tracing::error!(%error, "Services are not in effect")).is_err();
             tokio::select! {
                 () = shutdown.cancelled() => return,
                 () = waiting.added.notified() => {}
@@ -152,8 +153,10 @@ impl Follower {
         changes: &mut Vec<(ServicePortName, Option<ServicePort>)>,
     ) {
         let names: BTreeSet<ServicePortName> = ports.iter().map(|port| port.name.clone()).collect();
-        let old = if names.is_empty() { self.ports.remove(&key) } else { self.ports.insert(key, names.clone()) };
-        changes.extend(old.into_iter().flatten().filter(|name| !names.contains(name)).map(|name| (name, None)));
+        let old =
+            if names.is_empty() { self.ports.remove(&key) } else { self.ports.insert(key, names.clone()) };
+        changes
+            .extend(old.into_iter().flatten().filter(|name| !names.contains(name)).map(|name| (name, None)));
         changes.extend(ports.into_iter().map(|port| (port.name.clone(), Some(port))));
     }
 }

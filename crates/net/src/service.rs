@@ -104,7 +104,8 @@ impl ServicePort {
             let candidates =
                 || self.endpoints.iter().filter(same).filter(move |endpoint| endpoint.local || !only_local);
             let target = |endpoint: &Endpoint| (endpoint.address, endpoint.port);
-            let ready: BTreeSet<Target> = candidates().filter(|endpoint| endpoint.ready).map(target).collect();
+            let ready: BTreeSet<Target> =
+                candidates().filter(|endpoint| endpoint.ready).map(target).collect();
             if !ready.is_empty() {
                 return ready.into_iter().collect();
             }

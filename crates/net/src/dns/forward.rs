@@ -127,6 +127,11 @@ fn resolver(path: &PathBuf, own: &[Cidr]) -> Option<Arc<TokioResolver>> {
     options.use_hosts_file = ResolveHosts::Never;
     options.max_active_requests = TOGETHER;
     let config = ResolverConfig::from_name_servers(servers);
-    let built = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default()).with_options(options).build();
-    built.inspect_err(|error| tracing::warn!(%error, "upstream DNS servers cannot be used")).ok().map(Arc::new)
+    let built = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default())
+        .with_options(options)
+        .build();
+    built
+        .inspect_err(|error| tracing::warn!(%error, "upstream DNS servers cannot be used"))
+        .ok()
+        .map(Arc::new)
 }

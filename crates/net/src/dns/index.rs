@@ -64,7 +64,7 @@ pub enum Answer {
     /// Records, and more that the client will ask for next.
     Records(Vec<Record>, Vec<Record>),
     /// Another name.
-    Alias(Record, Name),
+    Alias(Box<Record>, Name),
     /// The name exists, but has no record of this type.
     NoData,
     /// There is no such name.
@@ -102,10 +102,9 @@ fn matches(address: &IpAddr, kind: RecordType) -> bool {
 
 /// `10-244-0-5` or `fd00--5`.
 fn dashed(label: &str) -> Option<IpAddr> {
-    if label.bytes().filter(|byte| *byte == b'-').count() == 3 && !label.contains("--") {
-        if let Ok(address) = label.replace('-', ".").parse() {
-            return Some(IpAddr::V4(address));
-        }
+    let four = label.bytes().filter(|byte| *byte == b'-').count() == 3 && !label.contains("--");
+    if four && let Ok(address) = label.replace('-', ".").parse() {
+        return Some(IpAddr::V4(address));
     }
     label.replace('-', ":").parse::<Ipv6Addr>().ok().map(IpAddr::V6)
 }
@@ -120,7 +119,14 @@ impl Index {
     pub fn new(domain: &str, address: IpAddr, ranges: Vec<Cidr>) -> Option<Self> {
         let mut zone = Name::from_ascii(domain.to_ascii_lowercase()).ok()?;
         zone.set_fqdn(true);
-        Some(Self { zone, address, ranges, namespaces: BTreeMap::new(), reverse: HashMap::new(), complete: false })
+        Some(Self {
+            zone,
+            address,
+            ranges,
+            namespaces: BTreeMap::new(),
+            reverse: HashMap::new(),
+            complete: false,
+        })
     }
 
     /// Replaces what is known of a Service; `None` when it is gone.
@@ -183,7 +189,9 @@ impl Index {
             return self.in_zone(name, &labels, kind);
         }
         match name.parse_arpa_name() {
-            Ok(range) if range.prefix_len() == range.max_prefix_len() => self.of_address(name, range.addr(), kind),
+            Ok(range) if range.prefix_len() == range.max_prefix_len() => {
+                self.of_address(name, range.addr(), kind)
+            }
             _ => Answer::Elsewhere,
         }
     }
@@ -220,13 +228,19 @@ impl Index {
                 self.found(name, kind == RecordType::TXT, vec![text])
             }
             ["dns" | "svc" | "pod"] | [_, "pod"] => Answer::NoData,
-            ["ns", "dns"] => self.found(name, matches(&self.address, kind), vec![address_record(self.address)]),
+            ["ns", "dns"] => {
+                self.found(name, matches(&self.address, kind), vec![address_record(self.address)])
+            }
             [address, _, "pod"] => match dashed(address) {
                 Some(address) => self.found(name, matches(&address, kind), vec![address_record(address)]),
                 None => Answer::NoName,
             },
             [namespace, "svc"] => {
-                if self.namespaces.contains_key(*namespace) { Answer::NoData } else { Answer::NoName }
+                if self.namespaces.contains_key(*namespace) {
+                    Answer::NoData
+                } else {
+                    Answer::NoName
+                }
             }
             [front @ .., service, namespace, "svc"] => {
                 match self.namespaces.get(*namespace).and_then(|services| services.get(*service)) {
@@ -238,7 +252,14 @@ impl Index {
         }
     }
 
-    fn of_service(&self, name: &Name, front: &[&str], base: &str, service: &Service, kind: RecordType) -> Answer {
+    fn of_service(
+        &self,
+        name: &Name,
+        front: &[&str],
+        base: &str,
+        service: &Service,
+        kind: RecordType,
+    ) -> Answer {
         if let Some(external) = &service.external_name {
             return if front.is_empty() { self.external(name, external) } else { Answer::NoName };
         }
@@ -257,7 +278,8 @@ impl Index {
                 if kind == RecordType::SRV {
                     return self.ports(name, base, service, |_| true);
                 }
-                let data = addresses.iter().filter(|address| matches(address, kind)).copied().map(address_record);
+                let data =
+                    addresses.iter().filter(|address| matches(address, kind)).copied().map(address_record);
                 self.found(name, true, data.collect())
             }
             [protocol @ ("_tcp" | "_udp" | "_sctp")] => {
@@ -270,7 +292,11 @@ impl Index {
                     return Answer::NoName;
                 }
                 let right = here().map(|endpoint| endpoint.address).filter(|address| matches(address, kind));
-                self.found(name, true, right.collect::<BTreeSet<IpAddr>>().into_iter().map(address_record).collect())
+                self.found(
+                    name,
+                    true,
+                    right.collect::<BTreeSet<IpAddr>>().into_iter().map(address_record).collect(),
+                )
             }
             [port, protocol] => {
                 let wanted = |candidate: &Port| {
@@ -290,7 +316,8 @@ impl Index {
     fn external(&self, name: &Name, target: &str) -> Answer {
         let Ok(mut target) = Name::from_ascii(target) else { return Answer::NoData };
         target.set_fqdn(true);
-        Answer::Alias(Record::from_rdata(name.clone(), TTL, RData::CNAME(CNAME(target.clone()))), target)
+        let record = Record::from_rdata(name.clone(), TTL, RData::CNAME(CNAME(target.clone())));
+        Answer::Alias(Box::new(record), target)
     }
 
     /// `SRV` records of the named ports that are wanted, with the addresses they lead to.
@@ -321,7 +348,9 @@ impl Index {
             Some(Record::from_rdata(self.absolute(target)?, TTL, address_record(*address)))
         };
         match self.found(name, true, targets.iter().filter_map(record).collect()) {
-            Answer::Records(records, _) => Answer::Records(records, addresses.iter().filter_map(more).collect()),
+            Answer::Records(records, _) => {
+                Answer::Records(records, addresses.iter().filter_map(more).collect())
+            }
             other => other,
         }
     }

@@ -110,7 +110,7 @@ impl Handler {
                 response.authorities.push(self.index.read().authority());
             }
             Answer::Alias(record, target) => {
-                response.answers.push(record);
+                response.answers.push(*record);
                 if kind != RecordType::CNAME {
                     self.follow(target, kind, &mut response).await;
                 }
@@ -128,7 +128,7 @@ impl Handler {
             match next {
                 Answer::Records(records, _) => response.answers.extend(records),
                 Answer::Alias(record, further) => {
-                    response.answers.push(record);
+                    response.answers.push(*record);
                     target = further;
                     continue;
                 }
@@ -154,7 +154,11 @@ fn elsewhere(reply: Reply) -> Response {
 
 #[async_trait]
 impl RequestHandler for Handler {
-    async fn handle_request<R: ResponseHandler, T: Time>(&self, request: &Request, mut handle: R) -> ResponseInfo {
+    async fn handle_request<R: ResponseHandler, T: Time>(
+        &self,
+        request: &Request,
+        mut handle: R,
+    ) -> ResponseInfo {
         let response = match request.request_info() {
             Err(_) => Response::refusal(ResponseCode::FormErr),
             Ok(_) if request.metadata.op_code != OpCode::Query => Response::refusal(ResponseCode::NotImp),

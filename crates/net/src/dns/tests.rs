@@ -67,69 +67,140 @@ fn check(name: &str, kind: RecordType, expect: Expect) {
 
 #[test]
 fn a_service_with_cluster_ips() {
-    check("web.shop.svc.cluster.local", RecordType::A, expect![[r#"
+    check(
+        "web.shop.svc.cluster.local",
+        RecordType::A,
+        expect![[r#"
         web.shop.svc.cluster.local. 5 IN A 10.96.0.20
-    "#]]);
-    check("web.shop.svc.cluster.local", RecordType::AAAA, expect![[r#"
+    "#]],
+    );
+    check(
+        "web.shop.svc.cluster.local",
+        RecordType::AAAA,
+        expect![[r#"
         web.shop.svc.cluster.local. 5 IN AAAA fd00::20
-    "#]]);
-    check("WEB.Shop.svc.Cluster.LOCAL", RecordType::A, expect![[r#"
+    "#]],
+    );
+    check(
+        "WEB.Shop.svc.Cluster.LOCAL",
+        RecordType::A,
+        expect![[r#"
         WEB.Shop.svc.Cluster.LOCAL. 5 IN A 10.96.0.20
-    "#]]);
-    check("web.shop.svc.cluster.local", RecordType::MX, expect![[r#"
+    "#]],
+    );
+    check(
+        "web.shop.svc.cluster.local",
+        RecordType::MX,
+        expect![[r#"
         no data
-    "#]]);
-    check("web.shop.svc.cluster.local", RecordType::SRV, expect![[r#"
+    "#]],
+    );
+    check(
+        "web.shop.svc.cluster.local",
+        RecordType::SRV,
+        expect![[r#"
         web.shop.svc.cluster.local. 5 IN SRV 0 100 80 web.shop.svc.cluster.local.
         +
         web.shop.svc.cluster.local. 5 IN A 10.96.0.20
         web.shop.svc.cluster.local. 5 IN AAAA fd00::20
-    "#]]);
-    check("_http._tcp.web.shop.svc.cluster.local", RecordType::SRV, expect![[r#"
+    "#]],
+    );
+    check(
+        "_http._tcp.web.shop.svc.cluster.local",
+        RecordType::SRV,
+        expect![[r#"
         _http._tcp.web.shop.svc.cluster.local. 5 IN SRV 0 100 80 web.shop.svc.cluster.local.
         +
         web.shop.svc.cluster.local. 5 IN A 10.96.0.20
         web.shop.svc.cluster.local. 5 IN AAAA fd00::20
-    "#]]);
-    check("_http._tcp.web.shop.svc.cluster.local", RecordType::A, expect![[r#"
+    "#]],
+    );
+    check(
+        "_http._tcp.web.shop.svc.cluster.local",
+        RecordType::A,
+        expect![[r#"
         no data
-    "#]]);
-    check("_http._udp.web.shop.svc.cluster.local", RecordType::SRV, expect![[r#"
+    "#]],
+    );
+    check(
+        "_http._udp.web.shop.svc.cluster.local",
+        RecordType::SRV,
+        expect![[r#"
         no such name
-    "#]]);
-    check("_ftp._tcp.web.shop.svc.cluster.local", RecordType::SRV, expect![[r#"
+    "#]],
+    );
+    check(
+        "_ftp._tcp.web.shop.svc.cluster.local",
+        RecordType::SRV,
+        expect![[r#"
         no such name
-    "#]]);
-    check("_tcp.web.shop.svc.cluster.local", RecordType::SRV, expect![[r#"
+    "#]],
+    );
+    check(
+        "_tcp.web.shop.svc.cluster.local",
+        RecordType::SRV,
+        expect![[r#"
         no data
-    "#]]);
-    check("10-244-0-9.web.shop.svc.cluster.local", RecordType::A, expect![[r#"
+    "#]],
+    );
+    check(
+        "10-244-0-9.web.shop.svc.cluster.local",
+        RecordType::A,
+        expect![[r#"
         10-244-0-9.web.shop.svc.cluster.local. 5 IN A 10.244.0.9
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn a_headless_service() {
-    check("db.shop.svc.cluster.local", RecordType::A, expect![[r#"
+    check(
+        "db.shop.svc.cluster.local",
+        RecordType::A,
+        expect![[r#"
         db.shop.svc.cluster.local. 5 IN A 10.244.0.5
         db.shop.svc.cluster.local. 5 IN A 10.244.0.6
-    "#]]);
-    check("db.shop.svc.cluster.local", RecordType::AAAA, expect![[r#"
+    "#]],
+    );
+    check(
+        "db.shop.svc.cluster.local",
+        RecordType::AAAA,
+        expect![[r#"
         db.shop.svc.cluster.local. 5 IN AAAA fd00::7
-    "#]]);
-    check("db-0.db.shop.svc.cluster.local", RecordType::A, expect![[r#"
+    "#]],
+    );
+    check(
+        "db-0.db.shop.svc.cluster.local",
+        RecordType::A,
+        expect![[r#"
         db-0.db.shop.svc.cluster.local. 5 IN A 10.244.0.5
-    "#]]);
-    check("db-0.db.shop.svc.cluster.local", RecordType::AAAA, expect![[r#"
+    "#]],
+    );
+    check(
+        "db-0.db.shop.svc.cluster.local",
+        RecordType::AAAA,
+        expect![[r#"
         no data
-    "#]]);
-    check("10-244-0-6.db.shop.svc.cluster.local", RecordType::A, expect![[r#"
+    "#]],
+    );
+    check(
+        "10-244-0-6.db.shop.svc.cluster.local",
+        RecordType::A,
+        expect![[r#"
         10-244-0-6.db.shop.svc.cluster.local. 5 IN A 10.244.0.6
-    "#]]);
-    check("db-1.db.shop.svc.cluster.local", RecordType::A, expect![[r#"
+    "#]],
+    );
+    check(
+        "db-1.db.shop.svc.cluster.local",
+        RecordType::A,
+        expect![[r#"
         no such name
-    "#]]);
-    check("_peer._tcp.db.shop.svc.cluster.local", RecordType::SRV, expect![[r#"
+    "#]],
+    );
+    check(
+        "_peer._tcp.db.shop.svc.cluster.local",
+        RecordType::SRV,
+        expect![[r#"
         _peer._tcp.db.shop.svc.cluster.local. 5 IN SRV 0 33 7000 10-244-0-6.db.shop.svc.cluster.local.
         _peer._tcp.db.shop.svc.cluster.local. 5 IN SRV 0 33 7000 db-0.db.shop.svc.cluster.local.
         _peer._tcp.db.shop.svc.cluster.local. 5 IN SRV 0 33 7000 fd00--7.db.shop.svc.cluster.local.
@@ -137,26 +208,47 @@ fn a_headless_service() {
         10-244-0-6.db.shop.svc.cluster.local. 5 IN A 10.244.0.6
         db-0.db.shop.svc.cluster.local. 5 IN A 10.244.0.5
         fd00--7.db.shop.svc.cluster.local. 5 IN AAAA fd00::7
-    "#]]);
-    check("empty.shop.svc.cluster.local", RecordType::A, expect![[r#"
+    "#]],
+    );
+    check(
+        "empty.shop.svc.cluster.local",
+        RecordType::A,
+        expect![[r#"
         no such name
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn external_names() {
-    check("out.other.svc.cluster.local", RecordType::A, expect![[r#"
+    check(
+        "out.other.svc.cluster.local",
+        RecordType::A,
+        expect![[r#"
         out.other.svc.cluster.local. 5 IN CNAME www.example.com. -> www.example.com.
-    "#]]);
-    check("out.other.svc.cluster.local", RecordType::CNAME, expect![[r#"
+    "#]],
+    );
+    check(
+        "out.other.svc.cluster.local",
+        RecordType::CNAME,
+        expect![[r#"
         out.other.svc.cluster.local. 5 IN CNAME www.example.com. -> www.example.com.
-    "#]]);
-    check("in.other.svc.cluster.local", RecordType::A, expect![[r#"
+    "#]],
+    );
+    check(
+        "in.other.svc.cluster.local",
+        RecordType::A,
+        expect![[r#"
         in.other.svc.cluster.local. 5 IN CNAME web.shop.svc.cluster.local. -> web.shop.svc.cluster.local.
-    "#]]);
-    check("x.out.other.svc.cluster.local", RecordType::A, expect![[r#"
+    "#]],
+    );
+    check(
+        "x.out.other.svc.cluster.local",
+        RecordType::A,
+        expect![[r#"
         no such name
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
@@ -167,19 +259,23 @@ fn a_service_that_changes_its_type() {
     index.set("shop", "web", Some(external));
     expect![[r#"
         web.shop.svc.cluster.local. 5 IN CNAME example.com. -> example.com.
-    "#]].assert_eq(&show(&index, name, RecordType::A));
+    "#]]
+    .assert_eq(&show(&index, name, RecordType::A));
     expect![[r#"
         no such name
-    "#]].assert_eq(&show(&index, "20.0.96.10.in-addr.arpa", RecordType::PTR));
+    "#]]
+    .assert_eq(&show(&index, "20.0.96.10.in-addr.arpa", RecordType::PTR));
     let back = Service { cluster_ips: vec!["10.96.0.21".parse().unwrap()], ..Service::default() };
     index.set("shop", "web", Some(back));
     expect![[r#"
         web.shop.svc.cluster.local. 5 IN A 10.96.0.21
-    "#]].assert_eq(&show(&index, name, RecordType::A));
+    "#]]
+    .assert_eq(&show(&index, name, RecordType::A));
     index.set("shop", "web", None);
     expect![[r#"
         no such name
-    "#]].assert_eq(&show(&index, name, RecordType::A));
+    "#]]
+    .assert_eq(&show(&index, name, RecordType::A));
 }
 
 #[test]
@@ -187,48 +283,90 @@ fn before_all_is_known_nothing_is_denied() {
     let index = Index::new("cluster.local", "10.96.0.10".parse().unwrap(), vec![]).unwrap();
     expect![[r#"
         unknown
-    "#]].assert_eq(&show(&index, "web.shop.svc.cluster.local", RecordType::A));
+    "#]]
+    .assert_eq(&show(&index, "web.shop.svc.cluster.local", RecordType::A));
     expect![[r#"
         elsewhere
-    "#]].assert_eq(&show(&index, "example.com", RecordType::A));
+    "#]]
+    .assert_eq(&show(&index, "example.com", RecordType::A));
 }
 
 #[test]
 fn pods_by_address() {
-    check("10-244-0-5.shop.pod.cluster.local", RecordType::A, expect![[r#"
+    check(
+        "10-244-0-5.shop.pod.cluster.local",
+        RecordType::A,
+        expect![[r#"
         10-244-0-5.shop.pod.cluster.local. 5 IN A 10.244.0.5
-    "#]]);
-    check("10-244-0-5.shop.pod.cluster.local", RecordType::AAAA, expect![[r#"
+    "#]],
+    );
+    check(
+        "10-244-0-5.shop.pod.cluster.local",
+        RecordType::AAAA,
+        expect![[r#"
         no data
-    "#]]);
-    check("fd00--7.shop.pod.cluster.local", RecordType::AAAA, expect![[r#"
+    "#]],
+    );
+    check(
+        "fd00--7.shop.pod.cluster.local",
+        RecordType::AAAA,
+        expect![[r#"
         fd00--7.shop.pod.cluster.local. 5 IN AAAA fd00::7
-    "#]]);
-    check("10-244-0-256.shop.pod.cluster.local", RecordType::A, expect![[r#"
+    "#]],
+    );
+    check(
+        "10-244-0-256.shop.pod.cluster.local",
+        RecordType::A,
+        expect![[r#"
         no such name
-    "#]]);
-    check("nonsense.shop.pod.cluster.local", RecordType::A, expect![[r#"
+    "#]],
+    );
+    check(
+        "nonsense.shop.pod.cluster.local",
+        RecordType::A,
+        expect![[r#"
         no such name
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn addresses_backwards() {
-    check("20.0.96.10.in-addr.arpa", RecordType::PTR, expect![[r#"
+    check(
+        "20.0.96.10.in-addr.arpa",
+        RecordType::PTR,
+        expect![[r#"
         20.0.96.10.in-addr.arpa. 5 IN PTR web.shop.svc.cluster.local.
-    "#]]);
-    check("5.0.244.10.in-addr.arpa", RecordType::PTR, expect![[r#"
+    "#]],
+    );
+    check(
+        "5.0.244.10.in-addr.arpa",
+        RecordType::PTR,
+        expect![[r#"
         5.0.244.10.in-addr.arpa. 5 IN PTR db-0.db.shop.svc.cluster.local.
-    "#]]);
-    check("9.0.244.10.in-addr.arpa", RecordType::PTR, expect![[r#"
+    "#]],
+    );
+    check(
+        "9.0.244.10.in-addr.arpa",
+        RecordType::PTR,
+        expect![[r#"
         no such name
-    "#]]);
-    check("20.0.96.10.in-addr.arpa", RecordType::A, expect![[r#"
+    "#]],
+    );
+    check(
+        "20.0.96.10.in-addr.arpa",
+        RecordType::A,
+        expect![[r#"
         no data
-    "#]]);
-    check("1.2.0.192.in-addr.arpa", RecordType::PTR, expect![[r#"
+    "#]],
+    );
+    check(
+        "1.2.0.192.in-addr.arpa",
+        RecordType::PTR,
+        expect![[r#"
         elsewhere
-    "#]]);
+    "#]],
+    );
     check(
         "0.2.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.d.f.ip6.arpa",
         RecordType::PTR,
@@ -240,43 +378,95 @@ fn addresses_backwards() {
 
 #[test]
 fn the_zone_itself() {
-    check("cluster.local", RecordType::SOA, expect![[r#"
+    check(
+        "cluster.local",
+        RecordType::SOA,
+        expect![[r#"
         cluster.local. 5 IN SOA ns.dns.cluster.local. hostmaster.cluster.local. 1 7200 1800 86400 5
-    "#]]);
-    check("cluster.local", RecordType::NS, expect![[r#"
+    "#]],
+    );
+    check(
+        "cluster.local",
+        RecordType::NS,
+        expect![[r#"
         cluster.local. 5 IN NS ns.dns.cluster.local.
-    "#]]);
-    check("cluster.local", RecordType::A, expect![[r#"
+    "#]],
+    );
+    check(
+        "cluster.local",
+        RecordType::A,
+        expect![[r#"
         no data
-    "#]]);
-    check("ns.dns.cluster.local", RecordType::A, expect![[r#"
+    "#]],
+    );
+    check(
+        "ns.dns.cluster.local",
+        RecordType::A,
+        expect![[r#"
         ns.dns.cluster.local. 5 IN A 10.96.0.10
-    "#]]);
-    check("dns-version.cluster.local", RecordType::TXT, expect![[r#"
+    "#]],
+    );
+    check(
+        "dns-version.cluster.local",
+        RecordType::TXT,
+        expect![[r#"
         dns-version.cluster.local. 5 IN TXT 1.1.0
-    "#]]);
-    check("svc.cluster.local", RecordType::A, expect![[r#"
+    "#]],
+    );
+    check(
+        "svc.cluster.local",
+        RecordType::A,
+        expect![[r#"
         no data
-    "#]]);
-    check("shop.svc.cluster.local", RecordType::A, expect![[r#"
+    "#]],
+    );
+    check(
+        "shop.svc.cluster.local",
+        RecordType::A,
+        expect![[r#"
         no data
-    "#]]);
-    check("none.svc.cluster.local", RecordType::A, expect![[r#"
+    "#]],
+    );
+    check(
+        "none.svc.cluster.local",
+        RecordType::A,
+        expect![[r#"
         no such name
-    "#]]);
-    check("shop.pod.cluster.local", RecordType::A, expect![[r#"
+    "#]],
+    );
+    check(
+        "shop.pod.cluster.local",
+        RecordType::A,
+        expect![[r#"
         no data
-    "#]]);
-    check("example.com.cluster.local", RecordType::A, expect![[r#"
+    "#]],
+    );
+    check(
+        "example.com.cluster.local",
+        RecordType::A,
+        expect![[r#"
         no such name
-    "#]]);
-    check("example.com", RecordType::A, expect![[r#"
+    "#]],
+    );
+    check(
+        "example.com",
+        RecordType::A,
+        expect![[r#"
         elsewhere
-    "#]]);
-    check("notcluster.local", RecordType::A, expect![[r#"
+    "#]],
+    );
+    check(
+        "notcluster.local",
+        RecordType::A,
+        expect![[r#"
         elsewhere
-    "#]]);
-    check(".", RecordType::NS, expect![[r#"
+    "#]],
+    );
+    check(
+        ".",
+        RecordType::NS,
+        expect![[r#"
         elsewhere
-    "#]]);
+    "#]],
+    );
 }

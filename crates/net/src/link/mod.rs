@@ -16,5 +16,5 @@ mod tests;
 
 pub use addresses::Addresses;
 pub use record::Records;
-pub use route::{Links, default_mtu, interfaces};
+pub use route::{Links, default_mtu, interfaces, ranges_in_use};
 pub use sysctl::prepare_host;

@@ -61,8 +61,7 @@ pub fn remove(path: &Path) -> Result<(), Error> {
 }
 
 fn is_namespace(path: &Path) -> bool {
-    const NSFS_MAGIC: i64 = 0x6e73_6673;
-    nix::sys::statfs::statfs(path).is_ok_and(|stat| stat.filesystem_type().0 as i64 == NSFS_MAGIC)
+    nix::sys::statfs::statfs(path).is_ok_and(|stat| stat.filesystem_type() == nix::sys::statfs::NSFS_MAGIC)
 }
 
 /// Runs `work` inside the namespace that is bound at (or described by) `path`.

@@ -118,7 +118,11 @@ fn decode(value: &Value) -> Option<Attachment> {
         pod_uid: text("podUID")?,
         pod_namespace: text("podNamespace")?,
         pod_name: text("podName")?,
-        addresses: value["addresses"].as_array()?.iter().map(|one| one.as_str()?.parse().ok()).collect::<Option<_>>()?,
+        addresses: value["addresses"]
+            .as_array()?
+            .iter()
+            .map(|one| one.as_str()?.parse().ok())
+            .collect::<Option<_>>()?,
         host_interface: text("hostInterface")?,
         host_ports: value["hostPorts"].as_array()?.iter().map(port).collect::<Option<_>>()?,
     })

@@ -122,10 +122,8 @@ impl Links {
             kind: RouteType::Unicast,
             ..RouteHeader::default()
         };
-        message.attributes = vec![
-            RouteAttribute::Destination(range.base().into()),
-            RouteAttribute::Oif(index_of(interface)?),
-        ];
+        message.attributes =
+            vec![RouteAttribute::Destination(range.base().into()), RouteAttribute::Oif(index_of(interface)?)];
         message.attributes.extend(gateway.map(|address| RouteAttribute::Gateway(address.into())));
         message.attributes.extend(source.map(|address| RouteAttribute::PrefSource(address.into())));
         let action = format!("add route {range} by {interface}");
@@ -134,7 +132,13 @@ impl Links {
 
     /// Makes the interface that holds the gateway address. A bridge without ports serves as an interface
     /// that is always there; kernels without the dummy driver have it.
-    pub fn create_gateway(&mut self, name: &str, gateway: IpAddr, pods: Cidr, services: Cidr) -> Result<(), Error> {
+    pub fn create_gateway(
+        &mut self,
+        name: &str,
+        gateway: IpAddr,
+        pods: Cidr,
+        services: Cidr,
+    ) -> Result<(), Error> {
         let message = up(name, vec![LinkAttribute::LinkInfo(vec![LinkInfo::Kind(InfoKind::Bridge)])]);
         let action = format!("create interface {name}");
         self.execute(action, RouteNetlinkMessage::NewLink(message), NLM_F_CREATE | NLM_F_EXCL)?;
@@ -176,13 +180,9 @@ impl Links {
             LinkAttribute::Mtu(mtu),
             LinkAttribute::NetNsFd(target.as_raw_fd()),
         ];
-        let pair = vec![
-            LinkInfo::Kind(InfoKind::Veth),
-            LinkInfo::Data(InfoData::Veth(InfoVeth::Peer(peer))),
-        ];
+        let pair = vec![LinkInfo::Kind(InfoKind::Veth), LinkInfo::Data(InfoData::Veth(InfoVeth::Peer(peer)))];
         let message = up(name, vec![LinkAttribute::Mtu(mtu), LinkAttribute::LinkInfo(pair)]);
-        let created =
-            self.channel.execute(RouteNetlinkMessage::NewLink(message), NLM_F_CREATE | NLM_F_EXCL);
+        let created = self.channel.execute(RouteNetlinkMessage::NewLink(message), NLM_F_CREATE | NLM_F_EXCL);
         created.map_err(failed(format!("create interface {name}")))?;
         let host = crate::cidr::width(address);
         sysctl::prepare_link(name)?;
@@ -243,14 +243,33 @@ fn unspecified(address: IpAddr) -> IpAddr {
     }
 }
 
+/// The main IPv4 routes of the calling thread's namespace: where to, and by which interface.
+fn routes() -> Result<Vec<(Cidr, String)>, Error> {
+    let path = "/proc/thread-self/net/route";
+    let table = fs::read_to_string(path).map_err(|source| Error::File {
+        action: "read",
+        path: path.into(),
+        source,
+    })?;
+    // Interface, destination, and six columns later the mask; numbers as they lie in memory.
+    let parse = |line: &str| {
+        let columns: Vec<&str> = line.split_whitespace().collect();
+        let number = |place: usize| u32::from_str_radix(columns.get(place)?, 16).ok().map(u32::to_ne_bytes);
+        let prefix = u32::from_be_bytes(number(7)?).leading_ones() as u8;
+        Some((Cidr::new(IpAddr::from(number(1)?), prefix)?, (*columns.first()?).to_owned()))
+    };
+    Ok(table.lines().skip(1).filter_map(parse).collect())
+}
+
+/// The ranges that the host has routes to, the default route aside: a new cluster's ranges must keep
+/// clear of them.
+pub fn ranges_in_use() -> Result<Vec<Cidr>, Error> {
+    Ok(routes()?.into_iter().map(|(range, _)| range).filter(|range| range.prefix() > 0).collect())
+}
+
 /// The MTU of the interface that leads to the world, or Ethernet's.
 pub fn default_mtu(links: &mut Links) -> Result<u32, Error> {
-    let path = "/proc/thread-self/net/route";
-    let table = fs::read_to_string(path)
-        .map_err(|source| Error::File { action: "read", path: path.into(), source })?;
-    let mut lines = table.lines().skip(1).map(|line| line.split_whitespace());
-    // Interface and destination are the first two columns.
-    let leads = lines.find_map(|mut line| Some((line.next()?, line.next()?)).filter(|(_, to)| *to == "00000000"));
-    let Some((name, _)) = leads else { return Ok(ETHERNET_MTU) };
-    Ok(links.mtu(name)?.unwrap_or(ETHERNET_MTU))
+    let world = routes()?.into_iter().find(|(range, _)| range.prefix() == 0);
+    let Some((_, name)) = world else { return Ok(ETHERNET_MTU) };
+    Ok(links.mtu(&name)?.unwrap_or(ETHERNET_MTU))
 }

@@ -9,10 +9,9 @@ fn set(name: &str, value: &'static str) -> Result<(), Error> {
     let path = PathBuf::from("/proc/sys").join(name);
     let failed = |source| Error::Sysctl { name: name.replace('/', "."), value, source };
     // Reading first keeps a read-only /proc/sys usable where an administrator has set it already.
-    if fs::read_to_string(&path).map_err(failed)?.trim() == value {
-        return Ok(());
-    }
-    fs::write(&path, value).map_err(|source| Error::Sysctl { name: name.replace('/', "."), value, source })
+    let there =
+        fs::read_to_string(&path).is_ok_and(|there| there.split_whitespace().eq(value.split_whitespace()));
+    if there { Ok(()) } else { fs::write(&path, value).map_err(failed) }
 }
 
 /// Makes the host forward packets. It stays so after [`crate::teardown`]: others may rely on it by then.
@@ -30,9 +29,6 @@ pub fn prepare_link(interface: &str) -> Result<(), Error> {
 
 /// Settings of a pod's namespace, as other runtimes give it.
 pub fn prepare_pod() -> Result<(), Error> {
-    set("net/ipv4/conf/all/accept_redirects", "0")?;
     set("net/ipv4/ip_unprivileged_port_start", "0")?;
-    let path = "/proc/sys/net/ipv4/ping_group_range";
-    fs::write(path, "0 2147483647")
-        .map_err(|source| Error::Sysctl { name: "net.ipv4.ping_group_range".into(), value: "0 2147483647", source })
+    set("net/ipv4/ping_group_range", "0 2147483647")
 }

@@ -7,7 +7,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use super::ir::{
-    Atom, Base, Chain, Field, Fragment, Hook, Holds, Kind, Rule, Set, Statement, Value, Verdict,
+    Atom, Base, Chain, Field, Fragment, Holds, Hook, Kind, Rule, Set, Statement, Value, Verdict,
 };
 use crate::{Attachment, Cidr, Config};
 
@@ -72,12 +72,27 @@ fn sets() -> Vec<(&'static str, Set)> {
 fn filter_chains() -> Vec<(&'static str, Chain)> {
     let check = |target: &str| vec![vec![Statement::New, jump(target)]];
     vec![
-        ("filter-prerouting", chain(Some((Kind::Filter, Hook::Prerouting, BEFORE_TRANSLATION)), check(FIREWALL_CHECK))),
-        ("filter-input", chain(Some((Kind::Filter, Hook::Input, BEFORE_TRANSLATION)), check(ENDPOINTS_CHECK))),
-        ("filter-forward", chain(Some((Kind::Filter, Hook::Forward, BEFORE_TRANSLATION)), check(ENDPOINTS_CHECK))),
-        ("filter-output", chain(Some((Kind::Filter, Hook::Output, BEFORE_TRANSLATION)), check(FIREWALL_CHECK))),
+        (
+            "filter-prerouting",
+            chain(Some((Kind::Filter, Hook::Prerouting, BEFORE_TRANSLATION)), check(FIREWALL_CHECK)),
+        ),
+        (
+            "filter-input",
+            chain(Some((Kind::Filter, Hook::Input, BEFORE_TRANSLATION)), check(ENDPOINTS_CHECK)),
+        ),
+        (
+            "filter-forward",
+            chain(Some((Kind::Filter, Hook::Forward, BEFORE_TRANSLATION)), check(ENDPOINTS_CHECK)),
+        ),
+        (
+            "filter-output",
+            chain(Some((Kind::Filter, Hook::Output, BEFORE_TRANSLATION)), check(FIREWALL_CHECK)),
+        ),
         // After translation, so that what the host may short-circuit to another node is not refused.
-        ("filter-output-late", chain(Some((Kind::Filter, Hook::Output, AFTER_TRANSLATION)), check(ENDPOINTS_CHECK))),
+        (
+            "filter-output-late",
+            chain(Some((Kind::Filter, Hook::Output, AFTER_TRANSLATION)), check(ENDPOINTS_CHECK)),
+        ),
     ]
 }
 
@@ -95,7 +110,10 @@ fn translation_chains() -> Vec<(&'static str, Chain)> {
         ],
     ];
     vec![
-        ("nat-prerouting", chain(Some((Kind::Nat, Hook::Prerouting, TRANSLATION)), vec![vec![jump(SERVICES)]])),
+        (
+            "nat-prerouting",
+            chain(Some((Kind::Nat, Hook::Prerouting, TRANSLATION)), vec![vec![jump(SERVICES)]]),
+        ),
         ("nat-output", chain(Some((Kind::Nat, Hook::Output, TRANSLATION)), vec![vec![jump(SERVICES)]])),
         (SERVICES, chain(None, services)),
     ]
@@ -114,8 +132,10 @@ fn check_chains(service_range: Cidr) -> Vec<(&'static str, Chain)> {
             Statement::Verdict(Verdict::Goto(REJECT.to_owned())),
         ],
     ];
-    let firewall = vec![vec![Statement::VerdictMap { key: SERVICE_KEY.to_vec(), map: FIREWALL_IPS.to_owned() }]];
-    let reject = vec![vec![Statement::Protocol(crate::Protocol::Tcp), Statement::Reset], vec![Statement::Reject]];
+    let firewall =
+        vec![vec![Statement::VerdictMap { key: SERVICE_KEY.to_vec(), map: FIREWALL_IPS.to_owned() }]];
+    let reject =
+        vec![vec![Statement::Protocol(crate::Protocol::Tcp), Statement::Reset], vec![Statement::Reject]];
     vec![
         (ENDPOINTS_CHECK, chain(None, endpoints)),
         (FIREWALL_CHECK, chain(None, firewall)),
@@ -130,8 +150,7 @@ fn loopback() -> Cidr {
 fn guard(prefix: &str) -> Chain {
     // Pod links route loopback addresses so that localhost node ports work. Without this a pod could
     // reach what the host serves on its loopback only.
-    let from_pods =
-        Statement::Interface { input: true, equal: true, name: prefix.to_owned(), prefix: true };
+    let from_pods = Statement::Interface { input: true, equal: true, name: prefix.to_owned(), prefix: true };
     let drop = |field| {
         vec![
             from_pods.clone(),
@@ -143,15 +162,17 @@ fn guard(prefix: &str) -> Chain {
 }
 
 fn postrouting(config: &Config, prefix: &str) -> Chain {
-    let out = |equal, name: &str, prefix| Statement::Interface { input: false, equal, name: name.to_owned(), prefix };
-    let multicast = Cidr::new(IpAddr::V4(Ipv4Addr::new(224, 0, 0, 0)), 4).expect("4 is a prefix length of IPv4");
+    let out = |equal, name: &str, prefix| Statement::Interface {
+        input: false,
+        equal,
+        name: name.to_owned(),
+        prefix,
+    };
+    let multicast =
+        Cidr::new(IpAddr::V4(Ipv4Addr::new(224, 0, 0, 0)), 4).expect("4 is a prefix length of IPv4");
     let away = |range| Statement::Address { field: Field::Destination, equal: false, range };
     let rules = vec![
-        vec![
-            Statement::Marked(MASQUERADE_MARK),
-            Statement::Unmark(MASQUERADE_MARK),
-            Statement::Masquerade,
-        ],
+        vec![Statement::Marked(MASQUERADE_MARK), Statement::Unmark(MASQUERADE_MARK), Statement::Masquerade],
         vec![
             Statement::Translated,
             Statement::In { key: vec![Field::Source, Field::Destination], set: HAIRPINS.to_owned() },
@@ -179,7 +200,8 @@ pub fn compile_base(config: &Config) -> Fragment {
     let prefix = config.interface_prefix();
     let mut fragment = Fragment::default();
     fragment.sets.extend(sets().into_iter().map(|(name, set)| (name.to_owned(), set)));
-    let chains = filter_chains().into_iter().chain(translation_chains()).chain(check_chains(config.service_cidr));
+    let chains =
+        filter_chains().into_iter().chain(translation_chains()).chain(check_chains(config.service_cidr));
     fragment.chains.extend(chains.map(|(name, chain)| (name.to_owned(), chain)));
     fragment.chains.insert("loopback-guard".to_owned(), guard(&prefix));
     fragment.chains.insert("nat-postrouting".to_owned(), postrouting(config, &prefix));

@@ -8,14 +8,16 @@ use netlink_packet_core::{
 };
 use netlink_packet_netfilter::nftables::{
     ChainAttribute, ChainMessage, DataAttribute, Hook as HookAttribute, InetHookNumber, ListAttribute,
-    NfTablesMessage, RuleAttribute, RuleMessage, SetAttribute, SetDescription, SetElementAttribute, SetElementList,
-    SetElementMessage, SetFlags, SetMessage, TableAttribute, TableMessage,
+    NfTablesMessage, RuleAttribute, RuleMessage, SetAttribute, SetDescription, SetElementAttribute,
+    SetElementList, SetElementMessage, SetFlags, SetMessage, TableAttribute, TableMessage,
 };
 use netlink_packet_netfilter::none::ControlMessage;
 use netlink_packet_netfilter::{NetfilterHeader, NetfilterMessage, NetfilterProtoFamily};
 
 use super::expression::{self, Expression, Family};
-use super::ir::{Atom, Base, Command, DYNAMIC_MAXIMUM, Field, Holds, Hook, Key, Kind, Rule, Set, Statement, Value};
+use super::ir::{
+    Atom, Base, Command, DYNAMIC_MAXIMUM, Field, Holds, Hook, Key, Kind, Rule, Set, Statement, Value,
+};
 
 const SUBSYSTEM: u16 = 10;
 const VERDICT_TYPE: u32 = 0xffff_ff00;
@@ -143,7 +145,8 @@ impl Encoder<'_> {
         id: Option<u32>,
         list: Vec<ListAttribute<SetElementAttribute>>,
     ) -> SetElementMessage {
-        let mut attributes = vec![SetElementList::Table(self.table.to_owned()), SetElementList::Set(set.to_owned())];
+        let mut attributes =
+            vec![SetElementList::Table(self.table.to_owned()), SetElementList::Set(set.to_owned())];
         attributes.extend(id.map(SetElementList::SetId));
         attributes.push(SetElementList::Elements(list));
         SetElementMessage { attributes }
@@ -329,7 +332,9 @@ fn element(key: Vec<u8>, value: &Value) -> ListAttribute<SetElementAttribute> {
     let mut attributes = vec![SetElementAttribute::Key(DataAttribute::Value(key))];
     match value {
         Value::Member => {}
-        Value::Verdict(verdict) => attributes.push(SetElementAttribute::Data(expression::verdict_data(verdict))),
+        Value::Verdict(verdict) => {
+            attributes.push(SetElementAttribute::Data(expression::verdict_data(verdict)))
+        }
         Value::Target(address, port) => {
             let bytes = key_bytes(&vec![Atom::Address(*address), Atom::Port(*port)]);
             attributes.push(SetElementAttribute::Data(DataAttribute::Value(bytes)));

@@ -33,7 +33,8 @@ enum State {
 }
 
 fn open(table: &str) -> Result<Channel, Error> {
-    Channel::open(NETLINK_NETFILTER).map_err(|source| Error::Rules { subject: format!("open table {table}"), source })
+    Channel::open(NETLINK_NETFILTER)
+        .map_err(|source| Error::Rules { subject: format!("open table {table}"), source })
 }
 
 impl Rules {
@@ -127,9 +128,10 @@ fn renew(fragment: &Fragment) -> Vec<Command> {
         commands.extend(chain.rules.iter().map(|rule| Command::AddRule(name.clone(), rule.clone())));
     }
     let elements = fragment.elements.iter();
-    commands.extend(elements.map(|((set, key), value)| {
-        Command::AddElements(set.clone(), vec![(key.clone(), value.clone())])
-    }));
+    commands
+        .extend(elements.map(|((set, key), value)| {
+            Command::AddElements(set.clone(), vec![(key.clone(), value.clone())])
+        }));
     commands
 }
 
@@ -144,7 +146,9 @@ fn commit(channel: &mut Channel, table: &str, family: Family, commands: &[Comman
     let last = batch.first.wrapping_add(count - 1);
     channel.batch(&batch.bytes, last).map_err(|Refusal { sequence, error }| {
         let place = batch.commands.get(sequence.wrapping_sub(batch.first) as usize);
-        let subject = place.and_then(|place| commands.get(*place)).map_or_else(|| "transaction".to_owned(), ToString::to_string);
+        let subject = place
+            .and_then(|place| commands.get(*place))
+            .map_or_else(|| "transaction".to_owned(), ToString::to_string);
         Error::Rules { subject, source: error }
     })
 }

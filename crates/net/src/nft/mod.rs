@@ -11,9 +11,9 @@ mod kernel;
 mod model;
 mod removals;
 mod service;
-mod text;
 #[cfg(test)]
 mod tests;
+mod text;
 
 pub use base::{compile_base, compile_pod};
 pub use expression::Family;

@@ -59,14 +59,17 @@ impl Steps {
         commands.extend(self.add_chains);
         for (set, keys) in self.delete_elements {
             commands.extend(
-                keys.chunks(ELEMENTS_TOGETHER).map(|some| Command::DeleteElements(set.clone(), some.to_vec())),
+                keys.chunks(ELEMENTS_TOGETHER)
+                    .map(|some| Command::DeleteElements(set.clone(), some.to_vec())),
             );
         }
         commands.extend(self.flush);
         commands.extend(self.rules);
         for (set, elements) in self.add_elements {
             commands.extend(
-                elements.chunks(ELEMENTS_TOGETHER).map(|some| Command::AddElements(set.clone(), some.to_vec())),
+                elements
+                    .chunks(ELEMENTS_TOGETHER)
+                    .map(|some| Command::AddElements(set.clone(), some.to_vec())),
             );
         }
         commands.extend(self.delete_chains);

@@ -57,7 +57,9 @@ impl Removals {
         // A message that cannot be understood is about something else.
         let Ok(message) = NetlinkMessage::<NetfilterMessage>::deserialize(bytes) else { return false };
         let NetlinkPayload::InnerMessage(inner) = message.payload else { return false };
-        let NetfilterMessageInner::NfTables(NfTablesMessage::DeleteTable(table)) = inner.inner else { return false };
+        let NetfilterMessageInner::NfTables(NfTablesMessage::DeleteTable(table)) = inner.inner else {
+            return false;
+        };
         let name = TableAttribute::Name(self.table.clone());
         message.header.port_number != own && table.attributes.contains(&name)
     }

@@ -6,8 +6,8 @@
 use std::net::IpAddr;
 
 use super::base::{
-    FIREWALL_IPS, HAIRPINS, MASQUERADE_MARK, NO_ENDPOINT_NODEPORTS, NO_ENDPOINT_SERVICES, REJECT, SERVICE_IPS,
-    SERVICE_NODEPORTS,
+    FIREWALL_IPS, HAIRPINS, MASQUERADE_MARK, NO_ENDPOINT_NODEPORTS, NO_ENDPOINT_SERVICES, REJECT,
+    SERVICE_IPS, SERVICE_NODEPORTS,
 };
 use super::ir::{Atom, Chain, Field, Fragment, Holds, Rule, Set, Statement, Value, Verdict};
 use crate::Cidr;

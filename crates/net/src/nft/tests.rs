@@ -64,7 +64,9 @@ fn text(commands: &[Command]) -> String {
 
 fn check(port: &ServicePort, expect: Expect) {
     let fragment = compile_service(scope(), port);
-    expect.assert_eq(&text(&Model::default().change(vec![(Owner::Service(port.name.clone()), Some(fragment))])));
+    expect.assert_eq(&text(
+        &Model::default().change(vec![(Owner::Service(port.name.clone()), Some(fragment))]),
+    ));
 }
 
 #[test]
@@ -120,27 +122,35 @@ fn base() {
 
 #[test]
 fn cluster_ip() {
-    check(&web(), expect![[r#"
+    check(
+        &web(),
+        expect![[r#"
         add chain service-shop/web/tcp/http
         add rule service-shop/web/tcp/http ip daddr 10.96.0.20/32 ip saddr != 10.244.0.0/16 meta mark set meta mark | 0x4000
         add rule service-shop/web/tcp/http dnat to numgen random mod 2 map { 0 : 10.244.0.5 . 8080, 1 : 10.244.1.6 . 8080 }
         add element hairpins { 10.244.0.5 . 10.244.0.5, 10.244.1.6 . 10.244.1.6 }
         add element service-ips { 10.96.0.20 . tcp . 80 : goto service-shop/web/tcp/http }
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn no_endpoints_are_refused_everywhere() {
     let port = ServicePort { endpoints: vec![], node_port: Some(30080), ..web() };
-    check(&port, expect![[r#"
+    check(
+        &port,
+        expect![[r#"
         add element no-endpoint-nodeports { tcp . 30080 : goto reject-it }
         add element no-endpoint-services { 10.96.0.20 . tcp . 80 : goto reject-it }
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn node_port_with_cluster_policy_is_masqueraded() {
-    check(&ServicePort { node_port: Some(30080), ..web() }, expect![[r#"
+    check(
+        &ServicePort { node_port: Some(30080), ..web() },
+        expect![[r#"
         add chain external-shop/web/tcp/http
         add chain service-shop/web/tcp/http
         add rule external-shop/web/tcp/http meta mark set meta mark | 0x4000
@@ -150,7 +160,8 @@ fn node_port_with_cluster_policy_is_masqueraded() {
         add element hairpins { 10.244.0.5 . 10.244.0.5, 10.244.1.6 . 10.244.1.6 }
         add element service-ips { 10.96.0.20 . tcp . 80 : goto service-shop/web/tcp/http }
         add element service-nodeports { tcp . 30080 : goto external-shop/web/tcp/http }
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
@@ -161,7 +172,9 @@ fn external_local_keeps_the_source() {
         external_local: true,
         ..web()
     };
-    check(&port, expect![[r#"
+    check(
+        &port,
+        expect![[r#"
         add chain external-shop/web/tcp/http
         add chain local-shop/web/tcp/http
         add chain service-shop/web/tcp/http
@@ -174,7 +187,8 @@ fn external_local_keeps_the_source() {
         add element hairpins { 10.244.0.5 . 10.244.0.5, 10.244.1.6 . 10.244.1.6 }
         add element service-ips { 10.96.0.20 . tcp . 80 : goto service-shop/web/tcp/http, 203.0.113.7 . tcp . 80 : goto external-shop/web/tcp/http }
         add element service-nodeports { tcp . 30080 : goto external-shop/web/tcp/http }
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
@@ -185,7 +199,9 @@ fn external_local_without_local_endpoints_drops_strangers_only() {
         endpoints: vec![ready("10.244.1.6", false)],
         ..web()
     };
-    check(&port, expect![[r#"
+    check(
+        &port,
+        expect![[r#"
         add chain external-shop/web/tcp/http
         add chain service-shop/web/tcp/http
         add rule external-shop/web/tcp/http ip saddr 10.244.0.0/16 goto service-shop/web/tcp/http
@@ -196,28 +212,37 @@ fn external_local_without_local_endpoints_drops_strangers_only() {
         add element no-endpoint-nodeports { tcp . 30080 : drop }
         add element service-ips { 10.96.0.20 . tcp . 80 : goto service-shop/web/tcp/http }
         add element service-nodeports { tcp . 30080 : goto external-shop/web/tcp/http }
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn internal_local() {
-    check(&ServicePort { internal_local: true, ..web() }, expect![[r#"
+    check(
+        &ServicePort { internal_local: true, ..web() },
+        expect![[r#"
         add chain local-shop/web/tcp/http
         add rule local-shop/web/tcp/http ip daddr 10.96.0.20/32 ip saddr != 10.244.0.0/16 meta mark set meta mark | 0x4000
         add rule local-shop/web/tcp/http dnat to 10.244.0.5:8080
         add element hairpins { 10.244.0.5 . 10.244.0.5, 10.244.1.6 . 10.244.1.6 }
         add element service-ips { 10.96.0.20 . tcp . 80 : goto local-shop/web/tcp/http }
-    "#]]);
+    "#]],
+    );
     let far = ServicePort { internal_local: true, endpoints: vec![ready("10.244.1.6", false)], ..web() };
-    check(&far, expect![[r#"
+    check(
+        &far,
+        expect![[r#"
         add element hairpins { 10.244.1.6 . 10.244.1.6 }
         add element no-endpoint-services { 10.96.0.20 . tcp . 80 : drop }
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn affinity() {
-    check(&ServicePort { affinity_seconds: Some(10800), ..web() }, expect![[r#"
+    check(
+        &ServicePort { affinity_seconds: Some(10800), ..web() },
+        expect![[r#"
         add set affinity-shop/web/tcp/http/10.244.0.5/8080 { addr; flags dynamic,timeout }
         add set affinity-shop/web/tcp/http/10.244.1.6/8080 { addr; flags dynamic,timeout }
         add chain endpoint-shop/web/tcp/http/10.244.0.5/8080
@@ -233,7 +258,8 @@ fn affinity() {
         add rule service-shop/web/tcp/http numgen random mod 2 vmap { 0 : goto endpoint-shop/web/tcp/http/10.244.0.5/8080, 1 : goto endpoint-shop/web/tcp/http/10.244.1.6/8080 }
         add element hairpins { 10.244.0.5 . 10.244.0.5, 10.244.1.6 . 10.244.1.6 }
         add element service-ips { 10.96.0.20 . tcp . 80 : goto service-shop/web/tcp/http }
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
@@ -244,7 +270,9 @@ fn load_balancer_with_source_ranges() {
         source_ranges: vec!["198.51.100.0/24".parse().unwrap(), "2001:db8::/32".parse().unwrap()],
         ..web()
     };
-    check(&port, expect![[r#"
+    check(
+        &port,
+        expect![[r#"
         add chain external-shop/web/tcp/http
         add chain firewall-shop/web/tcp/http
         add chain service-shop/web/tcp/http
@@ -258,7 +286,8 @@ fn load_balancer_with_source_ranges() {
         add element hairpins { 10.244.0.5 . 10.244.0.5, 10.244.1.6 . 10.244.1.6 }
         add element service-ips { 10.96.0.20 . tcp . 80 : goto service-shop/web/tcp/http, 203.0.113.9 . tcp . 80 : goto external-shop/web/tcp/http }
         add element service-nodeports { tcp . 30080 : goto external-shop/web/tcp/http }
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
@@ -282,7 +311,8 @@ fn a_change_touches_only_what_changed() {
     };
     update(&web(), true);
     assert_eq!(update(&web(), true), "");
-    let scaled = ServicePort { endpoints: vec![ready("10.244.0.5", true), ready("10.244.0.6", true)], ..web() };
+    let scaled =
+        ServicePort { endpoints: vec![ready("10.244.0.5", true), ready("10.244.0.6", true)], ..web() };
     expect![[r#"
         delete element hairpins { 10.244.1.6 . 10.244.1.6 }
         flush chain service-shop/web/tcp/http
@@ -297,7 +327,8 @@ fn a_change_touches_only_what_changed() {
         flush chain service-shop/web/tcp/http
         add element no-endpoint-services { 10.96.0.20 . tcp . 80 : goto reject-it }
         delete chain service-shop/web/tcp/http
-    "#]].assert_eq(&update(&emptied, true));
+    "#]]
+    .assert_eq(&update(&emptied, true));
     expect![[r#"
         add chain service-shop/web/tcp/http
         delete element no-endpoint-services { 10.96.0.20 . tcp . 80 }
@@ -311,7 +342,8 @@ fn a_change_touches_only_what_changed() {
         delete element service-ips { 10.96.0.20 . tcp . 80 }
         flush chain service-shop/web/tcp/http
         delete chain service-shop/web/tcp/http
-    "#]].assert_eq(&update(&web(), false));
+    "#]]
+    .assert_eq(&update(&web(), false));
 }
 
 #[test]
@@ -336,7 +368,8 @@ fn an_element_two_services_claim_stays_until_both_are_gone() {
         flush chain service-shop/web/tcp/http
         add element service-ips { 10.96.0.20 . tcp . 80 : goto service-shop/xylo/tcp/http }
         delete chain service-shop/web/tcp/http
-    "#]].assert_eq(&update(&web(), false));
+    "#]]
+    .assert_eq(&update(&web(), false));
 }
 
 #[test]
@@ -365,5 +398,6 @@ fn host_ports() {
         add element hairpins { 10.244.0.5 . 10.244.0.5 }
         add element host-port-ips { 127.0.0.1 . tcp . 5301 : 10.244.0.5 . 53 }
         add element host-ports { tcp . 5300 : 10.244.0.5 . 53, udp . 5300 : 10.244.0.5 . 53 }
-    "#]].assert_eq(&text(&commands));
+    "#]]
+    .assert_eq(&text(&commands));
 }

@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Display, Formatter};
 
-use super::ir::{Atom, Base, Command, Field, Hook, Holds, Key, Kind, Rule, Set, Statement, Value, Verdict};
+use super::ir::{Atom, Base, Command, Field, Holds, Hook, Key, Kind, Rule, Set, Statement, Value, Verdict};
 
 fn join<T: Display>(parts: &[T], between: &str) -> String {
     parts.iter().map(ToString::to_string).collect::<Vec<String>>().join(between)
@@ -103,7 +103,9 @@ impl Display for Statement {
                 }
                 out.write_str(" }")
             }
-            Statement::Update { set, seconds } => write!(out, "update @{set} {{ ip saddr timeout {seconds}s }}"),
+            Statement::Update { set, seconds } => {
+                write!(out, "update @{set} {{ ip saddr timeout {seconds}s }}")
+            }
             Statement::Mark(mark) => write!(out, "meta mark set meta mark | {mark:#x}"),
             Statement::Unmark(mark) => write!(out, "meta mark set meta mark & ~{mark:#x}"),
             Statement::Masquerade => out.write_str("masquerade fully-random"),

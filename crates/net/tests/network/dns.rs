@@ -150,7 +150,8 @@ fn upstream(world: &Path) {
 fn other_names_are_forwarded() {
     on_host(|host| async move {
         // The cluster DNS itself stands in the file too, and must be left out.
-        std::fs::write(&host.config.resolv_conf, format!("nameserver 10.96.0.10\nnameserver {WORLD}\n")).unwrap();
+        std::fs::write(&host.config.resolv_conf, format!("nameserver 10.96.0.10\nnameserver {WORLD}\n"))
+            .unwrap();
         upstream(&host.world());
         let config = host.config.clone();
         let pod = host.pod("one").await;
@@ -161,7 +162,10 @@ fn other_names_are_forwarded() {
         let known = by_udp(place, &query("known.example.", RecordType::A, None));
         assert_eq!(data(&known), ["198.51.100.7"]);
         assert!(!known.metadata.authoritative);
-        assert_eq!(data(&by_tcp(place, &query("alias.example.", RecordType::A, None))), ["198.51.100.7", "known.example."]);
+        assert_eq!(
+            data(&by_tcp(place, &query("alias.example.", RecordType::A, None))),
+            ["198.51.100.7", "known.example."]
+        );
         let missing = by_udp(place, &query("missing.example.", RecordType::A, None));
         assert_eq!(missing.metadata.response_code, ResponseCode::NXDomain);
 
@@ -187,11 +191,17 @@ fn without_upstream_the_cluster_still_resolves() {
         web(&host);
         let failed = by_udp(None, &query("known.example.", RecordType::A, None));
         assert_eq!(failed.metadata.response_code, ResponseCode::ServFail);
-        assert_eq!(data(&by_udp(None, &query("web.shop.svc.cluster.local.", RecordType::A, None))), ["10.96.0.20"]);
+        assert_eq!(
+            data(&by_udp(None, &query("web.shop.svc.cluster.local.", RecordType::A, None))),
+            ["10.96.0.20"]
+        );
         // Nonsense does not stop the server.
         udp(None, DNS).send(&[0xff; 40]).unwrap();
         udp(None, DNS).send(&[]).unwrap();
-        assert_eq!(data(&by_udp(None, &query("web.shop.svc.cluster.local.", RecordType::A, None))), ["10.96.0.20"]);
+        assert_eq!(
+            data(&by_udp(None, &query("web.shop.svc.cluster.local.", RecordType::A, None))),
+            ["10.96.0.20"]
+        );
     });
 }
 

@@ -53,8 +53,10 @@ pub fn on_bare_host<F: Future<Output = ()>>(test: impl FnOnce(tempfile::TempDir)
         links.set_up("lo").unwrap();
         links.create_pod("wan0", &world, WORLD.parse().unwrap(), HOST.parse().unwrap(), 1500).unwrap();
         // Threads of the runtime are children of this one, and so are in its namespace.
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-        let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| runtime.block_on(test(folder))));
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        let result =
+            std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| runtime.block_on(test(folder))));
         runtime.shutdown_background();
         // The folder is gone unless namespaces are still bound in it.
         if let Ok(entries) = std::fs::read_dir(&path) {

@@ -4,15 +4,22 @@ use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use gifee_net::link::{Links, interfaces, netns};
+use gifee_net::link::{Links, interfaces, netns, ranges_in_use};
 use gifee_net::{Config, Error, HostPort, Network, PodNetwork, Protocol, teardown};
 
 use socket2::{Domain, Socket, Type};
 
-use crate::harness::{HOST, WORLD, ask, ask_udp, config, on_bare_host, on_host, refused, request, serve, udp};
+use crate::harness::{
+    HOST, WORLD, ask, ask_udp, config, on_bare_host, on_host, refused, request, serve, udp,
+};
 
 fn host_port(host_ip: Option<&str>, port: u16, protocol: Protocol) -> HostPort {
-    HostPort { host_ip: host_ip.map(|ip| ip.parse().unwrap()), host_port: port, container_port: 8080, protocol }
+    HostPort {
+        host_ip: host_ip.map(|ip| ip.parse().unwrap()),
+        host_port: port,
+        container_port: 8080,
+        protocol,
+    }
 }
 
 #[test]
@@ -76,7 +83,10 @@ fn host_ports_open_and_close() {
         assert_eq!(ask(None, "127.0.0.1:7000").unwrap(), "one 10.244.0.1");
         assert_eq!(ask(None, "127.0.0.1:7001").unwrap(), "one 10.244.0.1");
         assert!(refused(ask(Some(&host.world()), &format!("{HOST}:7001"))));
-        assert_eq!(ask(Some(&other.netns), &format!("{HOST}:7000")).unwrap(), format!("one {}", other.address));
+        assert_eq!(
+            ask(Some(&other.netns), &format!("{HOST}:7000")).unwrap(),
+            format!("one {}", other.address)
+        );
         assert_eq!(ask(Some(&pod.netns), &format!("{HOST}:7000")).unwrap(), "one 10.244.0.1");
         let client = udp(Some(&host.world()), &format!("{HOST}:7000"));
         assert_eq!(ask_udp(&client).unwrap(), format!("one {WORLD}"));
@@ -149,6 +159,10 @@ fn a_restart_keeps_pods_and_their_connections() {
 fn two_instances_side_by_side_and_teardown_of_one() {
     on_host(|host| async move {
         let pod = host.server("one").await;
+        let used: Vec<String> = ranges_in_use().unwrap().iter().map(ToString::to_string).collect();
+        for range in ["10.244.0.0/24", "10.96.0.0/16", "192.0.2.2/32"] {
+            assert!(used.iter().any(|one| one == range), "{range} is not in {used:?}");
+        }
         let other = Config {
             instance: "t12".into(),
             pod_cidr: "10.245.0.0/24".parse().unwrap(),
@@ -197,7 +211,10 @@ fn attaching_is_fast() {
             let path = host.path(&id);
             netns::create(&path).unwrap();
             let start = Instant::now();
-            host.network.attach(&request(&id, &path, vec![host_port(None, 7000 + number, Protocol::Tcp)])).await.unwrap();
+            host.network
+                .attach(&request(&id, &path, vec![host_port(None, 7000 + number, Protocol::Tcp)]))
+                .await
+                .unwrap();
             times.push(start.elapsed());
         }
         times.sort();

@@ -62,7 +62,8 @@ fn no_endpoint_no_port_and_no_service_are_refused() {
             assert!(refused(ask(place, &node)));
             // A process of the host learns of the refusal as it sends.
             let answer = ask_udp(&udp(place, "10.96.0.21:80")).map_err(|error| error.kind());
-            let expected = if place.is_some() { ErrorKind::ConnectionRefused } else { ErrorKind::PermissionDenied };
+            let expected =
+                if place.is_some() { ErrorKind::ConnectionRefused } else { ErrorKind::PermissionDenied };
             assert_eq!(answer, Err(expected));
         }
         assert!(refused(ask(Some(&host.world()), &node)));
@@ -74,8 +75,10 @@ fn node_ports_answer_everywhere() {
     on_host(|host| async move {
         let one = host.server("one").await;
         let client = host.pod("client").await;
-        let tcp = ServicePort { node_port: Some(30080), ..service("web", "10.96.0.20", Protocol::Tcp, &[&one]) };
-        let datagrams = ServicePort { node_port: Some(30080), ..service("web", "10.96.0.20", Protocol::Udp, &[&one]) };
+        let tcp =
+            ServicePort { node_port: Some(30080), ..service("web", "10.96.0.20", Protocol::Tcp, &[&one]) };
+        let datagrams =
+            ServicePort { node_port: Some(30080), ..service("web", "10.96.0.20", Protocol::Udp, &[&one]) };
         host.apply(&[tcp, datagrams]).await;
         let world = host.world();
         for (place, address) in [
@@ -113,9 +116,12 @@ fn node_port_to_a_host_network_endpoint() {
             ..service("web", "10.96.0.20", Protocol::Tcp, &[])
         };
         host.apply(&[port]).await;
-        for (place, address) in
-            [(Some(client.netns.as_path()), WEB), (None, WEB), (None, "127.0.0.1:30080"), (None, "192.0.2.1:30080")]
-        {
+        for (place, address) in [
+            (Some(client.netns.as_path()), WEB),
+            (None, WEB),
+            (None, "127.0.0.1:30080"),
+            (None, "192.0.2.1:30080"),
+        ] {
             assert!(ask(place, address).unwrap().starts_with("hostnet"), "{place:?} {address}");
         }
         assert!(ask(Some(&host.world()), "192.0.2.1:30080").unwrap().starts_with("hostnet"));
