@@ -4,6 +4,7 @@
 //! rest is not written to; every row of [`CONTROLLERS`] is started. Answers to kube-controller-manager.
 
 mod calls;
+pub mod deployment;
 pub mod replicaset;
 
 use futures_util::future::BoxFuture;
@@ -33,7 +34,10 @@ pub struct Controller {
 }
 
 /// Every controller there is.
-pub const CONTROLLERS: &[Controller] = &[Controller { name: replicaset::NAME, run: replicaset::run }];
+pub const CONTROLLERS: &[Controller] = &[
+    Controller { name: deployment::NAME, run: deployment::run },
+    Controller { name: replicaset::NAME, run: replicaset::run },
+];
 
 /// Runs all controllers until the shutdown; with [`Config::elect_as`] only while elected.
 pub async fn run(client: Client, config: Config, shutdown: CancellationToken) {
