@@ -14,17 +14,17 @@ pub mod error;
 pub mod images;
 pub mod local;
 pub mod netns;
+mod rooted;
 pub mod runtime;
 mod seccomp;
 pub mod shim;
 mod signals;
-mod rooted;
 pub mod spec;
 pub mod status;
 
 pub use error::{Error, Result};
-pub use local::Local;
 pub use images::{Auth, Image, ImageStore};
+pub use local::Local;
 pub use runtime::{ImageService, Runtime, Session};
 
 /// Runs work that waits for the disk where it holds up nobody.

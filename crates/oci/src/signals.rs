@@ -16,12 +16,20 @@ pub(crate) fn number(name: &str) -> Result<i32> {
     let bare = upper.strip_prefix("SIG").unwrap_or(&upper);
     let offset = |text: &str| if text.is_empty() { Some(0) } else { text.parse::<i32>().ok() };
     if let Some(rest) = bare.strip_prefix("RTMIN") {
-        return offset(rest).map(|offset| 34 + offset).filter(|it| (34..=64).contains(it)).ok_or_else(unknown);
+        return offset(rest)
+            .map(|offset| 34 + offset)
+            .filter(|it| (34..=64).contains(it))
+            .ok_or_else(unknown);
     }
     if let Some(rest) = bare.strip_prefix("RTMAX") {
-        return offset(rest).map(|offset| 64 + offset).filter(|it| (34..=64).contains(it)).ok_or_else(unknown);
+        return offset(rest)
+            .map(|offset| 64 + offset)
+            .filter(|it| (34..=64).contains(it))
+            .ok_or_else(unknown);
     }
-    nix::sys::signal::Signal::from_str(&format!("SIG{bare}")).map(|signal| signal as i32).map_err(|_| unknown())
+    nix::sys::signal::Signal::from_str(&format!("SIG{bare}"))
+        .map(|signal| signal as i32)
+        .map_err(|_| unknown())
 }
 
 #[cfg(test)]

@@ -60,7 +60,12 @@ const EXIT: u8 = 0x95;
 
 /// Kind, access, major, minor in registers 2 to 5; the answer in 0.
 fn program(rules: &[Rule]) -> Vec<Instruction> {
-    let step = |code, to: u8, from: u8, offset, value| Instruction { code, registers: from << 4 | to, offset, value };
+    let step = |code, to: u8, from: u8, offset, value| Instruction {
+        code,
+        registers: from << 4 | to,
+        offset,
+        value,
+    };
     let mut program = vec![
         step(LOAD_WORD, 2, 1, 0, 0),
         step(AND, 2, 0, 0, 0xffff),
@@ -138,8 +143,7 @@ pub(crate) fn restrict(folder: &Path, rules: &[Rule]) -> std::io::Result<()> {
         ..Load::default()
     };
     // SAFETY: the kernel copies the structure, whose size it is told, the instructions and the string.
-    let loaded =
-        unsafe { libc::syscall(libc::SYS_bpf, PROGRAM_LOAD, &raw const load, size_of::<Load>()) };
+    let loaded = unsafe { libc::syscall(libc::SYS_bpf, PROGRAM_LOAD, &raw const load, size_of::<Load>()) };
     if loaded < 0 {
         return Err(std::io::Error::last_os_error());
     }
@@ -201,20 +205,27 @@ mod tests {
             (b'b', 8, 1, READ | WRITE, false),
             (b'b', 8, 1, MAKE | READ, false),
         ] {
-            assert_eq!(ask(&program, kind, major, minor, access), expect, "{} {major}:{minor} {access}", kind as char);
+            assert_eq!(
+                ask(&program, kind, major, minor, access),
+                expect,
+                "{} {major}:{minor} {access}",
+                kind as char
+            );
         }
     }
 
     #[test]
     fn the_kernel_takes_it() {
         let mounts = std::fs::read_to_string("/proc/self/mountinfo").expect("mounts");
-        let unified = mounts.lines().find(|line| line.contains(" - cgroup2 ")).and_then(|line| line.split(' ').nth(4));
+        let unified =
+            mounts.lines().find(|line| line.contains(" - cgroup2 ")).and_then(|line| line.split(' ').nth(4));
         let Some(unified) = unified else { return };
         let folder = Path::new(unified).join(format!("gifee-oci-devices-{}", std::process::id()));
         std::fs::create_dir(&folder).expect("a group");
         let restricted = restrict(&folder, &usual());
         let script = format!("echo $$ > {}/cgroup.procs; cat /dev/null && ! cat /dev/kmsg", folder.display());
-        let status = std::process::Command::new("timeout").args(["5", "sh", "-c", &script]).status().expect("a shell");
+        let status =
+            std::process::Command::new("timeout").args(["5", "sh", "-c", &script]).status().expect("a shell");
         std::fs::remove_dir(&folder).expect("empty");
         match restricted {
             Ok(()) => assert!(status.success(), "{status}"),

@@ -149,7 +149,8 @@ fn inherit_cpuset(parent: &Path, folder: &Path) {
 fn enable_controllers(folder: &Path) {
     let Ok(available) = std::fs::read_to_string(folder.join("cgroup.controllers")) else { return };
     let enabled = std::fs::read_to_string(folder.join("cgroup.subtree_control")).unwrap_or_default();
-    for name in available.split_whitespace().filter(|name| !enabled.split_whitespace().any(|on| on == *name)) {
+    for name in available.split_whitespace().filter(|name| !enabled.split_whitespace().any(|on| on == *name))
+    {
         let _ = std::fs::write(folder.join("cgroup.subtree_control"), format!("+{name}"));
     }
 }

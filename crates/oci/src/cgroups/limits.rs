@@ -46,7 +46,11 @@ fn version_1(resources: &Resources) -> Vec<Entry> {
     };
     add("cpu", "cpu.shares", resources.cpu_shares.map(|shares| shares.clamp(2, 262_144).to_string()));
     add("cpu", "cpu.cfs_period_us", resources.cpu_period.filter(|us| *us > 0).map(|us| us.to_string()));
-    add("cpu", "cpu.cfs_quota_us", resources.cpu_quota.map(|us| if us > 0 { us.to_string() } else { "-1".into() }));
+    add(
+        "cpu",
+        "cpu.cfs_quota_us",
+        resources.cpu_quota.map(|us| if us > 0 { us.to_string() } else { "-1".into() }),
+    );
     add("pids", "pids.max", resources.pids_limit.map(unlimited("max")));
     add("cpuset", "cpuset.cpus", resources.cpuset_cpus.clone().filter(|list| !list.is_empty()));
     add("cpuset", "cpuset.mems", resources.cpuset_mems.clone().filter(|list| !list.is_empty()));
@@ -66,7 +70,11 @@ fn version_2(resources: &Resources) -> Vec<Entry> {
     add("cpu", "cpu.weight", resources.cpu_shares.map(|shares| weight(shares).to_string()));
     if resources.cpu_quota.is_some() || resources.cpu_period.is_some() {
         let quota = resources.cpu_quota.filter(|us| *us > 0).map_or("max".to_owned(), |us| us.to_string());
-        add("cpu", "cpu.max", Some(format!("{quota} {}", resources.cpu_period.filter(|us| *us > 0).unwrap_or(100_000))));
+        add(
+            "cpu",
+            "cpu.max",
+            Some(format!("{quota} {}", resources.cpu_period.filter(|us| *us > 0).unwrap_or(100_000))),
+        );
     }
     add("memory", "memory.max", resources.memory_limit.map(unlimited("max")));
     add("memory", "memory.min", resources.memory_min.map(|bytes| bytes.max(0).to_string()));

@@ -73,7 +73,8 @@ pub fn exists(path: &str) -> Result<bool> {
 pub fn children(path: &str) -> Result<Vec<String>> {
     let mut names = Vec::new();
     for folder in hierarchy::mounted()?.folders(path)? {
-        names.extend(subfolders(&folder).iter().filter_map(|sub| Some(sub.file_name()?.to_str()?.to_owned())));
+        names
+            .extend(subfolders(&folder).iter().filter_map(|sub| Some(sub.file_name()?.to_str()?.to_owned())));
     }
     names.sort_unstable();
     names.dedup();

@@ -19,7 +19,9 @@ pub(super) fn read(hierarchies: &Hierarchies, path: &str) -> Result<Stats> {
             let text = file(&memory, "memory.stat");
             let usage = number(&file(&memory, "memory.usage_in_bytes"));
             Stats {
-                cpu_nanos: hierarchies.folder("cpuacct", path).map_or(0, |at| number(&file(&at, "cpuacct.usage"))),
+                cpu_nanos: hierarchies
+                    .folder("cpuacct", path)
+                    .map_or(0, |at| number(&file(&at, "cpuacct.usage"))),
                 memory_usage: usage,
                 memory_working_set: usage.saturating_sub(field(&text, "total_inactive_file")),
                 memory_rss: field(&text, "total_rss"),

@@ -9,12 +9,20 @@ fn mount_tables() {
     let check = |table: &str, expect: Option<(Version, &str, &str)>| {
         let found = Hierarchies::parse(table).map(|found| {
             let memory = found.folder("memory", "/a/b").expect("a memory controller");
-            (found.version(), memory.display().to_string(), found.folders("a/b").expect("valid").len().to_string())
+            (
+                found.version(),
+                memory.display().to_string(),
+                found.folders("a/b").expect("valid").len().to_string(),
+            )
         });
-        let found = found.as_ref().map(|(version, memory, count)| (*version, memory.as_str(), count.as_str()));
+        let found =
+            found.as_ref().map(|(version, memory, count)| (*version, memory.as_str(), count.as_str()));
         assert_eq!(found, expect);
     };
-    check("30 24 0:26 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw", Some((Version::V2, "/sys/fs/cgroup/a/b", "1")));
+    check(
+        "30 24 0:26 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw",
+        Some((Version::V2, "/sys/fs/cgroup/a/b", "1")),
+    );
     check(
         "31 30 0:27 / /c/cpu,cpuacct rw - cgroup cgroup rw,cpu,cpuacct\n\
          32 30 0:28 / /c/memory rw shared:1 - cgroup cgroup rw,memory\n\
@@ -62,7 +70,7 @@ fn a_group_holds_and_kills_a_process() {
     assert_eq!(children(parent).expect("children"), ["deep"]);
     let stats = stats(&path).expect("stats");
     assert_eq!((stats.memory_limit, stats.pids), (Some(96 << 20), 1));
-    assert_eq!(kill(parent).expect("kill") > 0, true);
+    assert!(kill(parent).expect("kill") > 0);
     child.wait().expect("killed");
     remove(parent).expect("remove");
     assert!(!exists(parent).expect("exists"));

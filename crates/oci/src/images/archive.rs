@@ -53,7 +53,8 @@ pub(super) fn import(store: &ImageStore, path: &Path, name: Option<&str>) -> Res
     } else if let Some(manifest) = &files.manifest {
         saved(store, manifest, &files, &refused)?
     } else {
-        let reason = "it is neither an OCI layout nor a Docker archive: it has no index.json and no manifest.json";
+        let reason =
+            "it is neither an OCI layout nor a Docker archive: it has no index.json and no manifest.json";
         return Err(refused(format!("{reason} (a root file system is imported as such)")));
     };
     if found.is_empty() {
@@ -134,8 +135,8 @@ fn plain(path: &Path) -> String {
 type Found = Vec<(String, Vec<String>)>;
 
 fn layout(store: &ImageStore, index: &[u8], refused: &dyn Fn(String) -> Error) -> Result<Found> {
-    let index: Manifest =
-        serde_json::from_slice(index).map_err(|error| refused(format!("index.json does not parse: {error}")))?;
+    let index: Manifest = serde_json::from_slice(index)
+        .map_err(|error| refused(format!("index.json does not parse: {error}")))?;
     let mut found: Found = Vec::new();
     let several_platforms = index.manifests.iter().all(|it| it.platform.is_some() && own_name(it).is_none());
     let top: Vec<&Descriptor> = match several_platforms && index.manifests.len() > 1 {
@@ -154,7 +155,11 @@ fn layout(store: &ImageStore, index: &[u8], refused: &dyn Fn(String) -> Error) -
 }
 
 /// Follows indexes to the manifest for this machine; `None` if there is none.
-fn resolve(store: &ImageStore, from: &Descriptor, refused: &dyn Fn(String) -> Error) -> Result<Option<String>> {
+fn resolve(
+    store: &ImageStore,
+    from: &Descriptor,
+    refused: &dyn Fn(String) -> Error,
+) -> Result<Option<String>> {
     let mut digest = from.digest.clone();
     for _ in 0..INDEX_DEPTH {
         let document: Manifest = match store.content.document(&digest) {

@@ -218,7 +218,8 @@ impl Content {
         change(&mut names);
         let path = self.root.join("names.json");
         let mut file = self.scratch()?;
-        serde_json::to_writer_pretty(&mut file, &names).map_err(|error| Error::io("write", &path)(error.into()))?;
+        serde_json::to_writer_pretty(&mut file, &names)
+            .map_err(|error| Error::io("write", &path)(error.into()))?;
         file.as_file().sync_all().map_err(Error::io("sync", file.path()))?;
         file.persist(&path).map_err(|error| Error::io("write", &path)(error.error))?;
         sync_folder(&self.root)
@@ -286,5 +287,9 @@ pub(super) fn verify(subject: &str, expected: &str, actual: &str) -> Result<()> 
     if expected == actual {
         return Ok(());
     }
-    Err(Error::Digest { subject: subject.to_owned(), expected: expected.to_owned(), actual: actual.to_owned() })
+    Err(Error::Digest {
+        subject: subject.to_owned(),
+        expected: expected.to_owned(),
+        actual: actual.to_owned(),
+    })
 }

@@ -77,7 +77,9 @@ impl Pull<'_> {
         self.done.lock().layers = manifest.layers.len();
         self.done.lock().bytes = config.size + manifest.layers.iter().map(|layer| layer.size).sum::<u64>();
         if config.size > DOCUMENT_BYTES {
-            return Err(self.failed(format!("its configuration of {} bytes is too large", config.size), false));
+            return Err(
+                self.failed(format!("its configuration of {} bytes is too large", config.size), false)
+            );
         }
         self.fetch(&config).await?;
         let configuration: Configuration = self.store.content.document(&config.digest)?;
@@ -123,8 +125,9 @@ impl Pull<'_> {
             if manifest.manifests.is_empty() {
                 return Ok((digest, top.clone(), manifest));
             }
-            let chosen = choose(&manifest.manifests)
-                .ok_or_else(|| self.failed(format!("no match for platform linux/{}", reference::architecture()), false))?;
+            let chosen = choose(&manifest.manifests).ok_or_else(|| {
+                self.failed(format!("no match for platform linux/{}", reference::architecture()), false)
+            })?;
             reference = self.reference.clone_with_digest(chosen.digest.clone());
         }
         Err(self.failed("its index is nested too deeply".to_owned(), false))
@@ -208,7 +211,9 @@ impl Pull<'_> {
         };
         let reason = match &error {
             E::ImageManifestNotFoundError(_) => "not found".to_owned(),
-            E::RegistryError { envelope, .. } if envelope.errors.iter().any(is_unknown) => "not found".to_owned(),
+            E::RegistryError { envelope, .. } if envelope.errors.iter().any(is_unknown) => {
+                "not found".to_owned()
+            }
             E::ServerError { code: 404, .. } => "not found".to_owned(),
             _ => chain(&error),
         };

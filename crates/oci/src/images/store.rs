@@ -89,7 +89,9 @@ impl ImageStore {
     pub fn unpin(&self, key: &str) -> Result<()> {
         let path = self.content.root().join("pins").join(key);
         match std::fs::remove_file(&path) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Error::io("remove", path)(error)),
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(Error::io("remove", path)(error))
+            }
             _ => Ok(()),
         }
     }
@@ -223,7 +225,8 @@ impl ImageStore {
         };
         let layer = Descriptor { media_type: LAYER.to_owned(), digest, size, ..Descriptor::default() };
         let manifest = self.compose(&to_json(&configuration)?, vec![layer])?;
-        let staged = if self.has_layer(&diff_ids, 0) { BTreeMap::new() } else { BTreeMap::from([(0, staged)]) };
+        let staged =
+            if self.has_layer(&diff_ids, 0) { BTreeMap::new() } else { BTreeMap::from([(0, staged)]) };
         self.settle(&diff_ids, staged)?;
         self.publish(&manifest, &[name])
     }

@@ -61,7 +61,11 @@ fn unpacked(entries: &[Entry<'_>]) -> (tempfile::TempDir, PathBuf, Result<super:
     let bytes = layer(entries);
     let result = unpack(bytes.as_slice(), "layer sha256:1234", &root).map_err(|error| error.to_string());
     assert_eq!(std::fs::read_to_string(folder.path().join("outside")).expect("a file"), "untouched");
-    assert_eq!(std::fs::read_dir(folder.path()).expect("a folder").count(), 2, "something was written outside");
+    assert_eq!(
+        std::fs::read_dir(folder.path()).expect("a folder").count(),
+        2,
+        "something was written outside"
+    );
     if let Ok(unpacked) = &result {
         assert_eq!(unpacked.diff_id, digest(&bytes));
     }
@@ -86,7 +90,10 @@ fn what_is_in_a_layer_is_on_disk() {
     let about = |path: &str| std::fs::symlink_metadata(root.join(path)).expect("there");
     assert_eq!(std::fs::read_to_string(root.join("bin/same")).expect("a file"), "program");
     assert_eq!(about("bin/same").ino(), about("bin/tool").ino());
-    assert_eq!((about("bin").mode() & 0o7777, about("bin").uid(), about("bin").mtime()), (0o751, 7, 1_000_000));
+    assert_eq!(
+        (about("bin").mode() & 0o7777, about("bin").uid(), about("bin").mtime()),
+        (0o751, 7, 1_000_000)
+    );
     assert_eq!((about("bin/tool").mode() & 0o7777, about("bin/tool").gid()), (0o640, 8));
     assert_eq!((about("bin/alias").uid(), about("bin/alias").mtime()), (7, 1_000_000));
     assert_eq!(std::fs::read_to_string(root.join("was/now")).expect("a file"), "a folder");
@@ -105,7 +112,10 @@ fn whiteouts() {
     result.expect("fine");
     let hidden = std::fs::symlink_metadata(root.join("etc/passwd")).expect("there");
     assert!(hidden.file_type().is_char_device() && hidden.rdev() == 0);
-    assert_eq!(xattr::get(root.join("var"), "trusted.overlay.opaque").expect("readable"), Some(b"y".to_vec()));
+    assert_eq!(
+        xattr::get(root.join("var"), "trusted.overlay.opaque").expect("readable"),
+        Some(b"y".to_vec())
+    );
     assert!(!root.join(".wh..wh.plnk").exists());
 }
 
@@ -171,7 +181,8 @@ fn oversized_and_broken_layers() {
     let bomb = std::io::Cursor::new(header.as_bytes().to_vec()).chain(std::io::repeat(b'a').take(1 << 30));
     let error = unpack(bomb, "layer", folder.path()).expect_err("too long").to_string();
     assert!(error.contains("more than is allowed"), "{error}");
-    for broken in [&b"not a tar at all"[..], &gzip(b"nor this")[..12], &layer(&[("a", FILE, "text")])[..520]] {
+    for broken in [&b"not a tar at all"[..], &gzip(b"nor this")[..12], &layer(&[("a", FILE, "text")])[..520]]
+    {
         let result = unpack(broken, "layer sha256:9", folder.path());
         let error = result.expect_err("broken").to_string();
         assert!(error.starts_with("layer sha256:9"), "{error}");
@@ -200,15 +211,14 @@ fn make(layers: &[Vec<u8>], uncompressed: &[Vec<u8>]) -> Made {
         "rootfs": {"type": "layers", "diff_ids": diff_ids},
     }))
     .expect("JSON");
-    let describe = |kind: &str, bytes: &[u8]| {
-        json!({"mediaType": format!("application/vnd.oci.image.{kind}"), "digest": digest(bytes), "size": bytes.len()})
-    };
+    let describe = |kind: &str, bytes: &[u8]| json!({"mediaType": format!("application/vnd.oci.image.{kind}"), "digest": digest(bytes), "size": bytes.len()});
     let manifest = json!({
         "schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json",
         "config": describe("config.v1+json", &config),
         "layers": layers.iter().map(|bytes| describe("layer.v1.tar+gzip", bytes)).collect::<Vec<_>>(),
     });
-    let mut blobs: Vec<(String, Vec<u8>)> = layers.iter().map(|bytes| (digest(bytes), bytes.clone())).collect();
+    let mut blobs: Vec<(String, Vec<u8>)> =
+        layers.iter().map(|bytes| (digest(bytes), bytes.clone())).collect();
     blobs.push((digest(&config), config.clone()));
     Made { blobs, manifest, config }
 }
@@ -263,7 +273,8 @@ async fn oci_layouts() {
     }]});
     let index = serde_json::to_vec(&index).expect("JSON");
     let path = |digest: &str| format!("blobs/sha256/{}", digest.trim_start_matches("sha256:"));
-    let names: Vec<(String, Vec<u8>)> = made.blobs.iter().map(|(digest, bytes)| (path(digest), bytes.clone())).collect();
+    let names: Vec<(String, Vec<u8>)> =
+        made.blobs.iter().map(|(digest, bytes)| (path(digest), bytes.clone())).collect();
     let manifest_path = path(&digest(&manifest));
     let mut files: Vec<(&str, &[u8])> = vec![("index.json", &index), (&manifest_path, &manifest)];
     files.extend(names.iter().map(|(name, bytes)| (name.as_str(), bytes.as_slice())));
@@ -293,7 +304,8 @@ async fn docker_archives() {
     let (folder, store) = store();
     let (_, uncompressed) = two_layers();
     let made = make(&uncompressed, &uncompressed);
-    let manifest = json!([{"Config": "abc.json", "RepoTags": ["app:v2"], "Layers": ["1/layer.tar", "2/layer.tar"]}]);
+    let manifest =
+        json!([{"Config": "abc.json", "RepoTags": ["app:v2"], "Layers": ["1/layer.tar", "2/layer.tar"]}]);
     let manifest = serde_json::to_vec(&manifest).expect("JSON");
     let files: Vec<(&str, &[u8])> = vec![
         ("1/layer.tar", &uncompressed[0]),
@@ -309,7 +321,8 @@ async fn docker_archives() {
     std::fs::write(&compressed, gzip(&std::fs::read(&path).expect("a file"))).expect("a file");
     store.import_archive(&compressed, Some("zipped")).await.expect("import");
     check_two_layers(&store, "zipped");
-    let error = store.import_archive(&archive(folder.path(), &files[..3]), None).await.expect_err("no manifest");
+    let error =
+        store.import_archive(&archive(folder.path(), &files[..3]), None).await.expect_err("no manifest");
     assert!(error.to_string().contains("neither an OCI layout nor a Docker archive"), "{error}");
 }
 
@@ -352,7 +365,8 @@ async fn interrupted_work_is_swept() {
     assert!(error.to_string().contains("entry \"../bad\" escapes the root filesystem"), "{error}");
     assert_eq!(std::fs::read_dir(folder.path().join("images/layers")).expect("layers").count(), 1);
     assert!(store.list().await.expect("a list").is_empty());
-    let again = ImageStore::open(Config { root: folder.path().join("images"), ..Config::default() }).expect("a store");
+    let again = ImageStore::open(Config { root: folder.path().join("images"), ..Config::default() })
+        .expect("a store");
     assert_eq!(std::fs::read_dir(folder.path().join("images/tmp")).expect("a folder").count(), 0);
     again.collect().expect("collect");
     assert_eq!(std::fs::read_dir(folder.path().join("images/blobs/sha256")).expect("blobs").count(), 0);
@@ -373,11 +387,17 @@ fn registry(files: Vec<(String, &'static str, Vec<u8>)>) -> (String, Arc<AtomicU
                 let length = { &stream }.read(&mut request).unwrap_or(0);
                 let text = String::from_utf8_lossy(&request[..length]).into_owned();
                 let path = text.split(' ').nth(1).unwrap_or_default().to_owned();
-                let found = files.iter().find(|(name, ..)| path == format!("/v2/{name}") || path == "/v2/" && name.is_empty());
+                let found = files
+                    .iter()
+                    .find(|(name, ..)| path == format!("/v2/{name}") || path == "/v2/" && name.is_empty());
                 let (status, kind, body) = match found {
                     Some((_, kind, body)) => ("200 OK", *kind, body.clone()),
                     None if path == "/v2/" => ("200 OK", "application/json", b"{}".to_vec()),
-                    None => ("404 Not Found", "application/json", br#"{"errors":[{"code":"MANIFEST_UNKNOWN","message":"unknown"}]}"#.to_vec()),
+                    None => (
+                        "404 Not Found",
+                        "application/json",
+                        br#"{"errors":[{"code":"MANIFEST_UNKNOWN","message":"unknown"}]}"#.to_vec(),
+                    ),
                 };
                 if path.contains("/blobs/") {
                     counted.fetch_add(1, Ordering::Relaxed);
@@ -408,8 +428,16 @@ async fn pulling() {
     let index = serde_json::to_vec(&index).expect("JSON");
     let mut files = vec![
         ("app/manifests/v1".to_owned(), "application/vnd.oci.image.index.v1+json", index.clone()),
-        (format!("app/manifests/{}", digest(&index)), "application/vnd.oci.image.index.v1+json", index.clone()),
-        (format!("app/manifests/{}", digest(&manifest)), "application/vnd.oci.image.manifest.v1+json", manifest),
+        (
+            format!("app/manifests/{}", digest(&index)),
+            "application/vnd.oci.image.index.v1+json",
+            index.clone(),
+        ),
+        (
+            format!("app/manifests/{}", digest(&manifest)),
+            "application/vnd.oci.image.manifest.v1+json",
+            manifest,
+        ),
         ("app/manifests/broken".to_owned(), "application/vnd.oci.image.manifest.v1+json", {
             let mut other = made.manifest.clone();
             other["layers"][0]["digest"] = json!(digest(b"missing"));
@@ -429,7 +457,7 @@ async fn pulling() {
     let image = both.0.expect("pull");
     assert_eq!(both.1.expect("pull"), image);
     assert_eq!(count.load(Ordering::Relaxed), 3);
-    assert_eq!(image.names, [name.clone()]);
+    assert_eq!(image.names, std::slice::from_ref(&name));
     assert_eq!(image.digests, [format!("{address}/app@{}", digest(&index))]);
     let progress = *last.lock();
     assert_eq!((progress.layers_done, progress.layers, progress.bytes_done), (2, 2, progress.bytes));
@@ -438,8 +466,12 @@ async fn pulling() {
     assert_eq!(by_digest.id, image.id);
 
     let missing = store.pull(&format!("{address}/app:none"), None, silent()).await.expect_err("not there");
-    assert!(matches!(&missing, Error::Pull { retriable: false, reason, .. } if reason == "not found"), "{missing}");
-    let broken = store.pull(&format!("{address}/app:broken"), None, silent()).await.expect_err("a blob is missing");
+    assert!(
+        matches!(&missing, Error::Pull { retriable: false, reason, .. } if reason == "not found"),
+        "{missing}"
+    );
+    let broken =
+        store.pull(&format!("{address}/app:broken"), None, silent()).await.expect_err("a blob is missing");
     assert!(broken.to_string().contains("app:broken"), "{broken}");
     let nobody = store.pull("127.0.0.1:1/app:v1", None, silent()).await.expect_err("nobody there");
     assert!(matches!(nobody, Error::Pull { retriable: true, .. }), "{nobody}");

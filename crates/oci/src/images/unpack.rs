@@ -48,7 +48,8 @@ pub(super) fn unpack(from: impl Read, subject: &str, folder: &Path) -> Result<Un
     let meter = metered.meter();
     let root = rustix::fs::open(folder, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
         .map_err(|error| Error::io("open", folder)(error.into()))?;
-    let mut layer = Layer { root, subject, parent: None, folders: HashMap::new(), buffer: vec![0; 256 << 10] };
+    let mut layer =
+        Layer { root, subject, parent: None, folders: HashMap::new(), buffer: vec![0; 256 << 10] };
     let broken = |error: std::io::Error| Error::Archive {
         archive: subject.to_owned(),
         reason: format!("the archive is broken or too large: {error}"),
@@ -138,9 +139,11 @@ impl Layer<'_> {
             EntryType::Char | EntryType::Block | EntryType::Fifo => {
                 self.node(entry, kind, &path, &parent, &name, &attributes)
             }
-            other => {
-                Err(self.refused(format!("entry {:?} is of an unknown kind {:?}", path.display(), other.as_byte())))
-            }
+            other => Err(self.refused(format!(
+                "entry {:?} is of an unknown kind {:?}",
+                path.display(),
+                other.as_byte()
+            ))),
         }
     }
 
@@ -397,7 +400,9 @@ impl Layer<'_> {
                 continue;
             };
             // It may have given way to something else since.
-            if let Ok(folder) = rooted::open(&self.root, &path, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty()) {
+            if let Ok(folder) =
+                rooted::open(&self.root, &path, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty())
+            {
                 rustix::fs::futimens(&folder, &times).map_err(self.failed(&path))?;
             }
         }

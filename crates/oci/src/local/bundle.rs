@@ -31,8 +31,7 @@ const MASKED_PATHS: [&str; 12] = [
     "/sys/devices/virtual/powercap",
     "/sys/firmware",
 ];
-const READONLY_PATHS: [&str; 5] =
-    ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
+const READONLY_PATHS: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
 const CGROUPS: &str = "/sys/fs/cgroup";
 
 /// What a bundle is made from.
@@ -287,7 +286,8 @@ fn devices(spec: &ContainerSpec) -> Result<(Vec<Value>, Option<Vec<Rule>>)> {
 
 fn rule(rule: &Rule) -> Value {
     let letters = [(READ, 'r'), (WRITE, 'w'), (MAKE, 'm')].into_iter();
-    let access: String = letters.filter(|(bit, _)| rule.access & bit != 0).map(|(_, letter)| letter).collect();
+    let access: String =
+        letters.filter(|(bit, _)| rule.access & bit != 0).map(|(_, letter)| letter).collect();
     let kind = if rule.kind == Some(b'b') { "b" } else { "c" };
     json!({"allow": true, "type": kind, "major": rule.major, "minor": rule.minor, "access": access})
 }
@@ -317,7 +317,9 @@ fn collect_devices(folder: &Path, files: &mut Vec<Value>) {
         if kind.is_dir() && !["pts", "shm", "fd", "mqueue"].iter().any(|own| name == *own) {
             collect_devices(&path, files);
         } else if (kind.is_char_device() || kind.is_block_device())
-            && !["console", "ptmx", "null", "zero", "full", "tty", "urandom", "random"].iter().any(|own| name == *own)
+            && !["console", "ptmx", "null", "zero", "full", "tty", "urandom", "random"]
+                .iter()
+                .any(|own| name == *own)
             && let Ok(Some((device, _))) = describe(&path, &path)
         {
             files.push(device);

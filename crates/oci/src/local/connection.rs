@@ -25,7 +25,8 @@ pub(super) struct Connection {
 impl Connection {
     /// Connects to the shim in a sandbox's folder. Fails at once if none is there.
     pub(super) fn open(folder: &Path, sandbox: &str) -> Result<Connection> {
-        let failed = |error: io::Error| Error::Shim { sandbox: sandbox.to_owned(), reason: error.to_string() };
+        let failed =
+            |error: io::Error| Error::Shim { sandbox: sandbox.to_owned(), reason: error.to_string() };
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)
             .map_err(|error| failed(error.into()))?;
@@ -87,8 +88,9 @@ pub(super) enum Answer {
 /// Listens in a sandbox's folder.
 pub(super) fn listen(folder: &Path) -> Result<OwnedFd> {
     let failed = || Error::io("listen in", folder);
-    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
-        .map_err(|error| failed()(error.into()))?;
+    let socket =
+        rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
+            .map_err(|error| failed()(error.into()))?;
     let (_folder, address) = address(folder).map_err(failed())?;
     rustix::net::bind(&socket, &address).map_err(|error| failed()(error.into()))?;
     rustix::net::listen(&socket, 128).map_err(|error| failed()(error.into()))?;

@@ -204,7 +204,12 @@ impl Local {
             let phase = container.phase.borrow().clone();
             if phase.started_at.is_some() || phase.exit.is_some() {
                 let state = if phase.exit.is_some() { "exited" } else { "running" }.to_owned();
-                return Err(Error::State { kind: "container", name: id.to_owned(), state, operation: "starting" });
+                return Err(Error::State {
+                    kind: "container",
+                    name: id.to_owned(),
+                    state,
+                    operation: "starting",
+                });
             }
             let sandbox = state.sandbox(&container.sandbox)?;
             if !*sandbox.ready.borrow() {
@@ -341,7 +346,8 @@ fn new_id() -> Result<String> {
     let mut filled = 0;
     while filled < bytes.len() {
         let flags = rustix::rand::GetRandomFlags::empty();
-        filled += rustix::rand::getrandom(&mut bytes[filled..], flags).map_err(Error::system("make an id"))?;
+        filled +=
+            rustix::rand::getrandom(&mut bytes[filled..], flags).map_err(Error::system("make an id"))?;
     }
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }

@@ -141,7 +141,8 @@ fn pipes(stdin: bool, stderr: bool) -> io::Result<(Ends, Vec<OwnedFd>)> {
 
 fn terminal_session(connection: Connection, terminal: OwnedFd, stdin: bool) -> io::Result<Session> {
     let own = Terminal::new(terminal.try_clone()?)?;
-    let stdin: Option<Input> = if stdin { Some(Box::pin(Terminal::new(terminal.try_clone()?)?)) } else { None };
+    let stdin: Option<Input> =
+        if stdin { Some(Box::pin(Terminal::new(terminal.try_clone()?)?)) } else { None };
     let (resize, mut sizes) = mpsc::channel::<Size>(SIZES);
     let exit = Box::pin(async move {
         loop {
@@ -168,7 +169,11 @@ impl Terminal {
 }
 
 impl AsyncRead for Terminal {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         loop {
             let mut guard = ready!(self.0.poll_read_ready(cx))?;
             let room = buffer.initialize_unfilled();

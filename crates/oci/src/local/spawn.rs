@@ -155,7 +155,8 @@ fn seal(path: &Path) -> std::io::Result<OwnedFd> {
         userns: u64,
     }
     const READ_ONLY: u64 = 1;
-    let flags = rustix::mount::OpenTreeFlags::OPEN_TREE_CLONE | rustix::mount::OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    let flags =
+        rustix::mount::OpenTreeFlags::OPEN_TREE_CLONE | rustix::mount::OpenTreeFlags::OPEN_TREE_CLOEXEC;
     let file = rustix::mount::open_tree(rustix::fs::CWD, path, flags)?;
     let attributes = Attributes { set: READ_ONLY, clear: 0, propagation: 0, userns: 0 };
     // SAFETY: the kernel reads the structure, whose size it is told.

@@ -134,11 +134,8 @@ impl Local {
         if let Some(known) = self.0.state.lock().sandboxes.get(sandbox) {
             known.ready.send_replace(false);
         }
-        let event = Event {
-            container: String::new(),
-            sandbox: sandbox.to_owned(),
-            kind: EventKind::SandboxLost,
-        };
+        let event =
+            Event { container: String::new(), sandbox: sandbox.to_owned(), kind: EventKind::SandboxLost };
         self.emit(event);
         Ok(())
     }

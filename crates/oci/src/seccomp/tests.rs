@@ -10,7 +10,9 @@ fn run(program: &[sock_filter], number: i64, arguments: [u64; 6]) -> u32 {
     let load = |offset: u32| match offset {
         0 => number as u32,
         4 => arch,
-        16.. => (arguments[(offset as usize - 16) / 8] >> (if offset % 8 == 0 { 0 } else { 32 })) as u32,
+        16.. => {
+            (arguments[(offset as usize - 16) / 8] >> (if offset.is_multiple_of(8) { 0 } else { 32 })) as u32
+        }
         _ => 0,
     };
     let (mut at, mut value) = (0, 0);
@@ -88,7 +90,9 @@ fn profiles_from_files() {
             assert_eq!(run(&program, number, [0; 6]), expect, "{name}");
         }
     }
-    for broken in ["", "{}", r#"{"defaultAction": "SCMP_ACT_MAYBE"}"#, r#"{"defaultAction": "SCMP_ACT_ALLOW"}"#] {
+    for broken in
+        ["", "{}", r#"{"defaultAction": "SCMP_ACT_MAYBE"}"#, r#"{"defaultAction": "SCMP_ACT_ALLOW"}"#]
+    {
         let compiled = Profile::parse(broken.as_bytes()).and_then(|it| compile(&it, Capabilities::none()));
         assert!(compiled.is_err(), "{broken}");
     }

@@ -134,7 +134,7 @@ impl Container {
                 if let Err(error) = save(&self.folder.join(START_FILE), &Start { pid, started_at }) {
                     eprintln!("{error}");
                 }
-                return Ok(pid);
+                Ok(pid)
             }
             Ok(Some((Outcome::Failed { reason }, _))) => self.failed(reason),
             Ok(None) => self.failed("the set-up process ended unexpectedly".to_owned()),
@@ -236,7 +236,9 @@ impl Container {
 
     /// Reads once from an attachment, for the container.
     pub(super) fn feed(&mut self, connection: u64, buffer: &mut [u8]) {
-        let Some(attachment) = self.attachments.iter_mut().find(|it| it.connection == connection) else { return };
+        let Some(attachment) = self.attachments.iter_mut().find(|it| it.connection == connection) else {
+            return;
+        };
         let Some(file) = &attachment.stdin else { return };
         match rustix::io::read(file, &mut buffer[..CHUNK_BYTES]) {
             Ok(0) => self.unplug(connection),
@@ -252,7 +254,9 @@ impl Container {
 
     /// An attachment's input has ended.
     pub(super) fn unplug(&mut self, connection: u64) {
-        let Some(attachment) = self.attachments.iter_mut().find(|it| it.connection == connection) else { return };
+        let Some(attachment) = self.attachments.iter_mut().find(|it| it.connection == connection) else {
+            return;
+        };
         if attachment.stdin.take().is_some() && self.process.stdin_once {
             self.stdin = None;
         }

@@ -102,11 +102,12 @@ fn terminal(spec: &ExecSpec) -> Result<(Option<OwnedFd>, Streams)> {
     let failed = || Error::system("open a terminal in the container");
     let flags = rustix::fs::OFlags::RDWR | rustix::fs::OFlags::NOCTTY | rustix::fs::OFlags::CLOEXEC;
     let flags = flags | rustix::fs::OFlags::NOFOLLOW;
-    let controller =
-        rustix::fs::open("/dev/pts/ptmx", flags, rustix::fs::Mode::empty()).map_err(failed())?;
+    let controller = rustix::fs::open("/dev/pts/ptmx", flags, rustix::fs::Mode::empty()).map_err(failed())?;
     let about = rustix::fs::fstatfs(&controller).map_err(failed())?;
-    if i64::try_from(about.f_type).ok() != Some(DEVPTS) {
-        return Err(Error::Invalid("/dev/pts/ptmx in the container is not a terminal multiplexer".to_owned()));
+    if about.f_type != DEVPTS {
+        return Err(Error::Invalid(
+            "/dev/pts/ptmx in the container is not a terminal multiplexer".to_owned(),
+        ));
     }
     rustix::pty::unlockpt(&controller).map_err(failed())?;
     let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;

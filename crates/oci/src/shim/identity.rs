@@ -68,9 +68,11 @@ fn resolve_in(passwd: &str, group: &str, user: &User, image: Option<&str>) -> Re
         (Some(gid), _) => gid,
         (None, Some(word)) => match word.parse() {
             Ok(gid) => gid,
-            Err(_) => groups.iter().find(|group| group.name == word).map(|group| group.gid).ok_or_else(|| {
-                Error::Invalid(format!("unable to find group {word}: no matching entries in group file"))
-            })?,
+            Err(_) => {
+                groups.iter().find(|group| group.name == word).map(|group| group.gid).ok_or_else(|| {
+                    Error::Invalid(format!("unable to find group {word}: no matching entries in group file"))
+                })?
+            }
         },
         (None, None) => account.map_or(0, |account| account.gid),
     };

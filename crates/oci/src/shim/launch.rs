@@ -130,14 +130,16 @@ impl Launch {
         rustix::thread::set_thread_res_gid(gid, gid, gid)?;
         rustix::thread::set_thread_res_uid(uid, uid, uid)?;
         rustix::thread::set_keep_capabilities(false)?;
-        let sets = CapabilitySets { effective: wanted, permitted: wanted, inheritable: CapabilitySet::empty() };
+        let sets =
+            CapabilitySets { effective: wanted, permitted: wanted, inheritable: CapabilitySet::empty() };
         rustix::thread::set_capabilities(None, sets)
     }
 
     fn program(&self) -> Result<PathBuf, String> {
         let name = self.args.first().filter(|name| !name.is_empty()).ok_or("no command specified")?;
         let executable = |path: &Path| {
-            let about = std::fs::metadata(path).map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
+            let about =
+                std::fs::metadata(path).map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
             if about.is_dir() {
                 return Err(Errno::ISDIR);
             }

@@ -109,7 +109,9 @@ impl Log {
 
     /// Puts the file aside under its name and the time, as the kubelet does, and removes the oldest such files.
     fn rotate(&mut self, now: SystemTime) {
-        let Some(name) = self.path.file_name().and_then(|name| name.to_str()).map(str::to_owned) else { return };
+        let Some(name) = self.path.file_name().and_then(|name| name.to_str()).map(str::to_owned) else {
+            return;
+        };
         let digits: String = timestamp(now).chars().filter(char::is_ascii_digit).collect();
         let aside = self.path.with_file_name(format!("{name}.{}-{}", &digits[..8], &digits[8..]));
         if std::fs::rename(&self.path, aside).is_err() || self.reopen().is_err() {
@@ -187,7 +189,8 @@ mod tests {
         log.write(Stream::Stdout, &mut out, b"o\n\nend", UNIX_EPOCH);
         log.end(Stream::Stdout, &mut out, UNIX_EPOCH);
         log.end(Stream::Stderr, &mut err, UNIX_EPOCH);
-        let text = std::fs::read_to_string(&path).expect("readable").replace("1970-01-01T00:00:00.000000000Z", "T");
+        let text =
+            std::fs::read_to_string(&path).expect("readable").replace("1970-01-01T00:00:00.000000000Z", "T");
         assert_eq!(text, "T stdout F one\nT stderr F bad\nT stdout F two\nT stdout F \nT stdout F end\n");
 
         let long = vec![b'x'; 2 * PART_BYTES + 1];
@@ -211,7 +214,8 @@ mod tests {
         let mut files: Vec<_> = std::fs::read_dir(folder.path()).expect("a folder").flatten().collect();
         files.sort_by_key(|entry| entry.file_name());
         assert_eq!(files.len(), 3, "{files:?}");
-        let all: String = files.iter().skip(1).map(|file| std::fs::read_to_string(file.path()).expect("text")).collect();
+        let all: String =
+            files.iter().skip(1).map(|file| std::fs::read_to_string(file.path()).expect("text")).collect();
         assert!(all.contains("line 17\n") && !all.contains("line 1\n"), "{all}");
     }
 }

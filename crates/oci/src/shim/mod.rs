@@ -115,7 +115,8 @@ fn prepare(folder: &Path) -> Result<()> {
     crate::cgroups::enter_alone(&cgroup)?;
     if let Network::Path(path) = &spec.network {
         let file = std::fs::File::open(path).map_err(Error::io("open network namespace", path))?;
-        nix::sched::setns(file, CloneFlags::CLONE_NEWNET).map_err(Error::system("enter the network namespace"))?;
+        nix::sched::setns(file, CloneFlags::CLONE_NEWNET)
+            .map_err(Error::system("enter the network namespace"))?;
     }
     let mut own = CloneFlags::empty();
     own.set(CloneFlags::CLONE_NEWUTS, spec.hostname.is_some());

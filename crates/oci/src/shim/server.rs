@@ -139,8 +139,7 @@ impl Server {
         let states = files.iter().map(PollFd::revents);
         let ready = about.into_iter().zip(states).filter(|(_, state)| !state.is_empty());
         // From the last to the first, so that removing one leaves the numbers of those to come.
-        let mut ready: Vec<_> =
-            ready.map(|(ready, state)| (ready, !state.contains(PollFlags::IN))).collect();
+        let mut ready: Vec<_> = ready.map(|(ready, state)| (ready, !state.contains(PollFlags::IN))).collect();
         ready.reverse();
         Ok(ready)
     }
@@ -256,7 +255,10 @@ impl Server {
     }
 
     fn container(&mut self, id: &str) -> Result<&mut Container, String> {
-        self.containers.iter_mut().find(|it| it.id == id).ok_or_else(|| "the container is not running".to_owned())
+        self.containers
+            .iter_mut()
+            .find(|it| it.id == id)
+            .ok_or_else(|| "the container is not running".to_owned())
     }
 
     fn start(&mut self, connection: u64, id: &str) -> Result<(), String> {
@@ -368,9 +370,12 @@ impl Server {
         }
     }
 
-    fn next_child(&self, flags: WaitOptions) -> rustix::io::Result<Option<(Pid, rustix::process::WaitStatus)>> {
-        let pending =
-            self.containers.iter().any(|it| it.setup.is_some()) || self.execs.iter().any(|it| it.setup.is_some());
+    fn next_child(
+        &self,
+        flags: WaitOptions,
+    ) -> rustix::io::Result<Option<(Pid, rustix::process::WaitStatus)>> {
+        let pending = self.containers.iter().any(|it| it.setup.is_some())
+            || self.execs.iter().any(|it| it.setup.is_some());
         if !pending {
             return rustix::process::wait(flags);
         }
@@ -430,7 +435,8 @@ impl Server {
         for container in &mut self.containers {
             for attachment in &mut container.attachments {
                 for sink in attachment.sinks() {
-                    if sink.as_ref().is_some_and(|sink| sink.patience(now).is_some_and(|left| left.is_zero())) {
+                    if sink.as_ref().is_some_and(|sink| sink.patience(now).is_some_and(|left| left.is_zero()))
+                    {
                         *sink = None;
                     }
                 }
@@ -471,8 +477,8 @@ fn fork(work: impl FnOnce(&OwnedFd)) -> Result<(OwnedFd, Pid), String> {
             // SAFETY: ends this process without running what the shim would run at its end.
             unsafe { nix::libc::_exit(0) }
         }
-        ForkResult::Parent { child } => {
-            Pid::from_raw(child.as_raw()).map(|pid| (ours, pid)).ok_or_else(|| "fork gave no process".to_owned())
-        }
+        ForkResult::Parent { child } => Pid::from_raw(child.as_raw())
+            .map(|pid| (ours, pid))
+            .ok_or_else(|| "fork gave no process".to_owned()),
     }
 }

@@ -79,8 +79,8 @@ fn start(folder: &Path, process: &Process, streams: Streams) -> Result<Started, 
     drop(root);
     let launch = Launch::new(process, identity.clone(), None)?;
 
-    let (failure, failed) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
-        .map_err(Error::system("create a pipe"))?;
+    let (failure, failed) =
+        rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).map_err(Error::system("create a pipe"))?;
     let state = folder.join("state");
     std::fs::create_dir_all(&state).map_err(Error::io("create folder", &state))?;
     let console = if process.tty { Some(console_socket(&state)?) } else { None };
@@ -97,12 +97,15 @@ fn start(folder: &Path, process: &Process, streams: Streams) -> Result<Started, 
         builder.stdout = streams.stdout;
         builder.stderr = streams.stderr;
     }
-    let mut built = builder.as_init(folder).with_systemd(false).with_detach(true).build().map_err(Failure::Container)?;
+    let mut built =
+        builder.as_init(folder).with_systemd(false).with_detach(true).build().map_err(Failure::Container)?;
     let pid = built.pid().map(|pid| pid.as_raw()).unwrap_or_default();
     built.start().map_err(Failure::Container)?;
     drop(failed);
     let mut reason = String::new();
-    std::fs::File::from(failure).read_to_string(&mut reason).map_err(Error::system("watch the program start"))?;
+    std::fs::File::from(failure)
+        .read_to_string(&mut reason)
+        .map_err(Error::system("watch the program start"))?;
     let _ = std::fs::remove_dir_all(&state);
     if !reason.is_empty() {
         return Err(Error::Invalid(reason).into());
@@ -142,7 +145,8 @@ fn mount_overlay(rootfs: &Path, options: &str) -> std::io::Result<()> {
 
 fn open_folder(path: &Path) -> Result<OwnedFd> {
     let flags = rustix::fs::OFlags::PATH | rustix::fs::OFlags::DIRECTORY | rustix::fs::OFlags::CLOEXEC;
-    rustix::fs::open(path, flags, rustix::fs::Mode::empty()).map_err(|error| Error::io("open", path)(error.into()))
+    rustix::fs::open(path, flags, rustix::fs::Mode::empty())
+        .map_err(|error| Error::io("open", path)(error.into()))
 }
 
 const CONSOLE: &str = "console.sock";
@@ -152,8 +156,9 @@ fn console_socket(state: &Path) -> Result<OwnedFd> {
     let failed = || Error::system("listen for the terminal");
     let folder = open_folder(state)?;
     let name = format!("/proc/self/fd/{}/{CONSOLE}", folder.as_raw_fd());
-    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)
-        .map_err(failed())?;
+    let socket =
+        rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)
+            .map_err(failed())?;
     rustix::net::bind(&socket, &SocketAddrUnix::new(name).map_err(failed())?).map_err(failed())?;
     rustix::net::listen(&socket, 1).map_err(failed())?;
     Ok(socket)
@@ -166,7 +171,8 @@ fn receive_terminal(listener: OwnedFd) -> Result<OwnedFd> {
     let mut control = rustix::net::RecvAncillaryBuffer::new(&mut space);
     let mut bytes = [0; 4096];
     let slices = &mut [std::io::IoSliceMut::new(&mut bytes)];
-    rustix::net::recvmsg(&socket, slices, &mut control, rustix::net::RecvFlags::CMSG_CLOEXEC).map_err(failed())?;
+    rustix::net::recvmsg(&socket, slices, &mut control, rustix::net::RecvFlags::CMSG_CLOEXEC)
+        .map_err(failed())?;
     for message in control.drain() {
         if let rustix::net::RecvAncillaryMessage::ScmRights(mut files) = message
             && let Some(file) = files.next()

@@ -54,10 +54,14 @@ pub async fn agent_killed() {
     let archive = folder.join("busybox.tar");
     use gifee_oci::ImageService;
     open_images(&other)
-        .import_rootfs(&archive, crate::machine::IMAGE, gifee_oci::images::ProcessConfig {
-            env: Some(vec!["PATH=/bin".to_owned()]),
-            ..Default::default()
-        })
+        .import_rootfs(
+            &archive,
+            crate::machine::IMAGE,
+            gifee_oci::images::ProcessConfig {
+                env: Some(vec!["PATH=/bin".to_owned()]),
+                ..Default::default()
+            },
+        )
         .await
         .expect("import");
     let mut agent = Command::new("/proc/self/exe")

@@ -5,9 +5,9 @@ use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
 
+use gifee_oci::ImageService;
 use gifee_oci::images::ProcessConfig;
 use gifee_oci::spec::ContainerSpec;
-use gifee_oci::ImageService;
 use tar::{Builder, EntryType, Header};
 
 use crate::machine::{Machine, open_images, shell};
@@ -58,8 +58,9 @@ pub async fn import_killed() {
         assert_eq!(std::fs::read_dir(folder.join("images/tmp")).expect("a folder").count(), 0);
         if let Some(stack) = stack {
             let layer = stack.folder.join(&stack.layers[0]);
-            let files: usize =
-                (0..7).map(|n| std::fs::read_dir(layer.join(format!("folder{n}"))).expect("a folder").count()).sum();
+            let files: usize = (0..7)
+                .map(|n| std::fs::read_dir(layer.join(format!("folder{n}"))).expect("a folder").count())
+                .sum();
             assert_eq!(files, 3000, "after {delay} ms, {done}");
         }
     }
@@ -115,7 +116,8 @@ pub async fn layers() {
     assert_eq!(text, "2\n/opt:\nnew\n\n/srv:\n1777\n4755\nweb\n/opt\nzero one\n");
     assert_eq!(exit.code, 0);
     // The image may go while a container uses it, and goes when that does.
-    let id = machine.start(&sandbox, ContainerSpec { args: vec!["exec sleep 1000".to_owned()], ..spec }).await;
+    let id =
+        machine.start(&sandbox, ContainerSpec { args: vec!["exec sleep 1000".to_owned()], ..spec }).await;
     machine.images.remove("layered").await.expect("remove");
     let list = ["cat", "/etc/one"].map(str::to_owned);
     use gifee_oci::Runtime;

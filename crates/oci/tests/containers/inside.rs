@@ -2,7 +2,9 @@
 
 use std::os::unix::fs::PermissionsExt;
 
-use gifee_oci::spec::{ContainerSpec, Device, Dns, Mount, Network, PidMode, Propagation, Rlimit, Seccomp, User};
+use gifee_oci::spec::{
+    ContainerSpec, Device, Dns, Mount, Network, PidMode, Propagation, Rlimit, Seccomp, User,
+};
 use gifee_oci::{Runtime, netns};
 
 use crate::machine::{Machine, shell};
@@ -20,7 +22,8 @@ pub async fn users() {
     check(user(), "0:0:0 /root yes").await;
     check(User { name: Some("web".into()), ..user() }, "33:44:44 50 /srv yes").await;
     check(User { uid: Some(33), ..user() }, "33:44:44 50 /srv yes").await;
-    check(User { uid: Some(1000), gid: Some(7), supplemental_groups: vec![9], ..user() }, "1000:7:7 9 / yes").await;
+    check(User { uid: Some(1000), gid: Some(7), supplemental_groups: vec![9], ..user() }, "1000:7:7 9 / yes")
+        .await;
     let mut spec = shell("pwd; echo $A $B; ls -ld $(pwd)");
     spec.working_dir = Some("/made/for/it".to_owned());
     spec.env = vec![("A".into(), "1 2".into()), ("B".into(), "x=y".into()), ("A".into(), "3".into())];
@@ -63,7 +66,12 @@ pub async fn privileges() {
     check(&strict, &format!("{}; {}", status("NoNewPrivs"), status("Seccomp")), "1\n2").await;
     let readonly = |spec: &mut ContainerSpec| spec.security.readonly_rootfs = true;
     check(&readonly, "touch /x 2>&1 | grep -c 'Read-only'; touch /dev/shm/x && echo ok", "1\nok").await;
-    check(&|_| (), "touch /x && echo ok; (echo 1 > /proc/sys/kernel/panic) 2>&1 | grep -c Read-only", "ok\n1").await;
+    check(
+        &|_| (),
+        "touch /x && echo ok; (echo 1 > /proc/sys/kernel/panic) 2>&1 | grep -c Read-only",
+        "ok\n1",
+    )
+    .await;
     check(&|_| (), "wc -c < /proc/keys; ls /sys/firmware | wc -l", "0\n0").await;
     let limit = |spec: &mut ContainerSpec| {
         spec.rlimits = vec![Rlimit { name: "nofile".into(), soft: 100, hard: 200 }];
@@ -76,9 +84,18 @@ pub async fn privileges() {
     check(&|_| (), make, "1").await;
     let privileged = |spec: &mut ContainerSpec| spec.security.privileged = true;
     check(&privileged, &status("CapEff"), &host_capabilities()).await;
-    check(&privileged, "mkdir /t && mount -t tmpfs x /t && echo mounted; test -e /dev/kmsg && echo there", "mounted\nthere").await;
+    check(
+        &privileged,
+        "mkdir /t && mount -t tmpfs x /t && echo mounted; test -e /dev/kmsg && echo there",
+        "mounted\nthere",
+    )
+    .await;
     let device = |spec: &mut ContainerSpec| {
-        spec.devices = vec![Device { host_path: "/dev/kmsg".into(), container_path: "/dev/log0".into(), permissions: "r".into() }];
+        spec.devices = vec![Device {
+            host_path: "/dev/kmsg".into(),
+            container_path: "/dev/log0".into(),
+            permissions: "r".into(),
+        }];
         spec.security.capabilities_add = vec!["SYSLOG".into()];
     };
     check(&device, "dd if=/dev/log0 bs=8192 count=1 of=/dev/null 2>/dev/null && echo read; echo x 2>/dev/null > /dev/log0 || echo no", "read\nno").await;
@@ -98,7 +115,9 @@ pub async fn mounts() {
         readonly,
         ..Mount::default()
     };
-    let mut spec = shell("cat /a/b/file /etc/one; touch /ro/x 2>&1 | grep -c Read-only; touch /a/b/made; readlink /proc/1/ns/mnt");
+    let mut spec = shell(
+        "cat /a/b/file /etc/one; touch /ro/x 2>&1 | grep -c Read-only; touch /a/b/made; readlink /proc/1/ns/mnt",
+    );
     spec.mounts = vec![
         mount(&host, "/a/b", false),
         mount(&host, "/ro", true),
@@ -137,7 +156,11 @@ pub async fn sharing() {
     spec.network = Network::Path(network.clone());
     spec.pid = PidMode::Sandbox;
     spec.sysctls.insert("net.ipv4.ip_unprivileged_port_start".to_owned(), "81".to_owned());
-    spec.dns = Some(Dns { servers: vec!["10.0.0.10".into()], searches: vec!["a.b".into(), "b".into()], options: vec!["ndots:5".into()] });
+    spec.dns = Some(Dns {
+        servers: vec!["10.0.0.10".into()],
+        searches: vec!["a.b".into(), "b".into()],
+        options: vec!["ndots:5".into()],
+    });
     let sandbox = machine.runtime.create_sandbox(spec).await.expect("a sandbox").id;
     let first = machine.start(&sandbox, shell("echo first > /dev/shm/word; exec sleep 1000")).await;
     let script = "hostname; cat /etc/hostname /etc/resolv.conf /dev/shm/word; ps | grep -c 'sleep 100[0]'; \
@@ -147,7 +170,9 @@ pub async fn sharing() {
     assert!(text.starts_with(expect), "{text}");
     let here = std::fs::read_link("/proc/self/ns/net").expect("a namespace");
     assert!(!text.contains(&*here.to_string_lossy()));
-    let inside = netns::enter(&network, || std::fs::read_link("/proc/thread-self/ns/net")).expect("enter").expect("link");
+    let inside = netns::enter(&network, || std::fs::read_link("/proc/thread-self/ns/net"))
+        .expect("enter")
+        .expect("link");
     assert!(text.contains(&*inside.to_string_lossy()));
     // Everything of a container ends with it, even where it was not alone.
     let script = "setsid sleep 2000 & exit 0";
@@ -162,7 +187,8 @@ pub async fn sharing() {
     let mut spec = machine.sandbox_spec();
     spec.hostname = None;
     let sandbox = machine.runtime.create_sandbox(spec).await.expect("a sandbox").id;
-    let (_, text) = machine.run(&sandbox, shell("readlink /proc/self/ns/net; ps | grep -c 'sleep 100[0]'")).await;
+    let (_, text) =
+        machine.run(&sandbox, shell("readlink /proc/self/ns/net; ps | grep -c 'sleep 100[0]'")).await;
     assert_eq!(text, format!("{}\n0\n", here.display()));
     let other = machine.start(&sandbox, shell("exec sleep 3000")).await;
     let target = ContainerSpec { pid: Some(PidMode::Target(other)), ..shell("ps | grep -c 'sleep 300[0]'") };

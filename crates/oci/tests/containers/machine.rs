@@ -103,11 +103,27 @@ impl Machine {
     }
 }
 
+impl Drop for Machine {
+    /// What a failed test leaves is ended here; after [`Machine::clean`] there is nothing.
+    fn drop(&mut self) {
+        let _ = cgroups::kill(&self.cgroup);
+        let _ = cgroups::remove(&self.cgroup);
+        let root = self.folder.path().display().to_string();
+        let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+        for point in
+            mounts.lines().filter_map(|line| line.split(' ').nth(4)).filter(|at| at.starts_with(&root))
+        {
+            let _ = rustix::mount::unmount(point, rustix::mount::UnmountFlags::DETACH);
+        }
+    }
+}
+
 static COUNTER: AtomicU32 = AtomicU32::new(0);
 
 /// Opens the images of a folder.
 pub fn open_images(folder: &Path) -> ImageStore {
-    ImageStore::open(images::Config { root: folder.join("images"), ..images::Config::default() }).expect("images")
+    ImageStore::open(images::Config { root: folder.join("images"), ..images::Config::default() })
+        .expect("images")
 }
 
 /// Opens the runtime of a folder.
@@ -180,7 +196,11 @@ pub fn write_rootfs(path: &Path) {
         let mut header = tar::Header::new_gnu();
         header.set_size(bytes.len() as u64);
         header.set_mode(mode);
-        header.set_entry_type(if name.ends_with('/') { tar::EntryType::Directory } else { tar::EntryType::Regular });
+        header.set_entry_type(if name.ends_with('/') {
+            tar::EntryType::Directory
+        } else {
+            tar::EntryType::Regular
+        });
         tar.append_data(&mut header, name, bytes).expect("an entry");
     };
     for folder in ["bin/", "etc/", "root/", "srv/"] {
@@ -191,9 +211,10 @@ pub fn write_rootfs(path: &Path) {
     add("etc/passwd", 0o644, b"root:x:0:0:root:/root:/bin/sh\nweb:x:33:44:web:/srv:/bin/sh\n");
     add("etc/group", 0o644, b"root:x:0:\nwww:x:44:\nextra:x:50:web\n");
     for name in [
-        "sh", "cat", "echo", "sleep", "ls", "id", "pwd", "env", "mount", "hostname", "ps", "kill", "dd", "mkdir", "touch",
-        "stty", "tty", "head", "tail", "wc", "grep", "true", "false", "chmod", "rm", "yes", "mknod", "unshare", "seq",
-        "stat", "test", "ip", "sysctl", "readlink", "trap", "setsid", "nice", "awk", "find", "sort", "tr",
+        "sh", "cat", "echo", "sleep", "ls", "id", "pwd", "env", "mount", "hostname", "ps", "kill", "dd",
+        "mkdir", "touch", "stty", "tty", "head", "tail", "wc", "grep", "true", "false", "chmod", "rm", "yes",
+        "mknod", "unshare", "seq", "stat", "test", "ip", "sysctl", "readlink", "trap", "setsid", "nice",
+        "awk", "find", "sort", "tr",
     ] {
         let mut header = tar::Header::new_gnu();
         header.set_entry_type(tar::EntryType::Symlink);

@@ -3,10 +3,10 @@
 //! Its own harness, because the test's executable is also the shim that it starts, and the agent that it kills.
 //! Tests run in parallel, each in folders and control groups of its own, and leave nothing.
 
-mod machine;
 mod crashes;
 mod images;
 mod inside;
+mod machine;
 mod running;
 mod streams;
 
@@ -29,7 +29,7 @@ macro_rules! tests {
 }
 
 tests! {
-    running: lifecycle, exit_codes, failing_starts, limits, logs, many;
+    running: lifecycle, exit_codes, failing_starts, limits, logs, many, speed;
     streams: exec_sync, exec_streams, exec_terminal, attach, terminal, slow_attachment;
     crashes: agent_killed, shim_killed, leftovers, memory;
     images: layers, import_killed;

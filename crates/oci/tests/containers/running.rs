@@ -47,7 +47,9 @@ pub async fn lifecycle() {
 pub async fn exit_codes() {
     let machine = Machine::new().await;
     let sandbox = machine.sandbox().await;
-    for (script, code, reason) in [("exit 0", 0, "Completed"), ("exit 42", 42, "Error"), ("exit 255", 255, "Error")] {
+    for (script, code, reason) in
+        [("exit 0", 0, "Completed"), ("exit 42", 42, "Error"), ("exit 255", 255, "Error")]
+    {
         let (exit, _) = machine.run(&sandbox, shell(script)).await;
         assert_eq!((exit.code, exit.reason()), (code, reason), "{script}");
     }
@@ -161,7 +163,8 @@ pub async fn logs() {
     let (_, text) = machine.run(&sandbox, shell("seq 1 20000; echo -n end")).await;
     let lines: Vec<&str> = text.lines().collect();
     assert_eq!((lines.len(), lines[19_999], lines[20_000]), (20_001, "20000", "end"));
-    let spec = ContainerSpec { log_path: Some("both.log".into()), ..shell("echo out; sleep 0.2; echo err >&2") };
+    let spec =
+        ContainerSpec { log_path: Some("both.log".into()), ..shell("echo out; sleep 0.2; echo err >&2") };
     let id = machine.start(&sandbox, spec).await;
     machine.exit(&id).await;
     let text = std::fs::read_to_string(machine.logs().join("both.log")).expect("a log");
@@ -205,6 +208,32 @@ pub async fn many() {
     let one = async |number: usize| machine.run(&sandbox, shell(&format!("exit {number}"))).await.0.code;
     let codes = futures_util::future::join_all((1..=20).map(one)).await;
     assert_eq!(codes, (1..=20).collect::<Vec<i32>>());
+    machine.clean().await;
+}
+
+/// Medians, for people to read: the limit only catches what waits for a clock.
+pub async fn speed() {
+    let machine = Machine::new().await;
+    let mut all: [Vec<Duration>; 5] = Default::default();
+    for _ in 0..9 {
+        let begun = Instant::now();
+        let sandbox = machine.sandbox().await;
+        let made = Instant::now();
+        let id = machine.runtime.create_container(&sandbox, shell("exec sleep 1000")).await.expect("create");
+        let created = Instant::now();
+        machine.runtime.start_container(&id).await.expect("start");
+        let started = Instant::now();
+        machine.runtime.exec_sync(&id, &["true".to_owned()], None).await.expect("exec");
+        let executed = Instant::now();
+        machine.runtime.remove_sandbox(&sandbox).await.expect("remove");
+        let times = [made - begun, created - made, started - created, executed - started, executed.elapsed()];
+        all.iter_mut().zip(times).for_each(|(all, time)| all.push(time));
+    }
+    for (name, times) in ["sandbox", "create", "start", "exec", "remove"].iter().zip(&mut all) {
+        times.sort_unstable();
+        println!("{name}: {:?} (best {:?})", times[4], times[0]);
+        assert!(times[4] < Duration::from_millis(500), "{name}");
+    }
     machine.clean().await;
 }
 

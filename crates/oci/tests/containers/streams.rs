@@ -21,18 +21,26 @@ pub async fn exec_sync() {
     spec.user.uid = Some(33);
     spec.security.seccomp = gifee_oci::spec::Seccomp::RuntimeDefault;
     let id = machine.start(&sandbox, spec).await;
-    let run = async |script: &str| machine.runtime.exec_sync(&id, &words(script), Some(Duration::from_secs(20))).await;
+    let run = async |script: &str| {
+        machine.runtime.exec_sync(&id, &words(script), Some(Duration::from_secs(20))).await
+    };
     let result = run("echo out; echo err >&2; exit 5").await.expect("exec");
-    assert_eq!((result.stdout.as_slice(), result.stderr.as_slice()), (b"out\n".as_slice(), b"err\n".as_slice()));
+    assert_eq!(
+        (result.stdout.as_slice(), result.stderr.as_slice()),
+        (b"out\n".as_slice(), b"err\n".as_slice())
+    );
     assert_eq!(result.exit_code, 5);
-    let result = run("echo $A $(id -u) $(id -G) $HOME; awk '/^Seccomp:/ {print $2}' /proc/self/status; ps | wc -l").await;
+    let result =
+        run("echo $A $(id -u) $(id -G) $HOME; awk '/^Seccomp:/ {print $2}' /proc/self/status; ps | wc -l")
+            .await;
     let text = String::from_utf8(result.expect("exec").stdout).expect("text");
     assert!(text.starts_with("b 33 44 50 /srv\n2\n"), "{text}");
     let result = run("kill -9 $$").await.expect("exec");
     assert_eq!(result.exit_code, 137);
     let result = run("yes 0123456789 | head -c 5000000").await.expect("exec");
     assert_eq!(result.stdout.len(), 5_000_000);
-    let missing = machine.runtime.exec_sync(&id, &["nope".to_owned()], None).await.expect_err("no such program");
+    let missing =
+        machine.runtime.exec_sync(&id, &["nope".to_owned()], None).await.expect_err("no such program");
     assert!(missing.to_string().contains("exec: \"nope\": executable file not found in $PATH"), "{missing}");
     let begun = Instant::now();
     let limit = Some(Duration::from_millis(300));
@@ -50,8 +58,10 @@ pub async fn exec_streams() {
     let machine = Machine::new().await;
     let sandbox = machine.sandbox().await;
     let id = machine.start(&sandbox, shell("exec sleep 1000")).await;
-    let spec = ExecSpec { args: words("tr a-z A-Z; echo done >&2; exit 3"), stdin: true, ..ExecSpec::default() };
-    let Session { stdin, stdout, stderr, exit, resize } = machine.runtime.exec(&id, spec).await.expect("exec");
+    let spec =
+        ExecSpec { args: words("tr a-z A-Z; echo done >&2; exit 3"), stdin: true, ..ExecSpec::default() };
+    let Session { stdin, stdout, stderr, exit, resize } =
+        machine.runtime.exec(&id, spec).await.expect("exec");
     assert!(resize.is_none());
     let mut stdin = stdin.expect("input");
     let data = b"some words\n".repeat(50_000);
@@ -86,7 +96,8 @@ pub async fn exec_terminal() {
         size: Some(Size { width: 100, height: 30 }),
         ..ExecSpec::default()
     };
-    let Session { stdin, stdout, stderr, exit, resize } = machine.runtime.exec(&id, spec).await.expect("exec");
+    let Session { stdin, stdout, stderr, exit, resize } =
+        machine.runtime.exec(&id, spec).await.expect("exec");
     assert!(stderr.is_none());
     let exit = tokio::spawn(exit);
     let mut stdout = stdout.expect("output");
