@@ -151,7 +151,8 @@ pub async fn teardown(config: &Config) -> Result<(), Error> {
         for name in interfaces(&config.interface_prefix())? {
             links.delete(&name)?;
         }
-        Flows::open(family)?.forget_ranges(&[config.pod_cidr, config.service_cidr])?;
+        let flows = Flows::open(family)?.forget_ranges(&[config.pod_cidr, config.service_cidr]);
+        let _ = flows.inspect_err(|error| tracing::warn!(%error, "tracked flows end by their own time"));
         match fs::remove_dir_all(&config.state_dir) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 Err(Error::File { action: "remove", path: config.state_dir, source: error })
