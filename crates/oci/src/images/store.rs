@@ -78,14 +78,16 @@ impl ImageStore {
         Ok(Some(Stack { image, folder, layers, manifest }))
     }
 
-    /// Keeps a stack's layers while `key` (a container) uses them, whatever is removed.
-    pub fn pin(&self, key: &str, stack: &Stack) -> Result<()> {
+    /// Like [`ImageStore::stack`], and keeps the layers while `key` (a container) uses them, whatever is removed.
+    pub fn take(&self, key: &str, reference: &str) -> Result<Option<Stack>> {
         let path = self.content.root().join("pins").join(key);
         let _lock = self.content.shared()?;
-        std::fs::write(&path, &stack.manifest).map_err(Error::io("write", path))
+        let Some(stack) = self.stack(reference)? else { return Ok(None) };
+        std::fs::write(&path, &stack.manifest).map_err(Error::io("write", path))?;
+        Ok(Some(stack))
     }
 
-    /// Undoes [`ImageStore::pin`]. Also succeeds without one.
+    /// Undoes [`ImageStore::take`]. Also succeeds without one.
     pub fn unpin(&self, key: &str) -> Result<()> {
         let path = self.content.root().join("pins").join(key);
         match std::fs::remove_file(&path) {

@@ -8,6 +8,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -16,6 +17,9 @@ use crate::error::{Error, Result};
 use crate::shim::process::SOCKET;
 use crate::shim::protocol::{Reply, Request, receive, send};
 
+/// Connections that wait to be accepted; the kernel's own limit is 4,096.
+const BACKLOG: i32 = 1024;
+
 /// A connection to the holder of a sandbox.
 pub(super) struct Connection {
     socket: AsyncFd<OwnedFd>,
@@ -23,18 +27,30 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    /// Connects to the shim in a sandbox's folder. Fails at once if none is there.
+    /// Connects to the shim in a sandbox's folder.
     pub(super) fn open(folder: &Path, sandbox: &str) -> Result<Connection> {
+        Connection::find(folder, sandbox)?.ok_or_else(|| Error::Shim {
+            sandbox: sandbox.to_owned(),
+            reason: "it is not running".to_owned(),
+        })
+    }
+
+    /// Connects to the shim in a sandbox's folder; `None` if there certainly is none.
+    pub(super) fn find(folder: &Path, sandbox: &str) -> Result<Option<Connection>> {
         let failed =
             |error: io::Error| Error::Shim { sandbox: sandbox.to_owned(), reason: error.to_string() };
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)
             .map_err(|error| failed(error.into()))?;
         let (_folder, address) = address(folder).map_err(failed)?;
-        rustix::net::connect(&socket, &address).map_err(|error| failed(error.into()))?;
+        match rustix::net::connect(&socket, &address) {
+            Ok(()) => {}
+            Err(Errno::CONNREFUSED | Errno::NOENT) => return Ok(None),
+            Err(error) => return Err(failed(error.into())),
+        }
         // SAFETY: an owned descriptor stays the same and open for as long as it is registered.
         let socket = unsafe { AsyncFd::register(socket) }.map_err(|error| failed(error.into()))?;
-        Ok(Connection { socket, sandbox: sandbox.to_owned() })
+        Ok(Some(Connection { socket, sandbox: sandbox.to_owned() }))
     }
 
     /// Sends a request, with descriptors.
@@ -93,7 +109,7 @@ pub(super) fn listen(folder: &Path) -> Result<OwnedFd> {
             .map_err(|error| failed()(error.into()))?;
     let (_folder, address) = address(folder).map_err(failed())?;
     rustix::net::bind(&socket, &address).map_err(|error| failed()(error.into()))?;
-    rustix::net::listen(&socket, 128).map_err(|error| failed()(error.into()))?;
+    rustix::net::listen(&socket, BACKLOG).map_err(|error| failed()(error.into()))?;
     Ok(socket)
 }
 

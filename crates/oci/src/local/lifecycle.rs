@@ -3,7 +3,7 @@
 //! Invariant: a failure half-way leaves nothing behind, and every end can be asked for again. Answers to the methods
 //! of the same meaning of containerd's CRI service.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use super::connection::{Answer, Connection};
@@ -14,7 +14,7 @@ use super::{Local, bundle};
 use crate::error::{Error, Result};
 use crate::shim;
 use crate::shim::PAUSE_FILE;
-use crate::shim::process::{CONTAINERS, PROCESS_FILE, load, save};
+use crate::shim::process::{CONTAINERS, EXIT_FILE, PROCESS_FILE, load, save};
 use crate::shim::protocol::Request;
 use crate::spec::{ContainerSpec, PidMode, SandboxSpec, Stop};
 use crate::status::{Event, EventKind, Exit, SandboxStatus};
@@ -107,7 +107,13 @@ impl Local {
     }
 
     fn write_container(&self, sandbox: &str, id: &str, spec: ContainerSpec) -> Result<()> {
-        let (folder, parent, shared) = {
+        self.try_write_container(sandbox, id, spec).inspect_err(|_| {
+            let _ = self.0.images.unpin(id);
+        })
+    }
+
+    fn try_write_container(&self, sandbox: &str, id: &str, spec: ContainerSpec) -> Result<()> {
+        let (folder, own, shared) = {
             let state = self.0.state.lock();
             let known = state.sandbox(sandbox)?;
             if !*known.ready.borrow() {
@@ -122,10 +128,9 @@ impl Local {
         let stack = self
             .0
             .images
-            .stack(&spec.image)?
+            .take(id, &spec.image)?
             .ok_or_else(|| Error::NotFound { kind: "image", name: spec.image.clone() })?;
-        let parent = Path::new(&parent).parent().unwrap_or(Path::new("/")).display().to_string();
-        let cgroup = format!("{}/{id}", parent.trim_end_matches('/'));
+        let cgroup = sibling(&own, id);
         let log = spec.log_path.as_ref().map(|path| shared.log_directory.join(path));
         let (pid, pid_path) = self.process_namespace(&folder, &shared, &spec)?;
         let bundle = bundle::build(bundle::Input {
@@ -153,7 +158,6 @@ impl Local {
             for name in ["upper", "work", "rootfs"] {
                 std::fs::create_dir_all(at.join(name)).map_err(Error::io("create folder", at.join(name)))?;
             }
-            self.0.images.pin(id, &stack)?;
             save(&at.join("config.json"), &bundle.config)?;
             save(&at.join(PROCESS_FILE), &bundle.process)?;
             cgroups::create(&record.cgroup, &record.spec.resources)?;
@@ -228,8 +232,7 @@ impl Local {
                 if seen { Ok(()) } else { Err(timeout(format!("hearing of container {id} in {sandbox}"))) }
             }
             Answer::Refused(reason) => {
-                let known = |phase: &Phase| phase.exit.is_some();
-                let _ = tokio::time::timeout(Duration::from_secs(KILL_SECONDS), phase.wait_for(known)).await;
+                self.failed_to_start(id, &reason).await?;
                 Err(Error::Start { name: id.to_owned(), reason })
             }
         }
@@ -246,7 +249,7 @@ impl Local {
             return Ok(());
         }
         if now.started_at.is_none() {
-            return self.never_started(id).await;
+            return self.never_started(id, 0, "stopped before it was started").await;
         }
         let signal = stop.signal.as_deref().map(signals::number).transpose()?.unwrap_or(signal);
         let ended = |phase: &Phase| phase.exit.is_some();
@@ -267,22 +270,38 @@ impl Local {
         }
     }
 
+    /// Waits until the end of a container that did not start is known. The shim tells of it, unless the failure came
+    /// before it had anything to tell of.
+    async fn failed_to_start(&self, id: &str, reason: &str) -> Result<()> {
+        let (told, mut phase) = {
+            let state = self.0.state.lock();
+            let container = state.container(id)?;
+            (container.folder.join(EXIT_FILE).exists(), container.phase.subscribe())
+        };
+        if !told {
+            return self.never_started(id, 128, reason).await;
+        }
+        let known = phase.wait_for(|phase| phase.exit.is_some());
+        let _ = tokio::time::timeout(Duration::from_secs(KILL_SECONDS), known).await;
+        Ok(())
+    }
+
     /// Records that a container ended before it was ever started, so that it never is.
-    async fn never_started(&self, id: &str) -> Result<()> {
+    async fn never_started(&self, id: &str, code: i32, message: &str) -> Result<()> {
         let (folder, sandbox) = {
             let state = self.0.state.lock();
             let container = state.container(id)?;
             (container.folder.clone(), container.sandbox.clone())
         };
         let exit = Exit {
-            code: 0,
+            code,
             signal: None,
             oom_killed: false,
             finished_at: SystemTime::now(),
-            message: Some("stopped before it was started".to_owned()),
+            message: Some(message.to_owned()),
         };
         let record = exit.clone();
-        crate::blocking(move || save(&folder.join(shim::process::EXIT_FILE), &record)).await?;
+        crate::blocking(move || save(&folder.join(EXIT_FILE), &record)).await?;
         if let Ok(container) = self.0.state.lock().container(id) {
             container.phase.send_modify(|phase| phase.exit = Some(exit.clone()));
         }
@@ -313,7 +332,14 @@ impl Local {
     }
 }
 
-fn erase(images: &crate::ImageStore, id: &str, folder: &PathBuf, cgroup: &str) -> Result<()> {
+/// The control group of a container, beside the sandbox's own.
+pub(super) fn sibling(cgroup: &str, id: &str) -> String {
+    let parent = cgroup.rsplit_once('/').map_or("", |(parent, _)| parent);
+    format!("{parent}/{id}")
+}
+
+/// Removes what a container consists of; also what there is of an incomplete one.
+pub(super) fn erase(images: &crate::ImageStore, id: &str, folder: &Path, cgroup: &str) -> Result<()> {
     cgroups::remove(cgroup)?;
     spawn::unmount(&folder.join("rootfs"))?;
     images.unpin(id)?;

@@ -9,7 +9,9 @@ use std::time::SystemTime;
 
 use super::Local;
 use super::connection::Connection;
+use super::lifecycle::{erase, sibling};
 use super::state::{Container, Phase, Record, Sandbox};
+use crate::ImageStore;
 use crate::cgroups;
 use crate::error::{Error, Result};
 use crate::shim;
@@ -27,7 +29,8 @@ impl Local {
             return Ok(());
         };
         let loading = folder.clone();
-        let loaded = crate::blocking(move || Ok(read(&loading))).await?;
+        let images = self.0.images.clone();
+        let loaded = crate::blocking(move || Ok(read(&loading, &images))).await?;
         let (record, containers) = match loaded {
             Ok(loaded) => loaded,
             // Its making was interrupted before the record was written: nothing was started yet.
@@ -45,34 +48,51 @@ impl Local {
                 state.containers.insert(name, Container::new(&id, at, record, phase));
             }
         }
-        match Connection::open(&folder, &id) {
-            Ok(connection) if same_boot => self.follow(&id, connection).await,
-            _ => self.lost(&id).await,
+        match Connection::find(&folder, &id)?.filter(|_| same_boot) {
+            Some(connection) => self.follow(&id, connection).await,
+            None => self.lost(&id).await,
         }
     }
 
     /// Learns the state of a sandbox from its holder, and goes on listening in a task of its own.
     pub(super) async fn follow(&self, sandbox: &str, connection: Connection) -> Result<()> {
-        connection.send(&Request::Watch, &[]).await?;
-        loop {
-            match connection.receive().await? {
-                Some((Reply::Container(report), _)) => self.take_in(sandbox, report),
-                Some((Reply::Done, _)) => break,
-                Some(_) => {}
-                None => return self.lost(sandbox).await,
-            }
-        }
+        self.catch_up(sandbox, &connection).await?;
         let (local, sandbox) = (self.clone(), sandbox.to_owned());
         tokio::spawn(async move {
-            while let Ok(Some((reply, _))) = connection.receive().await {
-                if let Reply::Container(report) = reply {
-                    local.take_in(&sandbox, report);
+            let folder = local.sandbox_folder(&sandbox);
+            let mut connection = connection;
+            loop {
+                while let Ok(Some((reply, _))) = connection.receive().await {
+                    if let Reply::Container(report) = reply {
+                        local.take_in(&sandbox, report);
+                    }
                 }
+                // A holder cuts off who does not read; only one that takes no connection any more has ended.
+                match Connection::find(&folder, &sandbox) {
+                    Ok(Some(again)) => connection = again,
+                    Ok(None) => break,
+                    Err(error) => {
+                        tracing::error!("connecting again: {error}");
+                        break;
+                    }
+                }
+                let _ = local.catch_up(&sandbox, &connection).await;
             }
             if let Err(error) = local.lost(&sandbox).await {
                 tracing::error!("cleaning up after the shim of sandbox {sandbox}: {error}");
             }
         });
+        Ok(())
+    }
+
+    async fn catch_up(&self, sandbox: &str, connection: &Connection) -> Result<()> {
+        connection.send(&Request::Watch, &[]).await?;
+        while let Some((reply, _)) = connection.receive().await? {
+            match reply {
+                Reply::Container(report) => self.take_in(sandbox, report),
+                _ => break,
+            }
+        }
         Ok(())
     }
 
@@ -106,13 +126,15 @@ impl Local {
             let mut state = self.0.state.lock();
             let Some(known) = state.sandboxes.get_mut(sandbox) else { return Ok(()) };
             let child = known.child.take();
-            let left: Vec<(String, PathBuf, String, Option<SystemTime>)> = state
+            let left: Vec<Orphan> = state
                 .containers
                 .iter()
-                .filter(|(_, it)| it.sandbox == sandbox)
-                .filter(|(_, it)| it.phase.borrow().exit.is_none() && it.folder.join(START_FILE).exists())
-                .map(|(id, it)| {
-                    (id.clone(), it.folder.clone(), it.cgroup.clone(), it.phase.borrow().started_at)
+                .filter(|(_, it)| it.sandbox == sandbox && it.phase.borrow().exit.is_none())
+                .map(|(id, it)| Orphan {
+                    id: id.clone(),
+                    folder: it.folder.clone(),
+                    cgroup: it.cgroup.clone(),
+                    started_at: it.phase.borrow().started_at,
                 })
                 .collect();
             (child, left)
@@ -121,11 +143,7 @@ impl Local {
             if let Some(mut child) = child {
                 let _ = child.wait();
             }
-            let end = |(id, folder, cgroup, started_at): (String, PathBuf, String, Option<SystemTime>)| {
-                let exit = end_orphan(&folder, &cgroup)?;
-                Ok(Report { container: id, pid: None, started_at, exit: Some(exit) })
-            };
-            left.into_iter().map(end).collect::<Result<Vec<Report>>>()
+            left.into_iter().filter_map(|orphan| orphan.end().transpose()).collect::<Result<Vec<Report>>>()
         })
         .await?;
         for report in ended {
@@ -141,34 +159,54 @@ impl Local {
     }
 }
 
-/// Kills what runs without a holder. How it would have ended nobody will learn, unless the holder wrote it down.
-fn end_orphan(folder: &std::path::Path, cgroup: &str) -> Result<Exit> {
-    if let Ok(exit) = load(&folder.join(EXIT_FILE)) {
-        return Ok(exit);
+/// A container without a holder.
+struct Orphan {
+    id: String,
+    folder: PathBuf,
+    cgroup: String,
+    started_at: Option<SystemTime>,
+}
+
+impl Orphan {
+    /// Kills what runs of it. How it would have ended nobody will learn, unless the holder wrote it down; `None` if it
+    /// was not started.
+    fn end(self) -> Result<Option<Report>> {
+        let file = self.folder.join(EXIT_FILE);
+        let exit = match load(&file) {
+            Ok(exit) => exit,
+            Err(_) => {
+                cgroups::kill(&self.cgroup)?;
+                if !self.folder.join(START_FILE).exists() {
+                    return Ok(None);
+                }
+                let message = "the process that held the sandbox ended, or the machine was restarted";
+                let exit = Exit {
+                    code: 255,
+                    signal: None,
+                    oom_killed: false,
+                    finished_at: SystemTime::now(),
+                    message: Some(message.to_owned()),
+                };
+                save(&file, &exit)?;
+                exit
+            }
+        };
+        Ok(Some(Report { container: self.id, pid: None, started_at: self.started_at, exit: Some(exit) }))
     }
-    cgroups::kill(cgroup)?;
-    let exit = Exit {
-        code: 255,
-        signal: None,
-        oom_killed: false,
-        finished_at: SystemTime::now(),
-        message: Some("the process that held the sandbox ended, or the machine was restarted".to_owned()),
-    };
-    save(&folder.join(EXIT_FILE), &exit)?;
-    Ok(exit)
 }
 
 type Found = (String, Record, Phase);
 
-fn read(folder: &std::path::Path) -> Result<(shim::Sandbox, Vec<Found>)> {
-    let record = load(&folder.join(SANDBOX_FILE))?;
+fn read(folder: &std::path::Path, images: &ImageStore) -> Result<(shim::Sandbox, Vec<Found>)> {
+    let record: shim::Sandbox = load(&folder.join(SANDBOX_FILE))?;
     let mut containers = Vec::new();
     let list = folder.join(CONTAINERS);
     for entry in std::fs::read_dir(&list).map_err(Error::io("read", list))?.flatten() {
         let at = entry.path();
+        let id = entry.file_name().to_string_lossy().into_owned();
         let Ok(record) = load::<Record>(&at.join(RECORD_FILE)) else {
-            // The record is written last: this one was never told of.
-            let _ = std::fs::remove_dir_all(&at);
+            // The record is written last: nobody was ever told of this one.
+            erase(images, &id, &at, &sibling(&record.cgroup, &id))?;
             continue;
         };
         let start: Option<Start> = load(&at.join(START_FILE)).ok();
@@ -177,7 +215,7 @@ fn read(folder: &std::path::Path) -> Result<(shim::Sandbox, Vec<Found>)> {
             started_at: start.map(|start| start.started_at),
             exit: load(&at.join(EXIT_FILE)).ok(),
         };
-        containers.push((entry.file_name().to_string_lossy().into_owned(), record, phase));
+        containers.push((id, record, phase));
     }
     Ok((record, containers))
 }

@@ -130,7 +130,7 @@ fn prepare(folder: &Path) -> Result<()> {
         set_parameter(name, value)?;
     }
     if spec.pid == PidMode::Sandbox {
-        let pid = pause()?;
+        let pid = pause(folder)?;
         process::save(&folder.join(PAUSE_FILE), &pid)?;
     }
     Ok(())
@@ -148,18 +148,22 @@ fn set_parameter(name: &str, value: &str) -> Result<()> {
 }
 
 /// The first process of a namespace that containers share: it only takes in orphans.
-fn pause() -> Result<i32> {
+fn pause(folder: &Path) -> Result<i32> {
     let flags = CloneFlags::CLONE_NEWPID.bits() | nix::libc::SIGCHLD;
     // SAFETY: like `fork` in a process with one thread; without a stack of its own, the child goes on with a copy.
     match unsafe { nix::libc::syscall(nix::libc::SYS_clone, flags, 0, 0, 0, 0) } {
         -1 => Err(Error::system("create the sandbox's process namespace")(std::io::Error::last_os_error())),
         0 => {
+            if let Err(error) = seclude(folder) {
+                eprintln!("secluding the first process of the sandbox: {error}");
+                // SAFETY: ends this process; the shim finds that it has.
+                unsafe { nix::libc::_exit(1) }
+            }
             // SAFETY: sets dispositions, closes descriptors and waits, in a process of its own. The kernel takes
             // children in itself where SIGCHLD is ignored. It ends with the shim.
             unsafe {
-                nix::libc::prctl(nix::libc::PR_SET_PDEATHSIG, nix::libc::SIGKILL);
                 nix::libc::signal(nix::libc::SIGCHLD, nix::libc::SIG_IGN);
-                nix::libc::syscall(nix::libc::SYS_close_range, 3, u32::MAX, 0);
+                nix::libc::syscall(nix::libc::SYS_close_range, 0, u32::MAX, 0);
                 loop {
                     nix::libc::pause();
                 }
@@ -167,4 +171,24 @@ fn pause() -> Result<i32> {
         }
         pid => Ok(pid as i32),
     }
+}
+
+/// Containers see this process, and those that may trace could look through it: it has an empty, unwritable root of its
+/// own, no privileges, and ends with the shim.
+fn seclude(folder: &Path) -> std::io::Result<()> {
+    use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags};
+    rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
+    nix::sched::unshare(CloneFlags::CLONE_NEWNS)?;
+    rustix::mount::mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)?;
+    let flags = MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+    rustix::mount::mount("tmpfs", folder, "tmpfs", flags, Some(c"size=4k"))?;
+    rustix::process::chdir(folder)?;
+    nix::unistd::pivot_root(".", ".")?;
+    rustix::mount::unmount(".", UnmountFlags::DETACH)?;
+    rustix::process::chdir("/")?;
+    let none = rustix::thread::CapabilitySet::empty();
+    let sets = rustix::thread::CapabilitySets { effective: none, permitted: none, inheritable: none };
+    rustix::thread::set_capabilities(None, sets)?;
+    rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)?;
+    Ok(())
 }

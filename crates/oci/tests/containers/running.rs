@@ -117,6 +117,13 @@ pub async fn failing_starts() {
     let id = machine.runtime.create_container(&sandbox, mount).await.expect("create");
     let error = machine.runtime.start_container(&id).await.expect_err("fails").to_string();
     assert!(error.contains("/etc/passwd"), "{error}");
+    let unloggable = ContainerSpec { log_path: Some("file/0.log".into()), ..command(&["true"]) };
+    std::fs::create_dir_all(machine.logs()).expect("a folder");
+    std::fs::write(machine.logs().join("file"), "").expect("a file");
+    let id = machine.runtime.create_container(&sandbox, unloggable).await.expect("create");
+    let error = machine.runtime.start_container(&id).await.expect_err("fails").to_string();
+    assert!(error.contains("create folder"), "{error}");
+    assert_eq!(machine.exit(&id).await.reason(), "StartError");
     let nothing = machine.runtime.create_container(&sandbox, command(&[])).await.expect_err("refused");
     assert!(nothing.to_string().contains("no command specified"), "{nothing}");
     let missing = ContainerSpec { image: "nothere".to_owned(), ..command(&["true"]) };
