@@ -6,6 +6,8 @@
 mod calls;
 pub mod deployment;
 pub mod replicaset;
+pub mod rootca;
+pub mod serviceaccount;
 
 use futures_util::future::BoxFuture;
 use gifee_base::ObjectKey;
@@ -37,6 +39,8 @@ pub struct Controller {
 pub const CONTROLLERS: &[Controller] = &[
     Controller { name: deployment::NAME, run: deployment::run },
     Controller { name: replicaset::NAME, run: replicaset::run },
+    Controller { name: rootca::NAME, run: rootca::run },
+    Controller { name: serviceaccount::NAME, run: serviceaccount::run },
 ];
 
 /// Runs all controllers until the shutdown; with [`Config::elect_as`] only while elected.

@@ -95,6 +95,11 @@ pub fn roll(view: &View, drafts: &mut Drafts<'_>) {
 }
 
 fn old_down(view: &View, drafts: &mut Drafts<'_>) {
+    // A set that has not yet seen its last scaling still counts pods that it is about to delete.
+    let stale = |draft: &Draft<'_>| draft.status().observed_generation < draft.set.object.generation();
+    if drafts.new.iter().chain(&drafts.old).any(stale) {
+        return;
+    }
     let total = drafts.total();
     let new_unavailable = drafts.new.as_ref().map_or(0, |new| new.replicas - new.status().available);
     let minimum = view.minimum_available();

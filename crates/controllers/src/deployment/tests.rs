@@ -342,7 +342,7 @@ fn a_template_is_the_same_whatever_its_hash_label() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 100, failure_persistence: None, ..ProptestConfig::default() })]
 
     /// In any order of events, as long as no pod fails: never too few available, never too many at all.
     #[test]

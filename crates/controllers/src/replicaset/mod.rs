@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, join_all};
-use gifee_base::{Gvk, Gvr, LabelSelector, Object, ObjectKey, Status, clock};
+use gifee_base::{Gvk, Gvr, LabelSelector, Object, ObjectKey, clock};
 use gifee_client::{Cache, Change, DeleteOptions, PatchKind, Queue, Scope};
 use gifee_reconcile::pod::Brief;
 use gifee_reconcile::{BY_CONTROLLER, Context, Error, Expectations, Outcome, Reconcile, Reference, Result};
@@ -208,7 +208,7 @@ impl ReplicaSets {
                         );
                     }
                     // The namespace is going away, and the set with it.
-                    Err(error) if error.status().is_some_and(namespace_terminating) => return Ok(()),
+                    Err(error) if namespace_terminating(&error) => return Ok(()),
                     Err(error) => {
                         let message = format!("Error creating: {error}");
                         self.context.events.warning(reference, "FailedCreate", message);
@@ -317,8 +317,10 @@ fn pod(set: &Object, template: &Value) -> Value {
     json!({ "apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": template["spec"] })
 }
 
-fn namespace_terminating(status: &Status) -> bool {
-    let causes = status.details.iter().flat_map(|details| &details.causes);
+/// Whether a creation was refused because its namespace is being deleted.
+pub(crate) fn namespace_terminating(error: &gifee_client::Error) -> bool {
+    let details = error.status().and_then(|status| status.details.as_deref());
+    let causes = details.into_iter().flat_map(|details| &details.causes);
     causes.into_iter().any(|cause| cause.reason == "NamespaceTerminating")
 }
 

@@ -1,5 +1,6 @@
 use super::plan::{DELETION_COST, View, plan};
 use super::*;
+use gifee_base::Status;
 use gifee_client::fake::Fake;
 use gifee_reconcile::Recorder;
 use gifee_reconcile::owner::Claims;
