@@ -31,6 +31,18 @@ pub struct Pod {
     pub netns: PathBuf,
 }
 
+/// Unbinds the namespaces in a folder and removes it, however the test ends.
+struct Unbind(PathBuf);
+
+impl Drop for Unbind {
+    fn drop(&mut self) {
+        for entry in std::fs::read_dir(&self.0).into_iter().flatten().flatten() {
+            let _ = netns::remove(&entry.path());
+        }
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
 /// Runs a test on a host of its own.
 pub fn on_host<F: Future<Output = ()>>(test: impl FnOnce(Host) -> F + Send + 'static) {
     on_bare_host(move |folder| async move {
@@ -46,7 +58,7 @@ pub fn on_bare_host<F: Future<Output = ()>>(test: impl FnOnce(tempfile::TempDir)
     let body = move || {
         unshare(CloneFlags::CLONE_NEWNET).expect("these tests need root: they make network namespaces");
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().to_path_buf();
+        let _unbind = Unbind(folder.path().to_path_buf());
         let world = folder.path().join("world");
         netns::create(&world).unwrap();
         let mut links = Links::open().unwrap();
@@ -58,13 +70,6 @@ pub fn on_bare_host<F: Future<Output = ()>>(test: impl FnOnce(tempfile::TempDir)
         let result =
             std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| runtime.block_on(test(folder))));
         runtime.shutdown_background();
-        // The folder is gone unless namespaces are still bound in it.
-        if let Ok(entries) = std::fs::read_dir(&path) {
-            for entry in entries.flatten() {
-                let _ = netns::remove(&entry.path());
-            }
-            let _ = std::fs::remove_dir_all(&path);
-        }
         if let Err(panic) = result {
             std::panic::resume_unwind(panic);
         }
