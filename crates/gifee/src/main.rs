@@ -5,6 +5,7 @@
 mod applets;
 mod instance;
 mod layout;
+mod node;
 mod pki;
 mod progress;
 mod server;

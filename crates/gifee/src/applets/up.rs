@@ -2,6 +2,7 @@
 
 use super::parse;
 use crate::instance::Instance;
+use crate::node;
 use crate::pki::Authority;
 use crate::progress::{self, Progress};
 use crate::server::{Running, Start};
@@ -136,7 +137,7 @@ fn logging() {
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
 }
 
-async fn serve(arguments: &Arguments, node: bool) -> Result<()> {
+async fn serve(arguments: &Arguments, with_node: bool) -> Result<()> {
     logging();
     let progress = Progress::new();
     let _instance = Instance::take(&arguments.data_dir)?;
@@ -161,8 +162,25 @@ async fn serve(arguments: &Arguments, node: bool) -> Result<()> {
         progress: &progress,
         shutdown: shutdown.clone(),
     };
-    let Running { mut failed, .. } = start.run().await?;
-    let _ = node;
+    let Running { mut failed, loopback, .. } = start.run().await?;
+    if with_node {
+        let name = &settings.node_name;
+        let clients = node::Clients {
+            kubelet: loopback.client(&format!("system:node:{name}"), &["system:nodes"]),
+            proxy: loopback.client("system:kube-proxy", &[]),
+        };
+        let start = node::Start {
+            data_dir: &arguments.data_dir,
+            settings: &settings,
+            serving: authority.kubelet_serving(name, &[advertise])?,
+            authority: &authority,
+            address: advertise,
+            clients,
+            progress: &progress,
+            shutdown: shutdown.clone(),
+        };
+        start.run(&mut failed).await?;
+    }
     progress.say(&format!("ready in {} ms", progress.total()));
     next_steps(&kubeconfig, &|line| progress.say(line));
     progress.ready();

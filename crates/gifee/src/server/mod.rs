@@ -150,6 +150,15 @@ impl Start<'_> {
     }
 
     fn components(&self, loopback: &Loopback, failed: &mut tokio::task::JoinSet<Result<()>>) {
-        let _ = (loopback, failed);
+        let config = gifee_controllers::Config {
+            root_ca: Some(self.authority.certificate().to_owned()),
+            ..gifee_controllers::Config::default()
+        };
+        let client = loopback.client("system:kube-controller-manager", &[]);
+        let shutdown = self.shutdown.clone();
+        failed.spawn(async move {
+            gifee_controllers::run(client, config, shutdown).await;
+            Ok(())
+        });
     }
 }

@@ -1,0 +1,143 @@
+//! The node role: container runtime, pod network, cluster DNS and node agent of this machine.
+//!
+//! Everything here is a client of the API server under the node's own identity, in-process or over TLS.
+
+mod access;
+
+use crate::layout;
+use crate::pki::{Authority, Pair};
+use crate::progress::Progress;
+use crate::settings::Settings;
+use anyhow::{Context, Result};
+use futures_util::StreamExt;
+use gifee_base::{FieldSelector, Gvr};
+use gifee_client::{Client, Event, WatchOptions};
+use gifee_net::Network;
+use gifee_oci::local::Local;
+use rustls::server::WebPkiClientVerifier;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::sync::Arc;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+/// The clients of the role's parts, each with an identity of its own.
+pub struct Clients {
+    /// Of the node agent: `system:node:NAME`.
+    pub kubelet: Client,
+    /// Of the service rules: `system:kube-proxy`.
+    pub proxy: Client,
+}
+
+/// What the role is started with.
+pub struct Start<'a> {
+    /// Where everything is kept.
+    pub data_dir: &'a Path,
+    /// Decided settings.
+    pub settings: &'a Settings,
+    /// Certificate and key that the agent's server shows.
+    pub serving: Pair,
+    /// Who signs the certificates of those that may ask the agent.
+    pub authority: &'a Authority,
+    /// The machine's address.
+    pub address: IpAddr,
+    /// Clients of the API.
+    pub clients: Clients,
+    /// Where steps are told.
+    pub progress: &'a Progress,
+    /// Ends the role; containers go on.
+    pub shutdown: CancellationToken,
+}
+
+impl Start<'_> {
+    /// Starts the role; when this returns, the node is ready.
+    ///
+    /// # Errors
+    /// If a part cannot start.
+    pub async fn run(self, failed: &mut JoinSet<Result<()>>) -> Result<()> {
+        let network = Network::start(layout::network(self.data_dir, self.settings)?)
+            .await
+            .context("starting the pod network")?;
+        self.progress.done(&format!("pod network {}", self.settings.pod_cidr));
+        let images = layout::open_images(self.data_dir)?;
+        let runtime = Local::open(gifee_oci::local::Config {
+            root: layout::runtime(self.data_dir),
+            executable: "/proc/self/exe".into(),
+            images: images.clone(),
+        });
+        let runtime = runtime.await.context("opening the container runtime")?;
+        let rules =
+            gifee_reconcile::Context::new(self.clients.proxy.clone(), "kube-proxy", self.shutdown.clone());
+        let followed = network.clone();
+        failed.spawn(async move {
+            gifee_net::run(followed, rules).await;
+            Ok(())
+        });
+        let config = self.kubelet()?;
+        let (client, shutdown) = (self.clients.kubelet.clone(), self.shutdown.clone());
+        failed.spawn(async move {
+            let ended =
+                gifee_kubelet::run(config, client, Arc::new(runtime), Arc::new(images), network, shutdown);
+            ended.await.context("running the node agent")
+        });
+        tokio::select! {
+            ready = self.ready() => ready?,
+            Some(part) = failed.join_next() => {
+                part.context("a part of gifee panicked")??;
+                anyhow::bail!("a part of the node ended before the node was ready");
+            }
+        }
+        self.progress.done(&format!("node {:?} is Ready", self.settings.node_name));
+        Ok(())
+    }
+
+    fn kubelet(&self) -> Result<gifee_kubelet::Config> {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let clients =
+            WebPkiClientVerifier::builder_with_provider(Arc::new(self.authority.roots()?), provider.clone())
+                .allow_unauthenticated()
+                .build()?;
+        let (chain, key) = self.serving.rustls()?;
+        let mut tls = rustls::ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()?
+            .with_client_cert_verifier(clients)
+            .with_single_cert(chain, key)?;
+        tls.alpn_protocols = vec![b"http/1.1".to_vec()];
+        let access = access::Delegated::new(self.clients.kubelet.clone());
+        let mut config = gifee_kubelet::Config::new(
+            &self.settings.node_name,
+            layout::kubelet(self.data_dir),
+            self.address,
+            Arc::new(tls),
+            Arc::new(access),
+        );
+        config.listen = SocketAddr::from((Ipv4Addr::UNSPECIFIED, self.settings.kubelet_port));
+        config.cluster_dns = vec![self.settings.dns_address()?];
+        config.cluster_domain.clone_from(&self.settings.cluster_domain);
+        config.cgroup_root = format!("/{}", layout::cgroup(self.settings));
+        Ok(config)
+    }
+
+    /// Waits until the API shows the node as ready.
+    async fn ready(&self) -> Result<()> {
+        let name = &self.settings.node_name;
+        let fields = FieldSelector::parse(&format!("metadata.name={name}")).map_err(anyhow::Error::msg)?;
+        let gvr = Gvr::core("nodes");
+        loop {
+            let options = WatchOptions { fields: fields.clone(), ..WatchOptions::default() };
+            let mut watch =
+                self.clients.kubelet.watch(&gvr, "", &options).await.context("watching the node")?;
+            while let Some(event) = watch.next().await {
+                let (Ok(Event::Added(node)) | Ok(Event::Modified(node))) = event else { continue };
+                let node = node.to_value()?;
+                let conditions = node["status"]["conditions"].as_array().into_iter().flatten();
+                let taints = node["spec"]["taints"].as_array().into_iter().flatten();
+                let ready = conditions.clone().any(|one| one["type"] == "Ready" && one["status"] == "True");
+                // The controller lifts the taint once it has seen the condition; pods can be scheduled from then on.
+                if ready && !taints.clone().any(|taint| taint["key"] == "node.kubernetes.io/not-ready") {
+                    return Ok(());
+                }
+            }
+        }
+    }
+}
