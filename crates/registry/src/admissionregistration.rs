@@ -1,8 +1,12 @@
 //! Rows of admissionregistration.k8s.io/v1.
 
+mod rules;
+
 use crate::kind::Kind;
 use crate::row::row;
 use crate::table::extension;
+
+pub(crate) use rules::client_config;
 
 const V1: &str = "admissionregistration.k8s.io/v1";
 
@@ -10,18 +14,24 @@ const V1: &str = "admissionregistration.k8s.io/v1";
 pub fn rows() -> Vec<Kind> {
     vec![
         row(V1, "MutatingAdmissionPolicy", "mutatingadmissionpolicies")
-            .table(extension::table_of_mutating_policies()),
+            .table(extension::table_of_mutating_policies())
+            .rules(rules::MUTATING_POLICY),
         row(V1, "MutatingAdmissionPolicyBinding", "mutatingadmissionpolicybindings")
-            .table(extension::table_of_policy_bindings()),
+            .table(extension::table_of_policy_bindings())
+            .rules(rules::MUTATING_BINDING),
         row(V1, "MutatingWebhookConfiguration", "mutatingwebhookconfigurations")
-            .table(extension::table_of_webhooks()),
+            .table(extension::table_of_webhooks())
+            .rules(rules::MUTATING_WEBHOOKS),
         row(V1, "ValidatingAdmissionPolicy", "validatingadmissionpolicies")
             .table(extension::table_of_validating_policies())
-            .status(),
+            .status()
+            .rules(rules::VALIDATING_POLICY),
         row(V1, "ValidatingAdmissionPolicyBinding", "validatingadmissionpolicybindings")
-            .table(extension::table_of_policy_bindings()),
+            .table(extension::table_of_policy_bindings())
+            .rules(rules::VALIDATING_BINDING),
         row(V1, "ValidatingWebhookConfiguration", "validatingwebhookconfigurations")
-            .table(extension::table_of_webhooks()),
+            .table(extension::table_of_webhooks())
+            .rules(rules::VALIDATING_WEBHOOKS),
     ]
     .into_iter()
     .map(|row| row.cluster().category("api-extensions").versioned_update().generation())

@@ -1,5 +1,7 @@
 //! Rows of apiextensions.k8s.io/v1.
 
+mod rules;
+
 use crate::kind::Kind;
 use crate::row::row;
 
@@ -14,6 +16,7 @@ pub fn rows() -> Vec<Kind> {
             .category("api-extensions")
             .status()
             .versioned_update()
-            .generation(),
+            .generation()
+            .rules(rules::DEFINITION),
     ]
 }

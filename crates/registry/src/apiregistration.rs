@@ -1,5 +1,7 @@
 //! Rows of apiregistration.k8s.io/v1.
 
+mod rules;
+
 use crate::kind::Kind;
 use crate::row::row;
 use crate::table::extension;
@@ -16,6 +18,7 @@ pub fn rows() -> Vec<Kind> {
             .category("api-extensions")
             .status()
             .named(name::path_segment)
-            .versioned_update(),
+            .versioned_update()
+            .rules(rules::API_SERVICE),
     ]
 }

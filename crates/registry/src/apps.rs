@@ -1,29 +1,37 @@
 //! Rows of apps/v1.
 
+mod rules;
+
 use crate::kind::Kind;
 use crate::row::row;
 use crate::table::workload;
 use gifee_base::name;
+
+pub(crate) use rules::runs_forever;
 
 const V1: &str = "apps/v1";
 
 /// Rows of this group.
 pub fn rows() -> Vec<Kind> {
     vec![
-        row(V1, "ControllerRevision", "controllerrevisions").table(workload::table_of_controller_revisions()),
+        row(V1, "ControllerRevision", "controllerrevisions")
+            .table(workload::table_of_controller_revisions())
+            .rules(rules::CONTROLLER_REVISION),
         row(V1, "DaemonSet", "daemonsets")
             .table(workload::table_of_daemon_sets())
             .short(&["ds"])
             .category("all")
             .status()
-            .generation(),
+            .generation()
+            .rules(rules::DAEMON_SET),
         row(V1, "Deployment", "deployments")
             .table(workload::table_of_deployments())
             .short(&["deploy"])
             .category("all")
             .scale()
             .status()
-            .generation(),
+            .generation()
+            .rules(rules::DEPLOYMENT),
         row(V1, "ReplicaSet", "replicasets")
             .table(workload::table_of_replica_sets())
             .short(&["rs"])
@@ -31,7 +39,8 @@ pub fn rows() -> Vec<Kind> {
             .scale()
             .status()
             .fields(&["status.replicas=0"])
-            .generation(),
+            .generation()
+            .rules(rules::REPLICA_SET),
         row(V1, "StatefulSet", "statefulsets")
             .table(workload::table_of_stateful_sets())
             .short(&["sts"])
@@ -39,6 +48,7 @@ pub fn rows() -> Vec<Kind> {
             .scale()
             .status()
             .named(name::dns_label)
-            .generation(),
+            .generation()
+            .rules(rules::STATEFUL_SET),
     ]
 }

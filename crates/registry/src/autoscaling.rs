@@ -1,6 +1,7 @@
 //! Rows of autoscaling/v2 and autoscaling/v1; v2, which loses nothing, is stored.
 
 mod conversion;
+mod rules;
 
 use crate::kind::{Conversion, Kind};
 use crate::row::row;
@@ -20,5 +21,8 @@ fn autoscaler(version: &str) -> Kind {
 /// Rows of this group, the preferred version first.
 pub fn rows() -> Vec<Kind> {
     let conversion = Conversion { from_stored: conversion::from_stored, to_stored: conversion::to_stored };
-    vec![autoscaler("autoscaling/v2"), autoscaler("autoscaling/v1").stored_as(GROUP, RESOURCE, conversion)]
+    vec![
+        autoscaler("autoscaling/v2").rules(rules::V2),
+        autoscaler("autoscaling/v1").rules(rules::V1).stored_as(GROUP, RESOURCE, conversion),
+    ]
 }

@@ -1,5 +1,8 @@
 //! Rows of batch/v1.
 
+mod job;
+mod schedule;
+
 use crate::kind::Kind;
 use crate::row::row;
 use crate::table::workload;
@@ -14,12 +17,14 @@ pub fn rows() -> Vec<Kind> {
             .short(&["cj"])
             .category("all")
             .status()
-            .generation(),
+            .generation()
+            .rules(job::CRON_JOB),
         row(V1, "Job", "jobs")
             .table(workload::table_of_jobs())
             .category("all")
             .status()
             .fields(&["status.successful<status.succeeded=0"])
-            .generation(),
+            .generation()
+            .rules(job::JOB),
     ]
 }

@@ -1,5 +1,7 @@
 //! Rows of certificates.k8s.io/v1.
 
+mod rules;
+
 use crate::kind::Kind;
 use crate::row::row;
 use crate::table::extension;
@@ -17,17 +19,20 @@ pub fn rows() -> Vec<Kind> {
             .named(name::path_segment)
             .part("approval")
             .status()
-            .fields(&["spec.signerName"]),
+            .fields(&["spec.signerName"])
+            .rules(rules::REQUEST),
         row(V1, "ClusterTrustBundle", "clustertrustbundles")
             .table(extension::table_of_trust_bundles())
             .cluster()
             .named(name::path_segment)
             .versioned_update()
-            .fields(&["spec.signerName"]),
+            .fields(&["spec.signerName"])
+            .rules(rules::TRUST_BUNDLE),
         row(V1, "PodCertificateRequest", "podcertificaterequests")
             .table(extension::table_of_pod_certificate_requests())
             .status()
             .versioned_update()
-            .fields(&["spec.signerName", "spec.podName", "spec.nodeName"]),
+            .fields(&["spec.signerName", "spec.podName", "spec.nodeName"])
+            .rules(rules::POD_REQUEST),
     ]
 }

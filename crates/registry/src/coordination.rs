@@ -1,5 +1,7 @@
 //! Rows of coordination.k8s.io/v1.
 
+mod rules;
+
 use crate::kind::Kind;
 use crate::row::row;
 use crate::table::cluster;
@@ -8,5 +10,11 @@ const V1: &str = "coordination.k8s.io/v1";
 
 /// Rows of this group.
 pub fn rows() -> Vec<Kind> {
-    vec![row(V1, "Lease", "leases").table(cluster::table_of_leases()).create_on_update().versioned_update()]
+    vec![
+        row(V1, "Lease", "leases")
+            .table(cluster::table_of_leases())
+            .create_on_update()
+            .versioned_update()
+            .rules(rules::LEASE),
+    ]
 }

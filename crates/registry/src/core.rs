@@ -1,8 +1,19 @@
 //! Rows of the core group, version v1.
 
+mod data;
+pub(crate) mod endpoints;
+mod namespace;
+mod pod;
+mod pod_change;
+mod qos;
+mod quota;
+mod service;
+mod storage;
+
+use crate::Settings;
 use crate::kind::{Kind, Verb};
 use crate::row::{review, row};
-use crate::table::{cluster, network, pod, workload};
+use crate::table::{self, cluster, network, workload};
 use gifee_base::name;
 
 const V1: &str = "v1";
@@ -26,9 +37,9 @@ pub(crate) const EVENT_FIELDS: &[&str] = &[
 ];
 
 /// Rows of this group.
-pub fn rows() -> Vec<Kind> {
+pub fn rows(settings: &Settings) -> Vec<Kind> {
     let mut rows = cluster_rows();
-    rows.extend(workload_rows());
+    rows.extend(workload_rows(settings));
     rows.extend(data_rows());
     rows
 }
@@ -41,7 +52,7 @@ fn cluster_rows() -> Vec<Kind> {
         .verbs(&[Verb::Get, Verb::List]);
     component_status.stored = false;
     vec![
-        review(V1, "Binding", "bindings"),
+        review(V1, "Binding", "bindings").rules(pod::BINDING),
         component_status,
         row(V1, "Namespace", "namespaces")
             .table(cluster::table_of_namespaces())
@@ -51,35 +62,40 @@ fn cluster_rows() -> Vec<Kind> {
             .named(name::dns_label)
             .update_part("finalize")
             .status()
-            .fields(&["status.phase"]),
+            .fields(&["status.phase"])
+            .rules(namespace::NAMESPACE),
         row(V1, "Node", "nodes")
             .table(cluster::table_of_nodes())
             .cluster()
             .short(&["no"])
             .connect("proxy", "NodeProxyOptions")
             .status()
-            .fields(&["spec.unschedulable=false"]),
+            .fields(&["spec.unschedulable=false"])
+            .rules(namespace::NODE),
         row(V1, "PersistentVolume", "persistentvolumes")
             .table(cluster::table_of_persistent_volumes())
             .cluster()
             .short(&["pv"])
-            .status(),
+            .status()
+            .rules(storage::VOLUME),
         row(V1, "PersistentVolumeClaim", "persistentvolumeclaims")
             .table(cluster::table_of_persistent_volume_claims())
             .short(&["pvc"])
-            .status(),
+            .status()
+            .rules(storage::CLAIM),
         row(V1, "ResourceQuota", "resourcequotas")
             .table(cluster::table_of_resource_quotas())
             .short(&["quota"])
-            .status(),
-        row(V1, "LimitRange", "limitranges").short(&["limits"]).create_on_update(),
+            .status()
+            .rules(quota::QUOTA),
+        row(V1, "LimitRange", "limitranges").short(&["limits"]).create_on_update().rules(quota::LIMIT_RANGE),
     ]
 }
 
-fn workload_rows() -> Vec<Kind> {
+fn workload_rows(settings: &Settings) -> Vec<Kind> {
     vec![
         row(V1, "Pod", "pods")
-            .table(pod::table_of_pods())
+            .table(table::pod::table_of_pods())
             .short(&["po"])
             .category("all")
             .connect("attach", "PodAttachOptions")
@@ -103,8 +119,12 @@ fn workload_rows() -> Vec<Kind> {
                 "status.podIPs<status.podIPs.ip",
                 "status.nominatedNodeName",
             ])
-            .generation(),
-        row(V1, "PodTemplate", "podtemplates").table(pod::table_of_pod_templates()).generation(),
+            .generation()
+            .hooks(pod::Pod),
+        row(V1, "PodTemplate", "podtemplates")
+            .table(table::pod::table_of_pod_templates())
+            .generation()
+            .rules(pod::TEMPLATE),
         row(V1, "ReplicationController", "replicationcontrollers")
             .table(workload::table_of_replication_controllers())
             .short(&["rc"])
@@ -112,7 +132,8 @@ fn workload_rows() -> Vec<Kind> {
             .scale()
             .status()
             .fields(&["status.replicas=0"])
-            .generation(),
+            .generation()
+            .rules(endpoints::REPLICATION_CONTROLLER),
         row(V1, "Service", "services")
             .table(network::table_of_services())
             .short(&["svc"])
@@ -120,7 +141,8 @@ fn workload_rows() -> Vec<Kind> {
             .named(name::dns_label)
             .connect("proxy", "ServiceProxyOptions")
             .status()
-            .fields(&["spec.clusterIP", "spec.type"]),
+            .fields(&["spec.clusterIP", "spec.type"])
+            .hooks(service::Service::new(settings)),
     ]
 }
 
@@ -128,21 +150,27 @@ fn data_rows() -> Vec<Kind> {
     let mut endpoints = row(V1, "Endpoints", "endpoints")
         .table(network::table_of_endpoints())
         .short(&["ep"])
-        .create_on_update();
+        .create_on_update()
+        .rules(endpoints::ENDPOINTS);
     endpoints.singular = "endpoints".into();
     vec![
-        row(V1, "ConfigMap", "configmaps").table(cluster::table_of_config_maps()).short(&["cm"]),
+        row(V1, "ConfigMap", "configmaps")
+            .table(cluster::table_of_config_maps())
+            .short(&["cm"])
+            .rules(data::CONFIG_MAP),
         endpoints,
         row(V1, "Event", "events")
             .table(cluster::table_of_events())
             .short(&["ev"])
             .named(name::path_segment)
             .create_on_update()
-            .fields(EVENT_FIELDS),
-        row(V1, "Secret", "secrets").table(cluster::table_of_secrets()).fields(&["type"]),
+            .fields(EVENT_FIELDS)
+            .rules(endpoints::EVENT),
+        row(V1, "Secret", "secrets").table(cluster::table_of_secrets()).fields(&["type"]).rules(data::SECRET),
         row(V1, "ServiceAccount", "serviceaccounts")
             .table(cluster::table_of_service_accounts())
             .short(&["sa"])
-            .call("token", "authentication.k8s.io/v1", "TokenRequest"),
+            .call("token", "authentication.k8s.io/v1", "TokenRequest")
+            .rules(data::SERVICE_ACCOUNT),
     ]
 }

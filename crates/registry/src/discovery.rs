@@ -1,5 +1,7 @@
 //! Rows of discovery.k8s.io/v1.
 
+mod rules;
+
 use crate::kind::Kind;
 use crate::row::row;
 use crate::table::network;
@@ -8,5 +10,10 @@ const V1: &str = "discovery.k8s.io/v1";
 
 /// Rows of this group.
 pub fn rows() -> Vec<Kind> {
-    vec![row(V1, "EndpointSlice", "endpointslices").table(network::table_of_endpoint_slices()).generation()]
+    vec![
+        row(V1, "EndpointSlice", "endpointslices")
+            .table(network::table_of_endpoint_slices())
+            .generation()
+            .rules(rules::ENDPOINT_SLICE),
+    ]
 }

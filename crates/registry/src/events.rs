@@ -40,7 +40,8 @@ pub fn rows() -> Vec<Kind> {
             .create_on_update()
             .fields(FIELDS)
             .stored_as("", "events", Conversion { from_stored, to_stored })
-            .table(table::cluster::table_of_events()),
+            .table(table::cluster::table_of_events())
+            .rules(crate::core::endpoints::NEW_EVENT),
     ]
 }
 

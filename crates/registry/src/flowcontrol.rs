@@ -1,5 +1,7 @@
 //! Rows of flowcontrol.apiserver.k8s.io/v1.
 
+mod rules;
+
 use crate::kind::Kind;
 use crate::row::row;
 use crate::table::extension;
@@ -13,11 +15,13 @@ pub fn rows() -> Vec<Kind> {
             .table(extension::table_of_flow_schemas())
             .cluster()
             .status()
-            .generation(),
+            .generation()
+            .rules(rules::FLOW_SCHEMA),
         row(V1, "PriorityLevelConfiguration", "prioritylevelconfigurations")
             .table(extension::table_of_priority_levels())
             .cluster()
             .status()
-            .generation(),
+            .generation()
+            .rules(rules::PRIORITY_LEVEL),
     ]
 }

@@ -52,9 +52,8 @@ impl Default for Settings {
 
 /// All built-in kinds, groups in the order of discovery, the preferred version of a group first.
 pub fn kinds(settings: &Settings) -> Vec<Kind> {
-    let _ = settings;
-    [
-        core::rows,
+    let mut all = core::rows(settings);
+    let groups = [
         apiregistration::rows,
         apps::rows,
         events::rows,
@@ -76,8 +75,7 @@ pub fn kinds(settings: &Settings) -> Vec<Kind> {
         resource::rows,
         flowcontrol::rows,
         storagemigration::rows,
-    ]
-    .into_iter()
-    .flat_map(|rows| rows())
-    .collect()
+    ];
+    all.extend(groups.into_iter().flat_map(|rows| rows()));
+    all
 }

@@ -1,5 +1,7 @@
 //! Rows of networking.k8s.io/v1.
 
+mod rules;
+
 use crate::kind::Kind;
 use crate::row::row;
 use crate::table::network;
@@ -12,13 +14,16 @@ pub fn rows() -> Vec<Kind> {
         row(V1, "IngressClass", "ingressclasses")
             .table(network::table_of_ingress_classes())
             .cluster()
-            .generation(),
+            .generation()
+            .rules(rules::INGRESS_CLASS),
         row(V1, "Ingress", "ingresses")
             .table(network::table_of_ingresses())
             .short(&["ing"])
             .status()
-            .generation(),
+            .generation()
+            .rules(rules::INGRESS),
         row(V1, "IPAddress", "ipaddresses")
+            .named(rules::address_name)
             .table(network::table_of_ip_addresses())
             .cluster()
             .short(&["ip"])
@@ -27,11 +32,17 @@ pub fn rows() -> Vec<Kind> {
                 "spec.parentRef.name",
                 "spec.parentRef.resource",
                 "spec.parentRef.group",
-            ]),
+            ])
+            .rules(rules::IP_ADDRESS),
         row(V1, "NetworkPolicy", "networkpolicies")
             .table(network::table_of_network_policies())
             .short(&["netpol"])
-            .generation(),
-        row(V1, "ServiceCIDR", "servicecidrs").table(network::table_of_service_cidrs()).cluster().status(),
+            .generation()
+            .rules(rules::NETWORK_POLICY),
+        row(V1, "ServiceCIDR", "servicecidrs")
+            .table(network::table_of_service_cidrs())
+            .cluster()
+            .status()
+            .rules(rules::SERVICE_CIDR),
     ]
 }

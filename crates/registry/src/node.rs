@@ -1,5 +1,7 @@
 //! Rows of node.k8s.io/v1.
 
+mod rules;
+
 use crate::kind::Kind;
 use crate::row::row;
 use crate::table::cluster;
@@ -12,6 +14,7 @@ pub fn rows() -> Vec<Kind> {
         row(V1, "RuntimeClass", "runtimeclasses")
             .table(cluster::table_of_runtime_classes())
             .cluster()
-            .versioned_update(),
+            .versioned_update()
+            .rules(rules::RUNTIME_CLASS),
     ]
 }

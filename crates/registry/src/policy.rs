@@ -1,5 +1,7 @@
 //! Rows of policy/v1.
 
+mod rules;
+
 use crate::kind::Kind;
 use crate::row::row;
 use crate::table::pod;
@@ -16,6 +18,7 @@ pub fn rows() -> Vec<Kind> {
             .status()
             .named(name::path_segment)
             .versioned_update()
-            .generation(),
+            .generation()
+            .rules(rules::BUDGET),
     ]
 }

@@ -1,5 +1,7 @@
 //! Rows of rbac.authorization.k8s.io/v1.
 
+mod rules;
+
 use crate::kind::Kind;
 use crate::row::row;
 use crate::table::extension;
@@ -12,10 +14,13 @@ pub fn rows() -> Vec<Kind> {
     vec![
         row(V1, "ClusterRoleBinding", "clusterrolebindings")
             .table(extension::table_of_role_bindings())
-            .cluster(),
-        row(V1, "ClusterRole", "clusterroles").cluster(),
-        row(V1, "RoleBinding", "rolebindings").table(extension::table_of_role_bindings()),
-        row(V1, "Role", "roles"),
+            .cluster()
+            .rules(rules::CLUSTER_ROLE_BINDING),
+        row(V1, "ClusterRole", "clusterroles").cluster().rules(rules::CLUSTER_ROLE),
+        row(V1, "RoleBinding", "rolebindings")
+            .table(extension::table_of_role_bindings())
+            .rules(rules::ROLE_BINDING),
+        row(V1, "Role", "roles").rules(rules::ROLE),
     ]
     .into_iter()
     .map(|row| row.named(name::path_segment).create_on_update())

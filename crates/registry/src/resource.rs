@@ -1,5 +1,7 @@
 //! Rows of resource.k8s.io/v1: dynamic resource allocation.
 
+mod rules;
+
 use crate::kind::Kind;
 use crate::row::row;
 use crate::table::{extension, name_and_age};
@@ -9,14 +11,29 @@ const V1: &str = "resource.k8s.io/v1";
 /// Rows of this group.
 pub fn rows() -> Vec<Kind> {
     vec![
-        row(V1, "DeviceClass", "deviceclasses").table(name_and_age()).cluster().generation(),
-        row(V1, "DeviceTaintRule", "devicetaintrules").table(name_and_age()).cluster().status().generation(),
-        row(V1, "ResourceClaim", "resourceclaims").table(extension::table_of_resource_claims()).status(),
-        row(V1, "ResourceClaimTemplate", "resourceclaimtemplates").table(name_and_age()),
+        row(V1, "DeviceClass", "deviceclasses")
+            .table(name_and_age())
+            .cluster()
+            .generation()
+            .rules(rules::DEVICE_CLASS),
+        row(V1, "DeviceTaintRule", "devicetaintrules")
+            .table(name_and_age())
+            .cluster()
+            .status()
+            .generation()
+            .rules(rules::TAINT_RULE),
+        row(V1, "ResourceClaim", "resourceclaims")
+            .table(extension::table_of_resource_claims())
+            .status()
+            .rules(rules::CLAIM),
+        row(V1, "ResourceClaimTemplate", "resourceclaimtemplates")
+            .table(name_and_age())
+            .rules(rules::CLAIM_TEMPLATE),
         row(V1, "ResourceSlice", "resourceslices")
             .table(extension::table_of_resource_slices())
             .cluster()
             .fields(&["spec.nodeName", "spec.driver"])
-            .generation(),
+            .generation()
+            .rules(rules::SLICE),
     ]
 }

@@ -13,7 +13,7 @@ use serde_json::Value;
 pub(crate) struct Rules {
     /// Defaults that data cannot express.
     pub default: fn(&mut Value),
-    /// The status of a new object, as JSON; empty for a kind without one.
+    /// The status of a new object, as JSON; [`GIVEN`] if it may come with one.
     pub status: &'static str,
     /// Whether a write to the status leaves labels, annotations, finalizers and owners as they are.
     pub status_only: bool,
@@ -29,7 +29,16 @@ pub(crate) struct Rules {
     pub validate_update: fn(&mut Errors, &Value, &Value),
     /// What is wrong with a change of a part, such as the status.
     pub validate_part: fn(&mut Errors, &Value, &Value, &str),
+    /// When a deletion that cannot end at once has begun.
+    pub mark_deleting: fn(&mut Value),
+    /// Whether something besides finalizers in the metadata keeps a deleted object.
+    pub held: fn(&Value) -> bool,
+    /// Whether a deletion that says nothing about dependents leaves them.
+    pub orphans: bool,
 }
+
+/// A new object may come with a status.
+pub(crate) const GIVEN: &str = "given";
 
 /// Rules that allow everything.
 pub(crate) const RULES: Rules = Rules {
@@ -42,6 +51,9 @@ pub(crate) const RULES: Rules = Rules {
     validate_create: |_, _| {},
     validate_update: |_, _, _| {},
     validate_part: |_, _, _, _| {},
+    mark_deleting: |_| {},
+    held: |_| false,
+    orphans: false,
 };
 
 /// What only writes to the object itself may change of the metadata.
@@ -50,15 +62,16 @@ const OWN_METADATA: [&str; 4] = ["annotations", "finalizers", "labels", "ownerRe
 /// Rules made into hooks.
 pub(crate) struct Ruled {
     rules: Rules,
+    has_status: bool,
     first_status: Option<Value>,
 }
 
 impl Ruled {
     /// Of a kind that has a status or not.
     pub fn new(rules: Rules, has_status: bool) -> Self {
-        let text = if rules.status.is_empty() && has_status { "{}" } else { rules.status };
-        let first_status = serde_json::from_str(text).ok();
-        Self { rules, first_status }
+        let text = if rules.status.is_empty() { "{}" } else { rules.status };
+        let first_status = if has_status { serde_json::from_str(text).ok() } else { None };
+        Self { rules, has_status, first_status }
     }
 }
 
@@ -97,7 +110,7 @@ impl Hooks for Ruled {
     fn prepare_update(&self, object: &mut Value, old: &Value, subresource: &str, context: &Context<'_>) {
         if subresource == "status" {
             keep_status_only(object, old, !self.rules.status_only);
-        } else if self.first_status.is_some() {
+        } else if self.has_status {
             restore(object, old, "status");
         }
         (self.rules.update)(object, old, subresource, context);
@@ -125,5 +138,17 @@ impl Hooks for Ruled {
                 (self.rules.validate_part)(errors, object, old, subresource);
             }
         })
+    }
+
+    fn mark_deleting(&self, object: &mut Value) {
+        (self.rules.mark_deleting)(object);
+    }
+
+    fn held(&self, object: &Value) -> bool {
+        (self.rules.held)(object)
+    }
+
+    fn default_propagation(&self) -> Option<&'static str> {
+        self.rules.orphans.then_some("Orphan")
     }
 }

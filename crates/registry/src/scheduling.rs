@@ -1,5 +1,7 @@
 //! Rows of scheduling.k8s.io/v1.
 
+mod rules;
+
 use crate::kind::Kind;
 use crate::row::row;
 use crate::table::cluster;
@@ -13,6 +15,7 @@ pub fn rows() -> Vec<Kind> {
             .table(cluster::table_of_priority_classes())
             .cluster()
             .short(&["pc"])
-            .generation(),
+            .generation()
+            .rules(rules::PRIORITY_CLASS),
     ]
 }

@@ -1,5 +1,7 @@
 //! Rows of storage.k8s.io/v1.
 
+mod rules;
+
 use crate::kind::Kind;
 use crate::row::row;
 use crate::table::cluster;
@@ -13,23 +15,32 @@ pub fn rows() -> Vec<Kind> {
             .table(cluster::table_of_csi_drivers())
             .cluster()
             .versioned_update()
-            .generation(),
-        row(V1, "CSINode", "csinodes").table(cluster::table_of_csi_nodes()).cluster().versioned_update(),
+            .generation()
+            .rules(rules::DRIVER),
+        row(V1, "CSINode", "csinodes")
+            .table(cluster::table_of_csi_nodes())
+            .cluster()
+            .versioned_update()
+            .rules(rules::NODE),
         row(V1, "CSIStorageCapacity", "csistoragecapacities")
             .table(cluster::table_of_csi_storage_capacities())
-            .versioned_update(),
+            .versioned_update()
+            .rules(rules::CAPACITY),
         row(V1, "StorageClass", "storageclasses")
             .table(cluster::table_of_storage_classes())
             .cluster()
-            .short(&["sc"]),
+            .short(&["sc"])
+            .rules(rules::STORAGE_CLASS),
         row(V1, "VolumeAttachment", "volumeattachments")
             .table(cluster::table_of_volume_attachments())
             .cluster()
             .status()
-            .versioned_update(),
+            .versioned_update()
+            .rules(rules::ATTACHMENT),
         row(V1, "VolumeAttributesClass", "volumeattributesclasses")
             .table(cluster::table_of_volume_attributes_classes())
             .cluster()
-            .short(&["vac"]),
+            .short(&["vac"])
+            .rules(rules::ATTRIBUTES_CLASS),
     ]
 }

@@ -1,5 +1,7 @@
 //! Rows of storagemigration.k8s.io/v1.
 
+mod rules;
+
 use crate::kind::Kind;
 use crate::row::row;
 use crate::table::extension;
@@ -13,6 +15,7 @@ pub fn rows() -> Vec<Kind> {
             .table(extension::table_of_storage_version_migrations())
             .cluster()
             .status()
-            .versioned_update(),
+            .versioned_update()
+            .rules(rules::MIGRATION),
     ]
 }

@@ -3,6 +3,7 @@
 //! Answers to `ValidatePodSpec` and `ValidatePodTemplateSpec` of upstream's core validation.
 
 mod container;
+mod default;
 mod env;
 mod probe;
 mod scheduling;
@@ -17,7 +18,8 @@ use gifee_base::{FieldError, Path, name};
 use serde_json::Value;
 
 pub(crate) use container::only_for_pods as containers_only_for_pods;
-pub(crate) use scheduling::{node_selector, node_selector_term, taint_effect, tolerations};
+pub(crate) use default::{default_pod, default_spec};
+pub(crate) use scheduling::{node_selector, taint_effect, tolerations};
 pub(crate) use storage::{access_modes, claim_spec};
 
 /// What rules about one part of a spec need of its others.

@@ -100,7 +100,7 @@ fn field_requirement(errors: &mut Errors, requirement: &Value, path: &Path<'_>) 
 }
 
 /// One term of a node selector.
-pub(crate) fn node_selector_term(errors: &mut Errors, term: &Value, path: &Path<'_>) {
+fn node_selector_term(errors: &mut Errors, term: &Value, path: &Path<'_>) {
     let at = path.child("matchExpressions");
     for (index, requirement) in items(&term["matchExpressions"]).iter().enumerate() {
         node_requirement(errors, requirement, &at.index(index));

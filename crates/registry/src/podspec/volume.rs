@@ -116,15 +116,13 @@ pub(crate) fn shared_source(
         }
     }
     match kind {
-        "hostPath" => {
-            if !required(errors, &body["path"], &path.child("path")) {
+        "hostPath" | "local" => {
+            let missing = required(errors, &body["path"], &path.child("path"));
+            if !missing {
                 no_backsteps(errors, &body["path"], &path.child("path"));
-                optional_one_of(errors, &body["type"], &path.child("type"), &HOST_PATH_TYPES);
             }
-        }
-        "local" => {
-            if !required(errors, &body["path"], &path.child("path")) {
-                no_backsteps(errors, &body["path"], &path.child("path"));
+            if !missing && kind == "hostPath" {
+                optional_one_of(errors, &body["type"], &path.child("type"), &HOST_PATH_TYPES);
             }
         }
         "nfs" if !text(&body["path"]).starts_with('/') => {

@@ -7,7 +7,7 @@ pub(crate) mod address;
 pub(crate) mod label;
 pub(crate) mod resource;
 
-use crate::value::{is_empty, items, same, text};
+use crate::value::{is_empty, same, text};
 use gifee_base::{FieldError, Path};
 use serde_json::Value;
 
@@ -39,13 +39,6 @@ pub(crate) fn required_because(errors: &mut Errors, value: &Value, path: &Path<'
         errors.push(FieldError::required(path, why));
     }
     missing
-}
-
-/// Reports a value that may not be there.
-pub(crate) fn forbidden(errors: &mut Errors, value: &Value, path: &Path<'_>, why: &str) {
-    if !is_empty(value) {
-        errors.push(FieldError::forbidden(path, why));
-    }
 }
 
 /// Reports what a rule for names finds.
@@ -145,15 +138,6 @@ pub(crate) fn unique<'a>(errors: &mut Errors, seen: &mut Vec<&'a str>, one: &'a 
         errors.push(FieldError::duplicate(path, one));
     } else {
         seen.push(one);
-    }
-}
-
-/// Reports texts of a list that come twice, and those that a rule for names does not allow.
-pub(crate) fn name_set(errors: &mut Errors, list: &Value, path: &Path<'_>, rule: fn(&str) -> Vec<String>) {
-    let mut seen = Vec::new();
-    for (index, one) in items(list).iter().enumerate() {
-        named(errors, one, &path.index(index), rule);
-        unique(errors, &mut seen, text(one), &path.index(index));
     }
 }
 

@@ -14,6 +14,7 @@ pub mod workload;
 mod tests;
 
 use crate::kind::{Column, Table};
+pub(crate) use crate::value::{items, text, text_or};
 use serde_json::Value;
 use std::sync::Arc;
 
@@ -69,21 +70,6 @@ pub fn scale() -> Table {
         let (desired, available) = (&object["spec"]["replicas"], &object["status"]["replicas"]);
         vec![name(object), count(desired), count(available), age(object, now)]
     })
-}
-
-/// Text of a string field, empty if it is absent.
-pub(crate) fn text(value: &Value) -> &str {
-    value.as_str().unwrap_or_default()
-}
-
-/// Text of a string field, or something else if it is absent or empty.
-pub(crate) fn text_or<'a>(value: &'a Value, otherwise: &'a str) -> &'a str {
-    value.as_str().filter(|text| !text.is_empty()).unwrap_or(otherwise)
-}
-
-/// Items of a list field, none if it is absent.
-pub(crate) fn items(value: &Value) -> &[Value] {
-    value.as_array().map_or(&[], Vec::as_slice)
 }
 
 fn name(object: &Value) -> Value {

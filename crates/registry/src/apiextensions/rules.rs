@@ -1,0 +1,202 @@
+//! What is special about CustomResourceDefinitions.
+//!
+//! Invariant: exactly one version is stored, and every version that ever was stands in the status. Answers to
+//! upstream's `apiextensions/validation` and strategy.
+
+use crate::rule::{Errors, METADATA, SPEC, immutable, optional_one_of, required, required_name};
+use crate::rules::{RULES, Rules};
+use crate::value::{is_empty, items, same, text};
+use gifee_base::{FieldError, Path, name};
+use serde_json::{Value, json};
+
+/// Rules of CustomResourceDefinitions.
+pub(crate) const DEFINITION: Rules = Rules {
+    default: default_definition,
+    status: r#"{"acceptedNames":{"kind":"","plural":""},"conditions":[],"storedVersions":[]}"#,
+    status_only: true,
+    create: |definition, _| note_stored_version(definition),
+    update: |definition, _, part, _| {
+        if part.is_empty() {
+            note_stored_version(definition);
+        }
+    },
+    validate,
+    validate_update: |errors, definition, old| {
+        let (spec, before) = (&definition["spec"], &old["spec"]);
+        immutable(errors, &spec["group"], &before["group"], &SPEC.child("group"));
+        let names = SPEC.child("names");
+        let established = items(&old["status"]["conditions"])
+            .iter()
+            .any(|one| one["type"] == "Established" && one["status"] == "True");
+        if established {
+            immutable(errors, &spec["scope"], &before["scope"], &SPEC.child("scope"));
+            let kind = |spec: &Value| spec["names"]["kind"].clone();
+            immutable(errors, &kind(spec), &kind(before), &names.child("kind"));
+        }
+        let plural = |spec: &Value| spec["names"]["plural"].clone();
+        immutable(errors, &plural(spec), &plural(before), &names.child("plural"));
+    },
+    validate_part: |errors, definition, old, _| {
+        let path = Path::root("status");
+        let at = path.child("storedVersions");
+        let known = |one: &Value| items(&definition["spec"]["versions"]).iter().any(|v| v["name"] == *one);
+        let stored = &definition["status"]["storedVersions"];
+        if is_empty(stored) && !is_empty(&old["status"]["storedVersions"]) {
+            let why = "must have at least one stored version";
+            errors.push(FieldError::invalid(&at, stored.clone(), why));
+        }
+        for (index, one) in items(stored).iter().enumerate() {
+            if !known(one) {
+                let why = "must appear in spec.versions";
+                errors.push(FieldError::invalid(&at.index(index), text(one), why));
+            }
+        }
+    },
+    ..RULES
+};
+
+fn default_definition(definition: &mut Value) {
+    let Some(spec) = definition.get_mut("spec").filter(|spec| spec.is_object()) else { return };
+    if spec["names"].is_object() {
+        let kind = text(&spec["names"]["kind"]).to_owned();
+        if is_empty(&spec["names"]["singular"]) && !kind.is_empty() {
+            spec["names"]["singular"] = kind.to_lowercase().into();
+        }
+        if is_empty(&spec["names"]["listKind"]) && !kind.is_empty() {
+            spec["names"]["listKind"] = format!("{kind}List").into();
+        }
+    }
+    if spec["conversion"].is_null() {
+        spec["conversion"] = json!({ "strategy": "None" });
+    }
+    if let Some(service) = spec.pointer_mut("/conversion/webhook/clientConfig/service")
+        && service.is_object()
+        && service["port"].is_null()
+    {
+        service["port"] = 443.into();
+    }
+}
+
+fn note_stored_version(definition: &mut Value) {
+    let stored = items(&definition["spec"]["versions"]).iter().find(|one| one["storage"] == true);
+    let Some(version) = stored.map(|one| one["name"].clone()) else { return };
+    match &mut definition["status"]["storedVersions"] {
+        Value::Array(list) => {
+            if !list.contains(&version) {
+                list.push(version);
+            }
+        }
+        other => *other = json!([version]),
+    }
+}
+
+fn validate(errors: &mut Errors, definition: &Value) {
+    let (spec, own) = (&definition["spec"], text(&definition["metadata"]["name"]));
+    let (group, plural) = (text(&spec["group"]), text(&spec["names"]["plural"]));
+    if own != format!("{plural}.{group}") {
+        let why = "must be spec.names.plural+\".\"+spec.group";
+        errors.push(FieldError::invalid(&METADATA.child("name"), own, why));
+    }
+    let at = SPEC.child("group");
+    if !required(errors, &spec["group"], &at) {
+        crate::rule::named_text(errors, group, &at, name::dns_subdomain);
+        if !group.contains('.') {
+            errors.push(FieldError::invalid(&at, group, "should be a domain with at least one dot"));
+        }
+    }
+    crate::rule::required_one_of(errors, &spec["scope"], &SPEC.child("scope"), &["Cluster", "Namespaced"]);
+    versions(errors, &spec["versions"]);
+    names(errors, &spec["names"], &SPEC.child("names"));
+    conversion(errors, &spec["conversion"], &SPEC.child("conversion"));
+}
+
+fn versions(errors: &mut Errors, list: &Value) {
+    let at = SPEC.child("versions");
+    if is_empty(list) {
+        errors.push(FieldError::invalid(
+            &at,
+            list.clone(),
+            "must have exactly one version marked as storage version",
+        ));
+        return;
+    }
+    let mut seen = Vec::new();
+    for (index, one) in items(list).iter().enumerate() {
+        let at = at.index(index);
+        required_name(errors, &one["name"], &at.child("name"), name::dns1035_label);
+        if seen.contains(&text(&one["name"])) {
+            let why = "must contain unique version names";
+            errors.push(FieldError::invalid(&SPEC.child("versions"), list.clone(), why));
+        }
+        seen.push(text(&one["name"]));
+        let schema = &one["schema"]["openAPIV3Schema"];
+        if schema.is_null() {
+            let at = at.child("schema");
+            errors.push(FieldError::required(&at.child("openAPIV3Schema"), "schemas are required"));
+        } else if is_empty(&schema["type"]) {
+            let at = at.child("schema");
+            let at = at.child("openAPIV3Schema");
+            errors.push(FieldError::required(&at.child("type"), "must not be empty at the root"));
+        } else if schema["type"] != "object" {
+            let at = at.child("schema");
+            let at = at.child("openAPIV3Schema");
+            errors.push(FieldError::invalid(
+                &at.child("type"),
+                text(&schema["type"]),
+                "must be object at the root",
+            ));
+        }
+    }
+    if items(list).iter().filter(|one| one["storage"] == true).count() != 1 {
+        let why = "must have exactly one version marked as storage version";
+        errors.push(FieldError::invalid(&at, list.clone(), why));
+    }
+}
+
+fn kind_name(text: &str) -> Vec<String> {
+    name::dns1035_label(&text.to_lowercase())
+        .into_iter()
+        .map(|wrong| format!("may have mixed case, but should otherwise match: {wrong}"))
+        .collect()
+}
+
+fn names(errors: &mut Errors, names: &Value, path: &Path<'_>) {
+    required_name(errors, &names["plural"], &path.child("plural"), name::dns1035_label);
+    crate::rule::optional_name(errors, &names["singular"], &path.child("singular"), name::dns1035_label);
+    required_name(errors, &names["kind"], &path.child("kind"), kind_name);
+    crate::rule::optional_name(errors, &names["listKind"], &path.child("listKind"), kind_name);
+    for list in ["shortNames", "categories"] {
+        let at = path.child(list);
+        for (index, one) in items(&names[list]).iter().enumerate() {
+            crate::rule::named(errors, one, &at.index(index), name::dns1035_label);
+        }
+    }
+    if !is_empty(&names["kind"]) && same(&names["kind"], &names["listKind"]) {
+        let why = "kind and listKind may not be the same";
+        errors.push(FieldError::invalid(&path.child("listKind"), text(&names["listKind"]), why));
+    }
+}
+
+fn conversion(errors: &mut Errors, conversion: &Value, path: &Path<'_>) {
+    if conversion.is_null() {
+        return;
+    }
+    optional_one_of(errors, &conversion["strategy"], &path.child("strategy"), &["None", "Webhook"]);
+    let webhook = &conversion["webhook"];
+    if conversion["strategy"] != "Webhook" {
+        if !webhook.is_null() {
+            let why = "should not be set when strategy is not set to Webhook";
+            errors.push(FieldError::forbidden(&path.child("webhook"), why));
+        }
+        return;
+    }
+    let at = path.child("webhook");
+    if webhook["clientConfig"].is_null() {
+        let why = "required when strategy is set to Webhook, but not allowed for other strategies";
+        errors.push(FieldError::required(&at.child("clientConfig"), why));
+    } else {
+        let config = &webhook["clientConfig"];
+        crate::admissionregistration::client_config(errors, config, &at.child("clientConfig"));
+    }
+    required(errors, &webhook["conversionReviewVersions"], &at.child("conversionReviewVersions"));
+}

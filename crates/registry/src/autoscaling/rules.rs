@@ -1,0 +1,214 @@
+//! What is special about HorizontalPodAutoscalers, in both versions.
+//!
+//! Answers to upstream's `pkg/apis/autoscaling/validation`.
+
+use super::conversion::{from_stored, to_stored};
+use crate::rule::resource::positive;
+use crate::rule::{
+    Errors, NOT_POSITIVE, SPEC, STATUS, label, non_negative_fields, optional_one_of, required,
+};
+use crate::rule::{required_name, required_one_of};
+use crate::rules::{RULES, Rules};
+use crate::value::{int, is_empty, items, text};
+use gifee_base::{FieldError, Path, name};
+use serde_json::{Value, json};
+
+const KINDS: [(&str, &str); 5] = [
+    ("ContainerResource", "containerResource"),
+    ("External", "external"),
+    ("Object", "object"),
+    ("Pods", "pods"),
+    ("Resource", "resource"),
+];
+const WINDOW_MAXIMUM: i64 = 3_600;
+const PERIOD_MAXIMUM: i64 = 1_800;
+
+/// Rules of autoscaling/v2.
+pub(crate) const V2: Rules = Rules {
+    default: |autoscaler| {
+        let Some(spec) = autoscaler.get_mut("spec").filter(|spec| spec.is_object()) else { return };
+        if spec["minReplicas"].is_null() {
+            spec["minReplicas"] = 1.into();
+        }
+        if is_empty(&spec["metrics"]) {
+            let target = json!({ "type": "Utilization", "averageUtilization": 80 });
+            spec["metrics"] =
+                json!([{ "type": "Resource", "resource": { "name": "cpu", "target": target } }]);
+        }
+        default_behavior(&mut spec["behavior"]);
+        if spec["behavior"].is_null() {
+            crate::value::remove(spec, "behavior");
+        }
+    },
+    status: r#"{"currentMetrics":null,"desiredReplicas":0}"#,
+    validate,
+    validate_part: |errors, autoscaler, _, _| status(errors, autoscaler),
+    ..RULES
+};
+
+/// Rules of autoscaling/v1: those of v2, about the same object in that form.
+pub(crate) const V1: Rules = Rules {
+    default: |autoscaler| {
+        let Some(spec) = autoscaler.get_mut("spec").filter(|spec| spec.is_object()) else { return };
+        if spec["minReplicas"].is_null() {
+            spec["minReplicas"] = 1.into();
+        }
+        // What the fields of v1 leave open is defaulted as v2 would, and written as v1 again.
+        let mut stored = to_stored(autoscaler.take());
+        (V2.default)(&mut stored);
+        *autoscaler = from_stored(stored);
+    },
+    status: r#"{"currentReplicas":0,"desiredReplicas":0}"#,
+    validate: |errors, autoscaler| validate(errors, &to_stored(autoscaler.clone())),
+    validate_part: |errors, autoscaler, _, _| status(errors, autoscaler),
+    ..RULES
+};
+
+fn rules(window: Option<i64>, policies: Value) -> Value {
+    let mut rules = json!({ "selectPolicy": "Max", "policies": policies });
+    if let Some(window) = window {
+        rules["stabilizationWindowSeconds"] = window.into();
+    }
+    rules
+}
+
+/// A behaviour that says something is completed; one that says nothing stays unsaid.
+fn default_behavior(behavior: &mut Value) {
+    if !behavior.is_object() {
+        return;
+    }
+    let percent = json!({ "type": "Percent", "value": 100, "periodSeconds": 15 });
+    let pods = json!({ "type": "Pods", "value": 4, "periodSeconds": 15 });
+    for (side, defaults) in
+        [("scaleUp", rules(Some(0), json!([pods, percent]))), ("scaleDown", rules(None, json!([percent])))]
+    {
+        if behavior[side].is_null() {
+            behavior[side] = defaults;
+            continue;
+        }
+        for field in ["selectPolicy", "stabilizationWindowSeconds", "policies"] {
+            if is_empty(&behavior[side][field]) && !defaults[field].is_null() {
+                behavior[side][field] = defaults[field].clone();
+            }
+        }
+    }
+}
+
+fn validate(errors: &mut Errors, autoscaler: &Value) {
+    let spec = &autoscaler["spec"];
+    let (least, most) = (&spec["minReplicas"], int(&spec["maxReplicas"]));
+    if least.as_i64().is_some_and(|least| least < 1) {
+        let why = "must be greater than or equal to 1";
+        errors.push(FieldError::invalid(&SPEC.child("minReplicas"), least.clone(), why));
+    }
+    if most < 1 {
+        errors.push(FieldError::invalid(&SPEC.child("maxReplicas"), most, "must be greater than 0"));
+    }
+    if least.as_i64().is_some_and(|least| most < least) {
+        let why = "must be greater than or equal to `minReplicas`";
+        errors.push(FieldError::invalid(&SPEC.child("maxReplicas"), most, why));
+    }
+    reference(errors, &spec["scaleTargetRef"], &SPEC.child("scaleTargetRef"));
+    let at = SPEC.child("metrics");
+    for (index, one) in items(&spec["metrics"]).iter().enumerate() {
+        metric(errors, one, &at.index(index));
+    }
+    let at = SPEC.child("behavior");
+    for side in ["scaleUp", "scaleDown"] {
+        behavior(errors, &spec["behavior"][side], &at.child(side));
+    }
+}
+
+fn reference(errors: &mut Errors, one: &Value, path: &Path<'_>) {
+    required_name(errors, &one["kind"], &path.child("kind"), name::path_segment);
+    required_name(errors, &one["name"], &path.child("name"), name::path_segment);
+}
+
+fn metric(errors: &mut Errors, one: &Value, path: &Path<'_>) {
+    let kinds: Vec<&str> = KINDS.iter().map(|(kind, _)| *kind).collect();
+    let kind = text(&one["type"]);
+    if kind.is_empty() {
+        return errors.push(FieldError::required(&path.child("type"), "must specify a metric source type"));
+    }
+    let Some((_, field)) = KINDS.iter().find(|(name, _)| *name == kind) else {
+        return errors.push(FieldError::not_supported(&path.child("type"), kind, &kinds));
+    };
+    for (_, other) in KINDS.iter().filter(|(_, other)| other != field && !one[*other].is_null()) {
+        let why = "must populate the given metric source only";
+        errors.push(FieldError::forbidden(&path.child(other), why));
+    }
+    let (source, at) = (&one[*field], path.child(field));
+    if source.is_null() {
+        let why = "must populate information for the given metric source";
+        return errors.push(FieldError::required(&at, why));
+    }
+    if matches!(*field, "resource" | "containerResource") {
+        required(errors, &source["name"], &at.child("name"));
+    } else {
+        let identifier = at.child("metric");
+        required_name(errors, &source["metric"]["name"], &identifier.child("name"), name::path_segment);
+        label::selector(errors, &source["metric"]["selector"], &identifier.child("selector"));
+    }
+    if *field == "containerResource" {
+        required(errors, &source["container"], &at.child("container"));
+    }
+    if *field == "object" {
+        reference(errors, &source["describedObject"], &at.child("describedObject"));
+    }
+    target(errors, &source["target"], &at.child("target"));
+}
+
+fn target(errors: &mut Errors, target: &Value, path: &Path<'_>) {
+    if is_empty(&target["type"]) {
+        errors.push(FieldError::required(&path.child("type"), "must specify a metric target type"));
+    } else {
+        let supported = ["AverageValue", "Utilization", "Value"];
+        required_one_of(errors, &target["type"], &path.child("type"), &supported);
+    }
+    for field in ["value", "averageValue"] {
+        if !target[field].is_null() {
+            positive(errors, &target[field], &path.child(field));
+        }
+    }
+    let share = &target["averageUtilization"];
+    if share.as_i64().is_some_and(|share| share < 1) {
+        let why = "must be greater than 0";
+        errors.push(FieldError::invalid(&path.child("averageUtilization"), share.clone(), why));
+    }
+}
+
+fn behavior(errors: &mut Errors, rules: &Value, path: &Path<'_>) {
+    if rules.is_null() {
+        return;
+    }
+    let window = &rules["stabilizationWindowSeconds"];
+    non_negative_fields(errors, rules, path, &["stabilizationWindowSeconds"]);
+    if int(window) > WINDOW_MAXIMUM {
+        let why = format!("must be less than or equal to {WINDOW_MAXIMUM}");
+        errors.push(FieldError::invalid(&path.child("stabilizationWindowSeconds"), int(window), &why));
+    }
+    let select = &rules["selectPolicy"];
+    optional_one_of(errors, select, &path.child("selectPolicy"), &["Disabled", "Max", "Min"]);
+    let at = path.child("policies");
+    if is_empty(&rules["policies"]) {
+        errors.push(FieldError::required(&at, "must specify at least one Policy"));
+    }
+    for (index, policy) in items(&rules["policies"]).iter().enumerate() {
+        let at = at.index(index);
+        crate::rule::one_of(errors, &policy["type"], &at.child("type"), &["Percent", "Pods"]);
+        for field in ["value", "periodSeconds"] {
+            if int(&policy[field]) <= 0 {
+                errors.push(FieldError::invalid(&at.child(field), int(&policy[field]), NOT_POSITIVE));
+            }
+        }
+        if int(&policy["periodSeconds"]) > PERIOD_MAXIMUM {
+            let why = format!("must be less than or equal to {PERIOD_MAXIMUM}");
+            errors.push(FieldError::invalid(&at.child("periodSeconds"), int(&policy["periodSeconds"]), &why));
+        }
+    }
+}
+
+fn status(errors: &mut Errors, autoscaler: &Value) {
+    let fields = ["currentReplicas", "desiredReplicas"];
+    non_negative_fields(errors, &autoscaler["status"], &STATUS, &fields);
+}

@@ -1,0 +1,283 @@
+//! What is special about CertificateSigningRequests, ClusterTrustBundles and PodCertificateRequests.
+//!
+//! Invariant: who asked for a certificate is written down by the server, and who approves does not sign. Answers to
+//! upstream's `pkg/apis/certificates/validation` and the strategies of the group.
+
+use crate::kind::Context;
+use crate::rule::{Errors, METADATA, SPEC, STATUS, immutable, required, required_name, required_one_of};
+use crate::rules::{RULES, Rules};
+use crate::value::{int, is_empty, items, remove, restore, same, text};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use gifee_base::{FieldError, Path, name};
+use serde_json::{Value, json};
+
+const SIGNER_NAME_MAXIMUM: usize = 253 + 1 + 63;
+const EXPIRATION_MINIMUM: i64 = 600;
+const USAGES: [&str; 23] = [
+    "any",
+    "cert sign",
+    "client auth",
+    "code signing",
+    "content commitment",
+    "crl sign",
+    "data encipherment",
+    "decipher only",
+    "digital signature",
+    "email protection",
+    "encipher only",
+    "ipsec end system",
+    "ipsec tunnel",
+    "ipsec user",
+    "key agreement",
+    "key encipherment",
+    "microsoft sgc",
+    "netscape sgc",
+    "ocsp signing",
+    "s/mime",
+    "server auth",
+    "signing",
+    "timestamping",
+];
+
+/// A name of a signer: a domain and a path of up to six parts.
+pub(crate) fn signer_name(errors: &mut Errors, value: &Value, path: &Path<'_>) {
+    if required(errors, value, path) {
+        return;
+    }
+    let given = text(value);
+    let Some((domain, rest)) = given.split_once('/').filter(|(_, rest)| !rest.contains('/')) else {
+        let why = "must be a fully qualified domain and path of the form 'example.com/signer-name'";
+        return errors.push(FieldError::invalid(path, given, why));
+    };
+    for wrong in name::dns_subdomain(domain) {
+        errors.push(FieldError::invalid(path, given, &format!("validating label {domain:?}: {wrong}")));
+    }
+    if !domain.contains('.') {
+        let why = "should be a domain with at least two segments separated by dots";
+        errors.push(FieldError::invalid(path, given, why));
+    }
+    for wrong in name::dns_subdomain(rest) {
+        errors.push(FieldError::invalid(path, given, &format!("validating label {rest:?}: {wrong}")));
+    }
+    if given.len() > SIGNER_NAME_MAXIMUM {
+        errors.push(FieldError::too_long(path, SIGNER_NAME_MAXIMUM));
+    }
+}
+
+/// Rules of CertificateSigningRequests.
+pub(crate) const REQUEST: Rules = Rules {
+    create: |request, context| {
+        let spec = &mut request["spec"];
+        for field in ["username", "uid", "groups", "extra"] {
+            remove(spec, field);
+        }
+        requester(spec, context);
+    },
+    update: |request, old, part, context| {
+        restore(request, old, "spec");
+        match part {
+            "" => {}
+            "approval" => {
+                let conditions = request["status"]["conditions"].clone();
+                restore(request, old, "status");
+                if !conditions.is_null() {
+                    request["status"]["conditions"] = conditions;
+                }
+                stamp(request, old, context);
+            }
+            _ => {
+                keep_decision(request, old);
+                stamp(request, old, context);
+            }
+        }
+    },
+    validate: |errors, request| {
+        let spec = &request["spec"];
+        pem_request(errors, &spec["request"]);
+        required(errors, &spec["usages"], &SPEC.child("usages"));
+        let at = SPEC.child("usages");
+        let mut seen = Vec::new();
+        for (index, one) in items(&spec["usages"]).iter().enumerate() {
+            let one = text(one);
+            if !USAGES.contains(&one) {
+                errors.push(FieldError::not_supported(&at.index(index), one, &USAGES));
+            }
+            crate::rule::unique(errors, &mut seen, one, &at.index(index));
+        }
+        signer_name(errors, &spec["signerName"], &SPEC.child("signerName"));
+        if spec["expirationSeconds"].as_i64().is_some_and(|seconds| seconds < EXPIRATION_MINIMUM) {
+            let given = int(&spec["expirationSeconds"]);
+            let why = "may not specify a duration less than 600 seconds (10 minutes)";
+            errors.push(FieldError::invalid(&SPEC.child("expirationSeconds"), given, why));
+        }
+    },
+    validate_part: |errors, request, old, part| decision(errors, request, old, part),
+    ..RULES
+};
+
+fn requester(spec: &mut Value, context: &Context<'_>) {
+    spec["username"] = context.user.into();
+    if !context.user_uid.is_empty() {
+        spec["uid"] = context.user_uid.into();
+    }
+    if !context.groups.is_empty() {
+        spec["groups"] = context.groups.into();
+    }
+    if !context.extra.is_empty() {
+        spec["extra"] = context.extra.iter().map(|(key, values)| (key.clone(), json!(values))).collect();
+    }
+}
+
+fn is_decision(condition: &Value) -> bool {
+    matches!(text(&condition["type"]), "Approved" | "Denied")
+}
+
+/// Whoever signs does not approve.
+fn keep_decision(request: &mut Value, old: &Value) {
+    let mut kept: Vec<Value> =
+        items(&old["status"]["conditions"]).iter().filter(|one| is_decision(one)).cloned().collect();
+    kept.extend(items(&request["status"]["conditions"]).iter().filter(|one| !is_decision(one)).cloned());
+    if !kept.is_empty() {
+        request["status"]["conditions"] = kept.into();
+    }
+}
+
+fn stamp(request: &mut Value, old: &Value, context: &Context<'_>) {
+    let list = request["status"].get_mut("conditions").and_then(Value::as_array_mut);
+    for one in list.into_iter().flatten().filter(|one| one.is_object()) {
+        if one["lastUpdateTime"].is_null() {
+            one["lastUpdateTime"] = context.now.into();
+        }
+        if one["lastTransitionTime"].is_null() {
+            let before = items(&old["status"]["conditions"]);
+            let same_state =
+                before.iter().find(|old| old["type"] == one["type"] && old["status"] == one["status"]);
+            let at = same_state.map(|old| old["lastTransitionTime"].clone()).filter(|at| !at.is_null());
+            one["lastTransitionTime"] = at.unwrap_or_else(|| context.now.into());
+        }
+    }
+}
+
+fn pem_request(errors: &mut Errors, value: &Value) {
+    let at = SPEC.child("request");
+    let bytes = STANDARD.decode(text(value)).unwrap_or_default();
+    let pem = String::from_utf8_lossy(&bytes);
+    let block = pem.contains("-----BEGIN CERTIFICATE REQUEST-----")
+        && pem.contains("-----END CERTIFICATE REQUEST-----");
+    if !block {
+        let why = "PEM block type must be CERTIFICATE REQUEST";
+        errors.push(FieldError::invalid(&at, value.clone(), why));
+    }
+}
+
+fn decision(errors: &mut Errors, request: &Value, old: &Value, part: &str) {
+    let at = STATUS.child("conditions");
+    let conditions = items(&request["status"]["conditions"]);
+    let mut seen = Vec::new();
+    for (index, one) in conditions.iter().enumerate() {
+        let at = at.index(index);
+        required(errors, &one["type"], &at.child("type"));
+        let state = &one["status"];
+        if is_decision(one) || one["type"] == "Failed" {
+            if required(errors, state, &at.child("status")) {
+                continue;
+            }
+            if state != "True" {
+                errors.push(FieldError::not_supported(&at.child("status"), text(state), &["True"]));
+            }
+        } else {
+            required_one_of(errors, state, &at.child("status"), &["False", "True", "Unknown"]);
+        }
+        crate::rule::unique(errors, &mut seen, text(&one["type"]), &at.child("type"));
+    }
+    let is = |kind: &str| conditions.iter().any(|one| one["type"] == kind);
+    if is("Approved") && is("Denied") {
+        let why = "Approved and Denied conditions are mutually exclusive";
+        errors.push(FieldError::invalid(&at, Value::from(conditions), why));
+    }
+    if part == "approval" {
+        for before in items(&old["status"]["conditions"]).iter().filter(|one| is_decision(one)) {
+            if !is(text(&before["type"])) {
+                let why = format!("updates may not remove a condition of type {:?}", text(&before["type"]));
+                errors.push(FieldError::forbidden(&at, &why));
+            }
+        }
+    }
+    let (new, before) = (&request["status"]["certificate"], &old["status"]["certificate"]);
+    if !is_empty(before) && !same(new, before) {
+        let why = "updates may not set certificate content if already set";
+        errors.push(FieldError::forbidden(&STATUS.child("certificate"), why));
+    }
+}
+
+/// Rules of ClusterTrustBundles: the name begins with the signer's, if there is one.
+pub(crate) const TRUST_BUNDLE: Rules = Rules {
+    validate: |errors, bundle| {
+        let (spec, own) = (&bundle["spec"], text(&bundle["metadata"]["name"]));
+        let signer = text(&spec["signerName"]);
+        let at = METADATA.child("name");
+        let rest = if signer.is_empty() {
+            if own.contains(':') {
+                let why = "ClusterTrustBundle without signer name must not have \":\" in its name";
+                errors.push(FieldError::invalid(&at, own, why));
+                return;
+            }
+            own
+        } else {
+            signer_name(errors, &spec["signerName"], &SPEC.child("signerName"));
+            let prefix = format!("{}:", signer.replace('/', ":"));
+            match own.strip_prefix(&prefix) {
+                Some(rest) => rest,
+                None => {
+                    let why = format!(
+                        "ClusterTrustBundle for signerName {signer} must be named with prefix {prefix}"
+                    );
+                    return errors.push(FieldError::invalid(&at, own, &why));
+                }
+            }
+        };
+        crate::rule::named_text(errors, rest, &at, name::dns_subdomain);
+        let bundle = text(&spec["trustBundle"]);
+        if !bundle.contains("-----BEGIN CERTIFICATE-----") {
+            let why = "at least one trust anchor must be provided";
+            errors.push(FieldError::invalid(&SPEC.child("trustBundle"), "<value omitted>", why));
+        }
+    },
+    validate_update: |errors, bundle, old| {
+        let signer = |one: &Value| one["spec"]["signerName"].clone();
+        immutable(errors, &signer(bundle), &signer(old), &SPEC.child("signerName"));
+    },
+    ..RULES
+};
+
+/// Rules of PodCertificateRequests.
+pub(crate) const POD_REQUEST: Rules = Rules {
+    status_only: true,
+    validate: |errors, request| {
+        let spec = &request["spec"];
+        signer_name(errors, &spec["signerName"], &SPEC.child("signerName"));
+        for field in ["podName", "serviceAccountName", "nodeName"] {
+            required_name(errors, &spec[field], &SPEC.child(field), name::dns_subdomain);
+        }
+        for field in ["podUID", "serviceAccountUID", "nodeUID"] {
+            required(errors, &spec[field], &SPEC.child(field));
+        }
+        let seconds = &spec["maxExpirationSeconds"];
+        let at = SPEC.child("maxExpirationSeconds");
+        match seconds.as_i64() {
+            None => errors.push(FieldError::required(&at, "must be set")),
+            Some(given) if given < 3_600 => {
+                errors.push(FieldError::invalid(&at, given, "must be in the range [3600, 7862400]"));
+            }
+            Some(_) => {}
+        }
+    },
+    validate_update: |errors, request, old| {
+        if !same(&request["spec"], &old["spec"]) {
+            let given = request["spec"].clone();
+            errors.push(FieldError::invalid(&SPEC, given, "field is immutable"));
+        }
+    },
+    ..RULES
+};

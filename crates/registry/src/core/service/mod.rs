@@ -1,0 +1,192 @@
+//! What is special about Services: addresses and ports of their own, kept apart from those of all others.
+//!
+//! Invariant: a cluster address belongs to a Service as long as an IPAddress says so, a node port as long as it is
+//! reserved under the Service's name. Answers to upstream's `pkg/registry/core/service`.
+
+mod addresses;
+mod change;
+mod family;
+mod ports;
+mod validate;
+
+use crate::Settings;
+use crate::kind::{Context, Hooks};
+use crate::rule::address::parse_cidr;
+use crate::rule::collect;
+use crate::rules::keep_status_only;
+use crate::value::{int, is_empty, items, restore, text};
+use gifee_base::{FieldError, Status};
+use serde_json::{Value, json};
+use std::net::IpAddr;
+
+/// Hooks of Services.
+pub(crate) struct Service {
+    /// The ranges of cluster addresses.
+    ranges: Vec<Range>,
+    /// First and last node port.
+    ports: (u16, u16),
+}
+
+/// A range of cluster addresses.
+#[derive(Clone, Debug)]
+struct Range {
+    text: String,
+    network: IpAddr,
+    bits: u8,
+}
+
+impl Range {
+    fn family(&self) -> &'static str {
+        if self.network.is_ipv4() { "IPv4" } else { "IPv6" }
+    }
+}
+
+impl Service {
+    /// With the ranges of a cluster; a range that is none is left out.
+    pub fn new(settings: &Settings) -> Self {
+        let range = |text: &String| {
+            let (network, bits) = parse_cidr(text)?;
+            Some(Range { text: text.clone(), network, bits })
+        };
+        Self { ranges: settings.service_cidrs.iter().filter_map(range).collect(), ports: settings.node_ports }
+    }
+}
+
+fn kind(service: &Value) -> &str {
+    text(&service["spec"]["type"])
+}
+
+fn is_headless(service: &Value) -> bool {
+    let ips = items(&service["spec"]["clusterIPs"]);
+    ips.len() == 1 && ips[0] == "None"
+}
+
+fn needs_address(service: &Value) -> bool {
+    matches!(kind(service), "ClusterIP" | "NodePort" | "LoadBalancer")
+}
+
+fn needs_node_ports(service: &Value) -> bool {
+    match kind(service) {
+        "NodePort" => true,
+        "LoadBalancer" => service["spec"]["allocateLoadBalancerNodePorts"] != false,
+        _ => false,
+    }
+}
+
+fn is_reached_from_outside(service: &Value) -> bool {
+    match kind(service) {
+        "NodePort" | "LoadBalancer" => true,
+        "ClusterIP" => !is_empty(&service["spec"]["externalIPs"]),
+        _ => false,
+    }
+}
+
+fn needs_health_port(service: &Value) -> bool {
+    kind(service) == "LoadBalancer" && service["spec"]["externalTrafficPolicy"] == "Local"
+}
+
+/// Sets a field that is absent.
+fn fill(spec: &mut Value, field: &str, value: impl Into<Value>) {
+    if spec[field].is_null() {
+        spec[field] = value.into();
+    }
+}
+
+fn default_ports(spec: &mut Value) {
+    for port in spec.get_mut("ports").and_then(Value::as_array_mut).into_iter().flatten() {
+        if !port.is_object() {
+            continue;
+        }
+        if is_empty(&port["protocol"]) {
+            port["protocol"] = "TCP".into();
+        }
+        let target = &port["targetPort"];
+        if is_empty(target) || *target == 0 {
+            port["targetPort"] = int(&port["port"]).into();
+        }
+    }
+}
+
+#[async_trait::async_trait]
+impl Hooks for Service {
+    fn default(&self, service: &mut Value) {
+        let Some(spec) = service.get_mut("spec").filter(|spec| spec.is_object()) else { return };
+        fill(spec, "sessionAffinity", "None");
+        if spec["sessionAffinity"] == "ClientIP" {
+            fill(spec, "sessionAffinityConfig", json!({ "clientIP": { "timeoutSeconds": 10_800 } }));
+        }
+        fill(spec, "type", "ClusterIP");
+        default_ports(spec);
+        let outside = is_reached_from_outside(service);
+        let addressed = needs_address(service);
+        let balanced = kind(service) == "LoadBalancer";
+        let Some(spec) = service.get_mut("spec") else { return };
+        if outside && is_empty(&spec["externalTrafficPolicy"]) {
+            spec["externalTrafficPolicy"] = "Cluster".into();
+        }
+        if addressed {
+            fill(spec, "internalTrafficPolicy", "Cluster");
+        }
+        if balanced {
+            fill(spec, "allocateLoadBalancerNodePorts", true);
+        }
+        let ingress = service.pointer_mut("/status/loadBalancer/ingress").and_then(Value::as_array_mut);
+        for one in ingress.into_iter().flatten() {
+            if !is_empty(&one["ip"]) && one["ipMode"].is_null() {
+                one["ipMode"] = "VIP".into();
+            }
+        }
+    }
+
+    fn prepare_create(&self, service: &mut Value, _: &Context<'_>) {
+        service["status"] = json!({ "loadBalancer": {} });
+        change::normalize_addresses(service, None);
+    }
+
+    fn prepare_update(&self, service: &mut Value, old: &Value, subresource: &str, _: &Context<'_>) {
+        if subresource == "status" {
+            return keep_status_only(service, old, true);
+        }
+        restore(service, old, "status");
+        change::normalize_addresses(service, Some(old));
+        change::keep_allocated(service, old);
+        change::drop_fields_of_type(service, old);
+    }
+
+    fn validate(&self, service: &Value, _: &Context<'_>) -> Vec<FieldError> {
+        collect(|errors| validate::service(errors, service))
+    }
+
+    fn validate_update(&self, service: &Value, old: &Value, part: &str, _: &Context<'_>) -> Vec<FieldError> {
+        collect(|errors| match part {
+            "status" => validate::status(errors, service),
+            _ => validate::change(errors, service, old),
+        })
+    }
+
+    async fn allocate(
+        &self,
+        service: &mut Value,
+        old: Option<&Value>,
+        context: &Context<'_>,
+    ) -> Result<(), Status> {
+        self.set_families(service, old, context)?;
+        self.allocate_addresses(service, old, context).await?;
+        let outcome = self.allocate_ports(service, old, context).await;
+        if outcome.is_err() {
+            // The addresses would be lost: nobody else knows yet that they were taken.
+            self.release_addresses(service, old, context).await?;
+        }
+        outcome
+    }
+
+    async fn release(
+        &self,
+        service: &Value,
+        old: Option<&Value>,
+        context: &Context<'_>,
+    ) -> Result<(), Status> {
+        self.release_addresses(service, old, context).await?;
+        self.release_ports(service, old, context).await
+    }
+}

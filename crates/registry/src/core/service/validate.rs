@@ -1,0 +1,397 @@
+//! Rules for Services.
+//!
+//! Answers to `ValidateService` and its update rules of upstream's core validation.
+
+use super::{is_headless, is_reached_from_outside, kind, needs_health_port};
+use crate::core::endpoints::PROTOCOLS;
+use crate::rule::address::{cidr, families, ip, ordinary_ip, parse_cidr, port, port_or_name};
+use crate::rule::{
+    Errors, METADATA, SPEC, STATUS, label, named_text, one_of, optional_name, required_one_of,
+};
+use crate::value::{int, is_empty, items, same, text};
+use gifee_base::{FieldError, Path, name};
+use serde_json::{Value, json};
+
+const TYPES: [&str; 4] = ["ClusterIP", "ExternalName", "LoadBalancer", "NodePort"];
+const POLICIES: [&str; 2] = ["Cluster", "Local"];
+const AFFINITY_MAXIMUM: i64 = 86_400;
+const BALANCED_ONLY: &str = "may only be used when `type` is 'LoadBalancer'";
+const SOURCE_RANGES: &str = "service.beta.kubernetes.io/load-balancer-source-ranges";
+const KUBELET_PORT: i64 = 10_250;
+
+/// A Service.
+pub(super) fn service(errors: &mut Errors, service: &Value) {
+    let spec = &service["spec"];
+    if is_empty(&spec["ports"]) && !is_headless(service) && kind(service) != "ExternalName" {
+        errors.push(FieldError::required(&SPEC.child("ports"), ""));
+    }
+    by_type(errors, service);
+    ports(errors, service);
+    label::labels(errors, &spec["selector"], &SPEC.child("selector"));
+    affinity(errors, spec);
+    addresses(errors, service);
+    let at = SPEC.child("externalIPs");
+    for (index, one) in items(&spec["externalIPs"]).iter().enumerate() {
+        ordinary_ip(errors, one, &at.index(index));
+    }
+    required_one_of(errors, &spec["type"], &SPEC.child("type"), &TYPES);
+    repeated_ports(errors, service);
+    source_ranges(errors, service);
+    balancer(errors, service);
+    traffic(errors, service);
+}
+
+fn by_type(errors: &mut Errors, service: &Value) {
+    let spec = &service["spec"];
+    let at = SPEC.child("clusterIPs");
+    match kind(service) {
+        shown @ ("LoadBalancer" | "NodePort") => {
+            let ports = SPEC.child("ports");
+            for (index, one) in items(&spec["ports"]).iter().enumerate() {
+                if shown == "LoadBalancer" && int(&one["port"]) == KUBELET_PORT {
+                    let why =
+                        format!("may not expose port {KUBELET_PORT} externally since it is used by kubelet");
+                    errors.push(FieldError::invalid(&ports.index(index), KUBELET_PORT, &why));
+                }
+            }
+            if is_headless(service) {
+                let why = format!("may not be set to 'None' for {shown} services");
+                errors.push(FieldError::invalid(&at.index(0), "None", &why));
+            }
+        }
+        "ExternalName" => {
+            for field in ["clusterIPs", "ipFamilies", "ipFamilyPolicy"] {
+                if !is_empty(&spec[field]) {
+                    let why = "may not be set for ExternalName services";
+                    errors.push(FieldError::forbidden(&SPEC.child(field), why));
+                }
+            }
+            let host = text(&spec["externalName"]);
+            let host = host.strip_suffix('.').unwrap_or(host);
+            if host.is_empty() {
+                errors.push(FieldError::required(&SPEC.child("externalName"), ""));
+            } else {
+                named_text(errors, host, &SPEC.child("externalName"), name::dns_subdomain);
+            }
+        }
+        _ => {}
+    }
+}
+
+fn ports(errors: &mut Errors, service: &Value) {
+    let (list, path) = (items(&service["spec"]["ports"]), SPEC.child("ports"));
+    let mut seen = Vec::new();
+    for (index, one) in list.iter().enumerate() {
+        let at = path.index(index);
+        let own = text(&one["name"]);
+        if own.is_empty() {
+            if list.len() > 1 {
+                errors.push(FieldError::required(&at.child("name"), ""));
+            }
+        } else {
+            named_text(errors, own, &at.child("name"), name::dns_label);
+            crate::rule::unique(errors, &mut seen, own, &at.child("name"));
+        }
+        port(errors, &one["port"], &at.child("port"));
+        required_one_of(errors, &one["protocol"], &at.child("protocol"), &PROTOCOLS);
+        port_or_name(errors, &one["targetPort"], &at.child("targetPort"));
+        optional_name(errors, &one["appProtocol"], &at.child("appProtocol"), name::qualified);
+        if kind(service) == "ClusterIP" && int(&one["nodePort"]) != 0 {
+            let why = "may not be used when `type` is 'ClusterIP'";
+            errors.push(FieldError::forbidden(&at.child("nodePort"), why));
+        }
+    }
+}
+
+fn repeated_ports(errors: &mut Errors, service: &Value) {
+    let (mut outside, mut inside) = (Vec::new(), Vec::new());
+    let path = SPEC.child("ports");
+    for (index, one) in items(&service["spec"]["ports"]).iter().enumerate() {
+        let at = path.index(index);
+        let protocol = text(&one["protocol"]);
+        let node = int(&one["nodePort"]);
+        if node != 0 && outside.contains(&(protocol, node)) {
+            errors.push(FieldError::duplicate(&at.child("nodePort"), node));
+        }
+        outside.push((protocol, node));
+        let pair = (protocol, int(&one["port"]));
+        if inside.contains(&pair) {
+            let shown = json!({ "port": pair.1, "protocol": protocol, "targetPort": 0 });
+            errors.push(FieldError::duplicate(&at, shown));
+        }
+        inside.push(pair);
+    }
+}
+
+fn affinity(errors: &mut Errors, spec: &Value) {
+    let config = &spec["sessionAffinityConfig"];
+    required_one_of(errors, &spec["sessionAffinity"], &SPEC.child("sessionAffinity"), &["ClientIP", "None"]);
+    let at = SPEC.child("sessionAffinityConfig");
+    match text(&spec["sessionAffinity"]) {
+        "ClientIP" => {
+            let why = "when session affinity type is ClientIP";
+            let client = at.child("clientIP");
+            let timeout = client.child("timeoutSeconds");
+            if config.is_null() {
+                errors.push(FieldError::required(&at, why));
+            } else if config["clientIP"].is_null() {
+                errors.push(FieldError::required(&client, why));
+            } else {
+                match config["clientIP"]["timeoutSeconds"].as_i64() {
+                    None => errors.push(FieldError::required(&timeout, why)),
+                    Some(seconds) if !(1..=AFFINITY_MAXIMUM).contains(&seconds) => {
+                        let why = format!("must be greater than 0 and less than {AFFINITY_MAXIMUM}");
+                        errors.push(FieldError::invalid(&timeout, seconds, &why));
+                    }
+                    Some(_) => {}
+                }
+            }
+        }
+        "None" if !config.is_null() => {
+            errors.push(FieldError::forbidden(&at, "must not be set when session affinity is None"));
+        }
+        _ => {}
+    }
+}
+
+fn addresses(errors: &mut Errors, service: &Value) {
+    if kind(service) == "ExternalName" {
+        return;
+    }
+    let spec = &service["spec"];
+    let (one, list) = (text(&spec["clusterIP"]), items(&spec["clusterIPs"]));
+    let at = SPEC.child("clusterIPs");
+    let given = || spec["clusterIPs"].clone();
+    match (one.is_empty(), list.first()) {
+        (false, None) => errors.push(FieldError::required(&at, "")),
+        (false, Some(first)) if first != one => {
+            errors.push(FieldError::invalid(&at, given(), "first value must match `clusterIP`"));
+        }
+        (true, Some(_)) => {
+            let why = "must be empty when `clusterIP` is not specified";
+            errors.push(FieldError::invalid(&at, given(), why));
+        }
+        _ => {}
+    }
+    let families_at = SPEC.child("ipFamilies");
+    let mut seen = Vec::new();
+    for (index, family) in items(&spec["ipFamilies"]).iter().enumerate() {
+        one_of(errors, family, &families_at.index(index), &["IPv4", "IPv6"]);
+        crate::rule::unique(errors, &mut seen, text(family), &families_at.index(index));
+    }
+    let policies = ["PreferDualStack", "RequireDualStack", "SingleStack"];
+    if !spec["ipFamilyPolicy"].is_null() {
+        one_of(errors, &spec["ipFamilyPolicy"], &SPEC.child("ipFamilyPolicy"), &policies);
+    }
+    let before = errors.len();
+    for (index, one) in list.iter().enumerate() {
+        if index == 0 && one == "None" {
+            if list.len() > 1 {
+                let why = "'None' must be the first and only value";
+                errors.push(FieldError::invalid(&at, given(), why));
+            }
+        } else {
+            ip(errors, one, &at.index(index));
+        }
+    }
+    if list.len() > 2 {
+        errors.push(FieldError::invalid(&at, given(), "may only hold up to 2 values"));
+    }
+    if errors.len() == before {
+        address_families(errors, spec, &at);
+    }
+}
+
+fn address_families(errors: &mut Errors, spec: &Value, path: &Path<'_>) {
+    let list = items(&spec["clusterIPs"]);
+    if list.len() > 1 && families(list.iter().map(text)) != (1, 1) {
+        let why = "may specify no more than one IP for each IP family";
+        errors.push(FieldError::invalid(path, spec["clusterIPs"].clone(), why));
+    }
+    for (index, (one, family)) in list.iter().zip(items(&spec["ipFamilies"])).enumerate() {
+        let Some(own) = super::family::of(text(one)) else { continue };
+        if family != own && matches!(text(family), "IPv4" | "IPv6") {
+            let why = format!("expected an {} value as indicated by `ipFamilies[{index}]`", text(family));
+            errors.push(FieldError::invalid(&path.index(index), text(one), &why));
+        }
+    }
+}
+
+fn source_ranges(errors: &mut Errors, service: &Value) {
+    let ranges = items(&service["spec"]["loadBalancerSourceRanges"]);
+    let annotation = &service["metadata"]["annotations"][SOURCE_RANGES];
+    let balanced = kind(service) == "LoadBalancer";
+    if !ranges.is_empty() {
+        let at = SPEC.child("LoadBalancerSourceRanges");
+        if !balanced {
+            errors.push(FieldError::forbidden(&at, BALANCED_ONLY));
+        }
+        for (index, one) in ranges.iter().enumerate() {
+            cidr(errors, &text(one).trim().into(), &at.index(index));
+        }
+    } else if !annotation.is_null() {
+        let at = METADATA.child("annotations");
+        let at = at.key(SOURCE_RANGES);
+        if !balanced {
+            errors.push(FieldError::forbidden(&at, BALANCED_ONLY));
+        }
+        let given = text(annotation).trim();
+        for one in given.split(',').filter(|_| !given.is_empty()) {
+            if parse_cidr(one.trim()).is_none() {
+                cidr(errors, &one.trim().into(), &at);
+            }
+        }
+    }
+}
+
+fn balancer(errors: &mut Errors, service: &Value) {
+    let spec = &service["spec"];
+    let balanced = kind(service) == "LoadBalancer";
+    let ports = &spec["allocateLoadBalancerNodePorts"];
+    if !ports.is_null() && !balanced {
+        errors.push(FieldError::forbidden(&SPEC.child("allocateLoadBalancerNodePorts"), BALANCED_ONLY));
+    }
+    if ports.is_null() && balanced {
+        errors.push(FieldError::required(&Path::root("allocateLoadBalancerNodePorts"), ""));
+    }
+    let class = &spec["loadBalancerClass"];
+    if !class.is_null() && !balanced {
+        errors.push(FieldError::forbidden(&SPEC.child("loadBalancerClass"), BALANCED_ONLY));
+    } else if !class.is_null() {
+        named_text(errors, text(class), &SPEC.child("loadBalancerClass"), name::qualified);
+    }
+}
+
+fn traffic(errors: &mut Errors, service: &Value) {
+    let spec = &service["spec"];
+    let (external, at) = (&spec["externalTrafficPolicy"], SPEC.child("externalTrafficPolicy"));
+    if is_reached_from_outside(service) {
+        required_one_of(errors, external, &at, &POLICIES);
+    } else if !is_empty(external) {
+        let why = "may only be set for externally-accessible services";
+        errors.push(FieldError::invalid(&at, text(external), why));
+    }
+    let (health, at) = (int(&spec["healthCheckNodePort"]), SPEC.child("healthCheckNodePort"));
+    if health != 0 {
+        if needs_health_port(service) {
+            port(errors, &spec["healthCheckNodePort"], &at);
+        } else {
+            let why = "may only be set when `type` is 'LoadBalancer' and `externalTrafficPolicy` is 'Local'";
+            errors.push(FieldError::invalid(&at, health, why));
+        }
+    }
+    let (internal, at) = (&spec["internalTrafficPolicy"], SPEC.child("internalTrafficPolicy"));
+    if !internal.is_null() {
+        one_of(errors, internal, &at, &POLICIES);
+    } else if super::needs_address(service) {
+        errors.push(FieldError::required(&at, ""));
+    }
+    let (spread, at) = (&spec["trafficDistribution"], SPEC.child("trafficDistribution"));
+    if !spread.is_null() {
+        one_of(errors, spread, &at, &["PreferClose", "PreferSameNode", "PreferSameZone"]);
+    }
+}
+
+const ONCE: &str = "may not change once set";
+
+/// A change of a Service.
+pub(super) fn change(errors: &mut Errors, service: &Value, old: &Value) {
+    if kind(service) != "ExternalName" && kind(old) != "ExternalName" {
+        changed_addresses(errors, service, old);
+        if !is_headless(service) && !is_headless(old) {
+            changed_families(errors, service, old);
+        }
+    }
+    let (spec, before) = (&service["spec"], &old["spec"]);
+    let balanced = |service| kind(service) == "LoadBalancer";
+    let class = &spec["loadBalancerClass"];
+    if balanced(service) && balanced(old) && !same(class, &before["loadBalancerClass"]) {
+        errors.push(FieldError::invalid(&SPEC.child("loadBalancerClass"), class.clone(), ONCE));
+    }
+    let health = |spec: &Value| int(&spec["healthCheckNodePort"]);
+    if needs_health_port(service) && needs_health_port(old) && health(spec) != health(before) {
+        errors.push(FieldError::forbidden(&SPEC.child("healthCheckNodePort"), "field is immutable"));
+    }
+}
+
+fn changed_addresses(errors: &mut Errors, service: &Value, old: &Value) {
+    if is_headless(service) && is_headless(old) {
+        return;
+    }
+    let at = SPEC.child("clusterIPs");
+    let given = &service["spec"]["clusterIPs"];
+    let (new, before) = (items(given), items(&old["spec"]["clusterIPs"]));
+    if new.len() == before.len() {
+        for (index, _) in before.iter().zip(new).enumerate().filter(|(_, (old, new))| old != new) {
+            errors.push(FieldError::invalid(&at.index(index), given.clone(), ONCE));
+        }
+        return;
+    }
+    if new.is_empty() {
+        let why = "primary clusterIP can not be unset";
+        errors.push(FieldError::invalid(&at.index(0), Value::Array(Vec::new()), why));
+    } else if before.first().is_some_and(|first| *first != new[0]) {
+        errors.push(FieldError::invalid(&at.index(0), given.clone(), ONCE));
+    }
+    if new.len() == 1 && before.len() > 1 && service["spec"]["ipFamilyPolicy"] != "SingleStack" {
+        let why = "must be set to 'SingleStack' when releasing the secondary clusterIP";
+        let policy = service["spec"]["ipFamilyPolicy"].clone();
+        errors.push(FieldError::invalid(&SPEC.child("ipFamilyPolicy"), policy, why));
+    }
+}
+
+fn changed_families(errors: &mut Errors, service: &Value, old: &Value) {
+    let given = &service["spec"]["ipFamilies"];
+    let (new, before) = (items(given), items(&old["spec"]["ipFamilies"]));
+    let at = SPEC.child("ipFamilies");
+    if let (Some(new), Some(before)) = (new.first(), before.first())
+        && new != before
+    {
+        errors.push(FieldError::invalid(&at.index(0), given.clone(), ONCE));
+    }
+    if new.len() == before.len() && new.get(1) != before.get(1) {
+        errors.push(FieldError::invalid(&at.index(0), given.clone(), ONCE));
+    }
+    if new.len() == 1 && before.len() > 1 && service["spec"]["ipFamilyPolicy"] != "SingleStack" {
+        let why = "must be set to 'SingleStack' when releasing the secondary ipFamily";
+        let policy = service["spec"]["ipFamilyPolicy"].clone();
+        errors.push(FieldError::invalid(&SPEC.child("ipFamilyPolicy"), policy, why));
+    }
+}
+
+/// A change of the status: where a load balancer is reached.
+pub(super) fn status(errors: &mut Errors, service: &Value) {
+    let ingress = &service["status"]["loadBalancer"]["ingress"];
+    let at = STATUS.child("loadBalancer");
+    let at = at.child("ingress");
+    if kind(service) != "LoadBalancer" && !is_empty(ingress) {
+        let why = "may only be used when `spec.type` is 'LoadBalancer'";
+        return errors.push(FieldError::forbidden(&at, why));
+    }
+    for (index, one) in items(ingress).iter().enumerate() {
+        let at = at.index(index);
+        let (address, mode) = (!is_empty(&one["ip"]), &one["ipMode"]);
+        if address {
+            ip(errors, &one["ip"], &at.child("ip"));
+        }
+        if mode.is_null() {
+            if address {
+                let why = "must be specified when `ip` is set";
+                errors.push(FieldError::required(&at.child("ipMode"), why));
+            }
+        } else if !address {
+            let why = "may not be specified when `ip` is not set";
+            errors.push(FieldError::forbidden(&at.child("ipMode"), why));
+        } else {
+            one_of(errors, mode, &at.child("ipMode"), &["Proxy", "VIP"]);
+        }
+        let host = text(&one["hostname"]);
+        if !host.is_empty() {
+            named_text(errors, host, &at.child("hostname"), name::dns_subdomain);
+            if super::family::of(host).is_some() {
+                let why = "must be a DNS name, not an IP address";
+                errors.push(FieldError::invalid(&at.child("hostname"), host, why));
+            }
+        }
+    }
+}

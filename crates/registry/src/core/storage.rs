@@ -1,0 +1,224 @@
+//! What is special about PersistentVolumes and PersistentVolumeClaims.
+//!
+//! Answers to upstream's strategies and rules of both.
+
+use crate::podspec;
+use crate::podspec::volume::shared_source;
+use crate::rule::{
+    Errors, METADATA, SPEC, STATUS, immutable, optional_name, optional_one_of, required, resource,
+};
+use crate::rules::{RULES, Rules};
+use crate::value::{entries, is_empty, restore, same, text};
+use gifee_base::{FieldError, Path, name};
+use serde_json::Value;
+
+const CLASS: &str = "volumeAttributesClassName";
+const BETA_CLASS: &str = "volume.beta.kubernetes.io/storage-class";
+/// Fields of a volume's spec that are no source.
+const VOLUME_FIELDS: [&str; 9] = [
+    "capacity",
+    "accessModes",
+    "claimRef",
+    "persistentVolumeReclaimPolicy",
+    "storageClassName",
+    "mountOptions",
+    "volumeMode",
+    "nodeAffinity",
+    CLASS,
+];
+
+/// Rules of PersistentVolumes.
+pub(crate) const VOLUME: Rules = Rules {
+    status: r#"{"phase":"Pending"}"#,
+    create: |volume, context| volume["status"]["lastPhaseTransitionTime"] = context.now.into(),
+    update: |volume, old, part, context| {
+        if part == "status" && volume["status"]["phase"] != old["status"]["phase"] {
+            let at = &volume["status"]["lastPhaseTransitionTime"];
+            if at.is_null() || *at == old["status"]["lastPhaseTransitionTime"] {
+                volume["status"]["lastPhaseTransitionTime"] = context.now.into();
+            }
+        }
+    },
+    validate: volume,
+    validate_update: volume_update,
+    ..RULES
+};
+
+fn sources(spec: &Value) -> impl Iterator<Item = (&str, &Value)> {
+    entries(spec).filter(|(field, value)| !VOLUME_FIELDS.contains(field) && !value.is_null())
+}
+
+fn volume(errors: &mut Errors, object: &Value) {
+    let spec = &object["spec"];
+    let modes = SPEC.child("accessModes");
+    required(errors, &spec["accessModes"], &modes);
+    podspec::access_modes(errors, &spec["accessModes"], &modes);
+    let at = SPEC.child("capacity");
+    let capacity = &spec["capacity"];
+    required(errors, capacity, &at);
+    if capacity["storage"].is_null() || entries(capacity).count() > 1 {
+        errors.push(FieldError::not_supported(&at, capacity.clone(), &["storage"]));
+    }
+    for (one, value) in entries(capacity) {
+        resource::positive(errors, value, &at.key(one));
+    }
+    let policy = "persistentVolumeReclaimPolicy";
+    optional_one_of(errors, &spec[policy], &SPEC.child(policy), &["Delete", "Recycle", "Retain"]);
+    let affinity = &spec["nodeAffinity"];
+    if !affinity.is_null() {
+        let at = SPEC.child("nodeAffinity");
+        if affinity["required"].is_null() {
+            let why = "must specify required node constraints";
+            errors.push(FieldError::required(&at.child("required"), why));
+        } else {
+            podspec::node_selector(errors, &affinity["required"], &at.child("required"));
+        }
+    }
+    volume_source(errors, spec);
+    optional_name(errors, &spec["storageClassName"], &SPEC.child("storageClassName"), name::dns_subdomain);
+    optional_one_of(errors, &spec["volumeMode"], &SPEC.child("volumeMode"), &["Block", "Filesystem"]);
+    if !spec[CLASS].is_null() {
+        let at = SPEC.child(CLASS);
+        if is_empty(&spec[CLASS]) {
+            errors.push(FieldError::required(&at, "an empty string is disallowed"));
+        }
+        optional_name(errors, &spec[CLASS], &at, name::dns_subdomain);
+        if spec["csi"].is_null() {
+            let why = "has to be specified when using volumeAttributesClassName";
+            errors.push(FieldError::required(&SPEC.child("csi"), why));
+        }
+    }
+}
+
+fn volume_source(errors: &mut Errors, spec: &Value) {
+    for (index, (kind, body)) in sources(spec).enumerate() {
+        if index > 0 {
+            let why = "may not specify more than 1 volume type";
+            errors.push(FieldError::forbidden(&SPEC.child(kind), why));
+        } else {
+            shared_source(errors, kind, body, true, &SPEC.child(kind));
+        }
+    }
+    if sources(spec).next().is_none() {
+        errors.push(FieldError::required(&SPEC, "must specify a volume type"));
+    }
+    if !spec["local"].is_null() && spec["nodeAffinity"].is_null() {
+        let why = "Local volume requires node affinity";
+        errors.push(FieldError::required(&SPEC.child("nodeAffinity"), why));
+    }
+    let whole = text(&spec["hostPath"]["path"]);
+    let whole = !whole.is_empty() && whole.split('/').all(|part| matches!(part, "" | "."));
+    if whole && spec["persistentVolumeReclaimPolicy"] == "Recycle" {
+        let why = "may not be 'recycle' for a hostPath mount of '/'";
+        errors.push(FieldError::forbidden(&SPEC.child("persistentVolumeReclaimPolicy"), why));
+    }
+}
+
+fn class_kept(errors: &mut Errors, spec: &Value, before: &Value) {
+    if !before[CLASS].is_null() && spec[CLASS].is_null() {
+        let why = "update from non-nil value to nil is forbidden";
+        errors.push(FieldError::forbidden(&SPEC.child(CLASS), why));
+    } else if !is_empty(&before[CLASS]) && is_empty(&spec[CLASS]) {
+        let why = "update from non-nil value to an empty string is forbidden";
+        errors.push(FieldError::forbidden(&SPEC.child(CLASS), why));
+    }
+}
+
+fn volume_update(errors: &mut Errors, object: &Value, old: &Value) {
+    let (spec, before) = (&object["spec"], &old["spec"]);
+    let mut changed = false;
+    for (kind, body) in sources(before) {
+        let mut now = spec[kind].clone();
+        if kind == "csi" && body["controllerExpandSecretRef"].is_null() && now.is_object() {
+            restore(&mut now, body, "controllerExpandSecretRef");
+        }
+        changed |= !same(&now, body);
+    }
+    if changed || sources(spec).any(|(kind, _)| before[kind].is_null()) {
+        let why = "spec.persistentvolumesource is immutable after creation";
+        errors.push(FieldError::forbidden(&SPEC.child("persistentvolumesource"), why));
+    }
+    immutable(errors, &spec["volumeMode"], &before["volumeMode"], &Path::root("volumeMode"));
+    if !before["nodeAffinity"].is_null() && !same(&spec["nodeAffinity"], &before["nodeAffinity"]) {
+        let why = "field is immutable, except for updating from beta label to GA";
+        let given = spec["nodeAffinity"].clone();
+        errors.push(FieldError::invalid(&Path::root("nodeAffinity"), given, why));
+    }
+    class_kept(errors, spec, before);
+}
+
+/// Rules of PersistentVolumeClaims.
+pub(crate) const CLAIM: Rules = Rules {
+    status: r#"{"phase":"Pending"}"#,
+    create: |claim, _| normalize_sources(&mut claim["spec"]),
+    update: |claim, _, part, _| {
+        if part.is_empty() {
+            normalize_sources(&mut claim["spec"]);
+        }
+    },
+    validate: |errors, claim| podspec::claim_spec(errors, &claim["spec"], &SPEC),
+    validate_update: claim_update,
+    validate_part: |errors, claim, _, _| {
+        for list in ["capacity", "allocatedResources"] {
+            let at = STATUS.child(list);
+            for (one, value) in entries(&claim["status"][list]) {
+                resource::amount(errors, one, value, &at.key(one));
+            }
+        }
+    },
+    ..RULES
+};
+
+/// The two fields for a source of data say the same, unless the newer one reaches into another namespace.
+fn normalize_sources(spec: &mut Value) {
+    let (source, reference) = (spec["dataSource"].clone(), spec["dataSourceRef"].clone());
+    if !source.is_null() && reference.is_null() {
+        spec["dataSourceRef"] = source;
+    } else if source.is_null() && !reference.is_null() && is_empty(&reference["namespace"]) {
+        spec["dataSource"] = reference;
+    }
+}
+
+fn claim_update(errors: &mut Errors, claim: &Value, old: &Value) {
+    let (spec, before) = (&claim["spec"], &old["spec"]);
+    let mut munged = spec.clone();
+    if is_empty(&before["volumeName"]) {
+        restore(&mut munged, before, "volumeName");
+        if munged["volumeName"].is_null() && !is_empty(&spec["volumeName"]) {
+            munged["volumeName"] = Value::Null;
+        }
+    }
+    let annotations = |one: &Value| one["metadata"]["annotations"][BETA_CLASS].clone();
+    let (beta, beta_before) = (annotations(claim), annotations(old));
+    let upgraded = before["storageClassName"].is_null()
+        && !spec["storageClassName"].is_null()
+        && (beta_before.is_null() || beta_before == spec["storageClassName"]);
+    if upgraded {
+        restore(&mut munged, before, "storageClassName");
+    } else if !same(&beta, &beta_before) {
+        let at = METADATA.child("annotations");
+        errors.push(FieldError::invalid(&at.child(BETA_CLASS), beta, "field is immutable"));
+    }
+    let bound = claim["status"]["phase"] == "Bound";
+    let sizes = [spec, before, &old["status"]].map(|part| {
+        let part =
+            if part["resources"].is_null() { &part["capacity"] } else { &part["resources"]["requests"] };
+        resource::quantity(part.get("storage").unwrap_or(&Value::from(0)))
+    });
+    if bound && munged["resources"]["requests"].is_object() {
+        restore(&mut munged["resources"]["requests"], &before["resources"]["requests"], "storage");
+    }
+    restore(&mut munged, before, CLASS);
+    if !same(&munged, before) {
+        let why = "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims";
+        errors.push(FieldError::forbidden(&SPEC, why));
+    }
+    if sizes[0] < sizes[1] && sizes[0] <= sizes[2] {
+        let at = SPEC.child("resources");
+        let at = at.child("requests");
+        let why = "field can not be less than status.capacity";
+        errors.push(FieldError::forbidden(&at.child("storage"), why));
+    }
+    immutable(errors, &spec["volumeMode"], &before["volumeMode"], &Path::root("volumeMode"));
+    class_kept(errors, spec, before);
+}
