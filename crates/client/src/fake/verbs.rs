@@ -43,7 +43,8 @@ impl Fake {
             (&Method::PUT, true) => (200, update(&mut state, &route, body()?, now)?),
             (&Method::PATCH, true) => {
                 let content_type = request.headers().get(http::header::CONTENT_TYPE);
-                if content_type.is_none_or(|found| found != "application/merge-patch+json") {
+                let known = ["application/merge-patch+json", "application/strategic-merge-patch+json"];
+                if content_type.is_none_or(|found| known.iter().all(|known| found != known)) {
                     return Err(Status::new(
                         Reason::UnsupportedMediaType,
                         "the fake knows only merge patches",
@@ -233,10 +234,29 @@ fn merge(target: &mut Value, patch: &Value) {
     for (key, change) in changes {
         if change.is_null() {
             map.remove(key);
+        } else if let Some(list) = change.as_array() {
+            merge_list(map.entry(key.as_str()).or_insert(Value::Null), key, list);
         } else {
             merge(map.entry(key.as_str()).or_insert(Value::Null), change);
         }
     }
+}
+
+/// A list replaces the old one, but conditions merge by type, as they do strategically.
+fn merge_list(target: &mut Value, name: &str, list: &[Value]) {
+    let replaces = list.first().is_some_and(|first| first["$patch"] == "replace");
+    let list: Vec<Value> = list.iter().skip(usize::from(replaces)).cloned().collect();
+    let mut merged = match target.as_array() {
+        Some(old) if name == "conditions" && !replaces => old.clone(),
+        _ => Vec::new(),
+    };
+    for one in list {
+        match merged.iter_mut().find(|old| name == "conditions" && old["type"] == one["type"]) {
+            Some(old) => merge(old, &one),
+            None => merged.push(one),
+        }
+    }
+    *target = merged.into();
 }
 
 fn subresource(state: &mut State, route: &Route, body: &Value, now: Timestamp) -> Result<Value, Status> {
