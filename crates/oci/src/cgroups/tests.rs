@@ -76,3 +76,56 @@ fn a_group_holds_and_kills_a_process() {
     assert!(!exists(parent).expect("exists"));
     remove(parent).expect("remove again");
 }
+
+#[test]
+fn version_2_in_a_fixture() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let table = format!("30 24 0:26 / {} rw - cgroup2 cgroup2 rw", folder.path().display());
+    let hierarchies = Hierarchies::parse(&table).expect("a hierarchy");
+    let group = folder.path().join("pod");
+    std::fs::create_dir(&group).expect("a folder");
+    std::fs::write(group.join("memory.swap.max"), "max").expect("a file");
+    let resources = Resources {
+        cpu_shares: Some(1024),
+        cpu_quota: Some(50_000),
+        memory_limit: Some(1 << 20),
+        memory_min: Some(4096),
+        pids_limit: Some(-1),
+        unified: [("memory.oom.group".to_owned(), "1".to_owned())].into(),
+        ..Resources::default()
+    };
+    super::limits::write(&hierarchies, "/pod", &resources).expect("set");
+    for (name, expect) in [
+        ("cpu.weight", "100"),
+        ("cpu.max", "50000 100000"),
+        ("memory.max", "1048576"),
+        ("memory.min", "4096"),
+        ("memory.swap.max", "0"),
+        ("memory.oom.group", "1"),
+        ("pids.max", "max"),
+    ] {
+        assert_eq!(std::fs::read_to_string(group.join(name)).expect(name), expect, "{name}");
+    }
+    for (name, text) in [
+        ("memory.current", "5000\n"),
+        ("memory.stat", "anon 3000\nfile 2000\ninactive_file 1500\npgfault 7\npgmajfault 1\n"),
+        ("memory.events", "low 0\noom 3\noom_kill 2\n"),
+        ("cpu.stat", "usage_usec 12\nuser_usec 10\n"),
+        ("pids.current", "4\n"),
+    ] {
+        std::fs::write(group.join(name), text).expect("a file");
+    }
+    let expect = Stats {
+        cpu_nanos: 12_000,
+        memory_usage: 5000,
+        memory_working_set: 3500,
+        memory_rss: 3000,
+        memory_limit: Some(1 << 20),
+        page_faults: 7,
+        major_page_faults: 1,
+        pids: 4,
+        oom_kills: 2,
+    };
+    assert_eq!(super::stats::read(&hierarchies, "pod").expect("figures"), expect);
+    assert!(super::stats::read(&hierarchies, "none").is_err());
+}

@@ -43,7 +43,7 @@ pub(super) struct Input<'a> {
     pub log: Option<PathBuf>,
     /// Files of the sandbox (`/etc/hostname`, `/dev/shm` and others), below the container's own mounts.
     pub shared: Vec<Mount>,
-    pub hostname: Option<&'a str>,
+    pub hostname: String,
     pub pid: PidMode,
     /// The path of the namespace of processes to join.
     pub pid_path: Option<String>,
@@ -75,7 +75,7 @@ pub(super) fn build(input: Input<'_>) -> Result<Bundle> {
     let working_dir = spec.working_dir.as_deref().filter(|path| !path.is_empty());
     let process = Process {
         args: arguments(spec, &stack.image)?,
-        env: environment(spec, &stack.image, input.hostname),
+        env: environment(spec, &stack.image, &input.hostname),
         cwd: working_dir.or(image.working_dir.as_deref()).unwrap_or("/").to_owned(),
         user: spec.user.clone(),
         image_user: image.user.clone().filter(|user| !user.is_empty()),
@@ -193,9 +193,8 @@ fn arguments(spec: &ContainerSpec, image: &Image) -> Result<Vec<String>> {
     Ok(all)
 }
 
-fn environment(spec: &ContainerSpec, image: &Image, hostname: Option<&str>) -> Vec<(String, String)> {
-    let mut env: BTreeMap<String, String> = BTreeMap::new();
-    env.extend(hostname.map(|name| ("HOSTNAME".to_owned(), name.to_owned())));
+fn environment(spec: &ContainerSpec, image: &Image, hostname: &str) -> Vec<(String, String)> {
+    let mut env = BTreeMap::from([("HOSTNAME".to_owned(), hostname.to_owned())]);
     let own = image.config.env.iter().flatten().filter_map(|entry| entry.split_once('='));
     env.extend(own.map(|(name, value)| (name.to_owned(), value.to_owned())));
     env.extend(spec.env.iter().cloned());

@@ -140,7 +140,7 @@ impl Local {
             cgroup: &cgroup,
             log: log.clone(),
             shared: shared_mounts(&folder, &shared),
-            hostname: shared.hostname.as_deref(),
+            hostname: shared.hostname.clone().unwrap_or_else(host_name),
             pid,
             pid_path,
         })?;
@@ -347,6 +347,10 @@ pub(super) fn erase(images: &crate::ImageStore, id: &str, folder: &Path, cgroup:
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Error::io("remove", folder)(error)),
         _ => Ok(()),
     }
+}
+
+fn host_name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
 fn containers_of(state: &super::state::State, sandbox: &str) -> Vec<String> {

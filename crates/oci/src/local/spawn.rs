@@ -5,6 +5,7 @@
 
 use std::io::Read;
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -178,6 +179,7 @@ fn spawn(executable: &Executable, folder: &Path) -> Result<Child> {
     let listener = listen(folder)?;
     let mut child = executable
         .command()
+        .arg0("gifee")
         .arg(APPLET)
         .arg(folder)
         .env_clear()

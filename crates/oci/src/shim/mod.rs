@@ -74,6 +74,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> Option<ExitCode> {
 /// The agent gives the listening socket as standard input, and waits for standard output to end: what is written to
 /// it is the reason of a failure.
 fn hold(folder: &Path) -> Result<()> {
+    let _ = rustix::thread::set_name(c"gifee-shim");
     let (listener, ready) = take_over(folder)?;
     let prepared = prepare(folder);
     if let Err(error) = prepared {

@@ -176,7 +176,7 @@ pub async fn sharing() {
     assert!(text.contains(&*inside.to_string_lossy()));
     // The first process that they share shows nothing of the host, not even to who may trace it.
     let mut spec = shell(
-        "ls -a /proc/1/root/.. | wc -l; ls /proc/1/fd | wc -l; (echo x > /proc/1/root/x) 2>/dev/null || echo no",
+        "cd /proc/1/root; ls -a .. | wc -l; ls /proc/1/fd | wc -l; (echo x > x) 2>/dev/null || echo no",
     );
     spec.security.capabilities_add = vec!["SYS_PTRACE".to_owned()];
     assert_eq!(machine.run(&sandbox, spec).await.1, "2\n0\nno\n");
