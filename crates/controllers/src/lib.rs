@@ -25,22 +25,36 @@ pub struct Config {
     pub root_ca: Option<String>,
     /// Unique name of this process if several compete to run the controllers; none: run at once.
     pub elect_as: Option<String>,
+    /// Clients of the controllers' own service accounts; none: all write under the identity that watches.
+    pub clients: Option<Clients>,
+}
+
+/// Makes the client of a service account in `kube-system`, by its name.
+#[derive(Clone)]
+pub struct Clients(pub Arc<dyn Fn(&str) -> Client + Send + Sync>);
+
+impl std::fmt::Debug for Clients {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Clients")
+    }
 }
 
 /// One controller.
 pub struct Controller {
     /// Upstream's name.
     pub name: &'static str,
+    /// Its service account in `kube-system`: what its default role is bound to.
+    pub account: &'static str,
     /// Runs it until the context's shutdown.
     pub run: fn(Context, Arc<Config>) -> BoxFuture<'static, ()>,
 }
 
 /// Every controller there is.
 pub const CONTROLLERS: &[Controller] = &[
-    Controller { name: deployment::NAME, run: deployment::run },
-    Controller { name: replicaset::NAME, run: replicaset::run },
-    Controller { name: rootca::NAME, run: rootca::run },
-    Controller { name: serviceaccount::NAME, run: serviceaccount::run },
+    Controller { name: deployment::NAME, account: "deployment-controller", run: deployment::run },
+    Controller { name: replicaset::NAME, account: "replicaset-controller", run: replicaset::run },
+    Controller { name: rootca::NAME, account: "root-ca-cert-publisher", run: rootca::run },
+    Controller { name: serviceaccount::NAME, account: "service-account-controller", run: serviceaccount::run },
 ];
 
 /// Runs all controllers until the shutdown; with [`Config::elect_as`] only while elected.
@@ -69,7 +83,11 @@ pub async fn start(context: &Context, config: Config) {
     let mut tasks = tokio::task::JoinSet::new();
     for controller in CONTROLLERS {
         tracing::debug!(controller = controller.name, "starting");
-        tasks.spawn((controller.run)(context.clone(), config.clone()));
+        let mut own = context.clone();
+        if let Some(clients) = &config.clients {
+            own.client = (clients.0)(controller.account);
+        }
+        tasks.spawn((controller.run)(own, config.clone()));
     }
     while let Some(ended) = tasks.join_next().await {
         if let Err(error) = ended {

@@ -23,6 +23,9 @@ pub struct Applet {
 /// All applets.
 pub const APPLETS: &[Applet] = &[
     Applet { name: "up", about: "Bring up a cluster on this machine", run: up::up },
+    Applet { name: "down", about: "End the cluster on this machine; its data stays", run: down::down },
+    Applet { name: "status", about: "Say how the cluster on this machine is", run: status::status },
+    Applet { name: "image", about: "Import, pull, list and remove images of the node", run: image::image },
     Applet { name: "server", about: "Run the control plane alone, for nodes elsewhere", run: up::server },
 ];
 

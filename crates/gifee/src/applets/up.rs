@@ -134,7 +134,8 @@ fn detach(name: &str, words: &[String], arguments: &Arguments) -> Result<ExitCod
 fn logging() {
     let filter = tracing_subscriber::EnvFilter::try_from_env("GIFEE_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn,gifee=info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let colours = std::io::IsTerminal::is_terminal(&std::io::stderr());
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours).init();
 }
 
 async fn serve(arguments: &Arguments, with_node: bool) -> Result<()> {

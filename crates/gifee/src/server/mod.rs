@@ -152,6 +152,10 @@ impl Start<'_> {
     fn components(&self, loopback: &Loopback, failed: &mut tokio::task::JoinSet<Result<()>>) {
         let config = gifee_controllers::Config {
             root_ca: Some(self.authority.certificate().to_owned()),
+            clients: Some(gifee_controllers::Clients({
+                let loopback = loopback.clone();
+                Arc::new(move |account: &str| loopback.controller(account))
+            })),
             ..gifee_controllers::Config::default()
         };
         let client = loopback.client("system:kube-controller-manager", &[]);
