@@ -1,20 +1,21 @@
 //! Load for measuring a store: the bench calls it, and so does the `creates` example.
 
 use std::{
+    pin::Pin,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use bytes::Bytes;
 
-use crate::{Error, Outcome, Store, Write};
+use crate::{Error, Outcome, Revision, Store, Write};
 
 /// What to do.
 #[derive(Clone, Copy, Debug)]
 pub struct Plan {
     /// So many clients at once, each waiting for its answer before it goes on.
     pub writers: usize,
-    /// So many objects in all.
+    /// So many writes in all.
     pub creates: usize,
     /// The size of each value; half of it does not compress.
     pub value_bytes: usize,
@@ -46,11 +47,26 @@ impl Report {
 
 /// Creates objects from concurrent clients on the current tokio runtime.
 pub async fn creates(store: Arc<dyn Store>, plan: Plan) -> Result<Report, Error> {
+    measure(store, plan, |store, plan, client, share| Box::pin(create_share(store, plan, client, share))).await
+}
+
+/// Updates objects, one per client, as leases are. `plan.creates` says how often in all.
+pub async fn updates(store: Arc<dyn Store>, plan: Plan) -> Result<Report, Error> {
+    measure(store, plan, |store, plan, client, share| Box::pin(update_share(store, plan, client, share))).await
+}
+
+type Share = Pin<Box<dyn Future<Output = Result<Vec<Duration>, Error>> + Send>>;
+
+async fn measure(
+    store: Arc<dyn Store>,
+    plan: Plan,
+    client: fn(Arc<dyn Store>, Plan, usize, usize) -> Share,
+) -> Result<Report, Error> {
     let begin = Instant::now();
     let mut clients = tokio::task::JoinSet::new();
-    for client in 0..plan.writers {
-        let share = plan.creates / plan.writers + usize::from(client < plan.creates % plan.writers);
-        clients.spawn(create_share(store.clone(), plan, client, share));
+    for number in 0..plan.writers {
+        let share = plan.creates / plan.writers + usize::from(number < plan.creates % plan.writers);
+        clients.spawn(client(store.clone(), plan, number, share));
     }
     let mut latencies = Vec::with_capacity(plan.creates);
     while let Some(share) = clients.join_next().await {
@@ -72,14 +88,36 @@ async fn create_share(
         let key = Bytes::from(format!("/registry/pods/load-{}/pod-{client}-{number}", plan.run));
         let value = value(plan.value_bytes, (client as u64) << 32 | number as u64);
         let begin = Instant::now();
-        match store.write(Write::Create { key, value }).await? {
-            Outcome::Done(_) => latencies.push(begin.elapsed()),
-            Outcome::Conflict(_) => {
-                return Err(Error::Unavailable { what: "a key of this run exists already".into() });
-            }
-        }
+        done(store.write(Write::Create { key, value }).await?)?;
+        latencies.push(begin.elapsed());
     }
     Ok(latencies)
+}
+
+async fn update_share(
+    store: Arc<dyn Store>,
+    plan: Plan,
+    client: usize,
+    share: usize,
+) -> Result<Vec<Duration>, Error> {
+    let key = Bytes::from(format!("/registry/leases/load-{}/lease-{client}", plan.run));
+    let first = Write::Create { key: key.clone(), value: value(plan.value_bytes, client as u64) };
+    let mut expected = done(store.write(first).await?)?;
+    let mut latencies = Vec::with_capacity(share);
+    for number in 0..share {
+        let value = value(plan.value_bytes, (client as u64) << 32 | number as u64);
+        let begin = Instant::now();
+        expected = done(store.write(Write::Update { key: key.clone(), value, expected }).await?)?;
+        latencies.push(begin.elapsed());
+    }
+    Ok(latencies)
+}
+
+fn done(outcome: Outcome) -> Result<Revision, Error> {
+    match outcome {
+        Outcome::Done(revision) => Ok(revision),
+        Outcome::Conflict(_) => Err(Error::Unavailable { what: "a key of this run exists already".into() }),
+    }
 }
 
 /// Bytes of which half are constant and half look random, but are the same for the same seed.

@@ -62,15 +62,20 @@ impl Disk {
         self.contents.lock().fault = fault;
     }
 
-    /// Keeps commits from ending until the guard is dropped.
-    pub fn hold(&self) -> MutexGuard<'_, ()> {
-        self.still.lock()
+    /// Keeps commits from ending until what is returned is dropped.
+    pub fn hold(&self) -> Still<'_> {
+        Still { _held: self.still.lock() }
     }
 
     /// How many records there are: those of present objects and of history.
     pub fn record_count(&self) -> usize {
         self.contents.lock().records.len()
     }
+}
+
+/// A disk that is held still.
+pub struct Still<'a> {
+    _held: MutexGuard<'a, ()>,
 }
 
 impl Contents {

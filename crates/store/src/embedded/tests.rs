@@ -166,6 +166,20 @@ fn damage_before_the_last_commit_is_refused() {
 }
 
 #[test]
+fn a_commit_that_failed_is_cut_off_whole() {
+    let prepared = prepare();
+    let mut reader = tail::Journal::open(&prepared.journal).unwrap();
+    let numbers: Vec<_> = std::iter::from_fn(|| reader.batch().unwrap()).collect();
+    let [.., second, third] = numbers[..] else { panic!("too few batches") };
+    let folder = prepared.journal.parent().unwrap();
+    for (first, expected) in [(third + 1, 3), (third, 2), (second, 1), (second, 1)] {
+        tail::cut(folder, first).unwrap();
+        assert_eq!(fs::metadata(&prepared.journal).unwrap().len(), prepared.bounds[expected]);
+    }
+    assert_eq!(prepared.open_damaged(&|_| {}).unwrap(), [2, 3]);
+}
+
+#[test]
 fn a_crash_while_the_folder_is_made_leaves_no_trace() {
     let folder = tempfile::tempdir().unwrap();
     let aside = folder.path().join("records.new");

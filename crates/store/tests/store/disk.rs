@@ -228,3 +228,89 @@ fn only_error_is_full(folder: &Path, ballast: &Path) {
     fs::remove_file(ballast).unwrap();
     embedded::open(folder, Limits::default()).map(drop).unwrap();
 }
+
+#[tokio::test]
+async fn what_a_compaction_leaves_over_is_cleared_by_the_next_process() {
+    let disk = Disk::default();
+    let store = disk.open(Limits::default()).unwrap();
+    for number in 0..1000 {
+        let key = format!("/{number}");
+        let Outcome::Done(at) = store.write(create(&key, "")).await.unwrap() else { panic!("a conflict") };
+        let write = match number % 2 {
+            0 => Write::Delete { key: key.into(), expected: None },
+            _ => Write::Update { key: key.into(), value: Bytes::new(), expected: at },
+        };
+        store.write(write).await.unwrap();
+    }
+    store.compact(store.revision().await.unwrap()).await.unwrap();
+    drop(store);
+    assert!(disk.record_count() > 500, "there is nothing left to clear");
+    let store = disk.open(Limits::default()).unwrap();
+    let cleared = async {
+        while disk.record_count() > 500 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), cleared).await.expect("it stays for ever");
+    assert_eq!(store.range(Range::prefix("")).await.unwrap().count, 500);
+}
+
+/// Readers of old history either see all of it or learn that it is gone, whenever it goes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn history_is_whole_or_gone() {
+    let limits = Limits { recent_events: 1, ..Limits::default() };
+    let store = Arc::new(Disk::default().open(limits).unwrap());
+    let writer = {
+        let store = store.clone();
+        tokio::spawn(async move {
+            let mut at = [0; 4];
+            for number in 0..4_000_usize {
+                let key = Bytes::from(format!("/{}", number % 4));
+                let value = Bytes::from(number.to_string());
+                let write = match at[number % 4] {
+                    0 => Write::Create { key, value },
+                    expected => Write::Update { key, value, expected },
+                };
+                let Outcome::Done(done) = store.write(write).await.unwrap() else { panic!("a conflict") };
+                at[number % 4] = done;
+                if number % 100 == 99 {
+                    store.compact(done - 10).await.unwrap();
+                }
+            }
+        })
+    };
+    let (mut whole, mut gone) = (0, 0);
+    let mut from = 1;
+    while !writer.is_finished() || whole == 0 {
+        match read_from(&store, from).await {
+            Ok(now) => {
+                whole += 1;
+                from = now.saturating_sub(60).max(from);
+            }
+            Err(Error::Compacted { oldest }) => {
+                gone += 1;
+                from = oldest;
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+    writer.await.unwrap();
+    assert!(gone > 0, "of {whole} readers none was too late");
+}
+
+/// Reads the state and the events since; fails if they do not fit together without a gap.
+async fn read_from(store: &Engine, from: u64) -> Result<u64, Error> {
+    let page = store.range(Range { revision: Some(from), ..Range::prefix("") }).await?;
+    assert!(page.entries.iter().all(|entry| entry.revision <= from));
+    assert!(from == 1 || page.entries.iter().any(|entry| entry.revision == from), "{from} is not there");
+    let now = store.revision().await?;
+    let mut watch = store.watch(Bytes::new(), Bytes::new(), from).await?;
+    let mut reached = from;
+    while reached < now {
+        for event in watch.next().await.unwrap()?.events {
+            assert_eq!(event.revision, reached + 1);
+            reached += 1;
+        }
+    }
+    Ok(now)
+}
