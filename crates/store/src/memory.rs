@@ -48,7 +48,8 @@ pub struct Disk {
 struct Contents {
     records: BTreeMap<Revision, Record>,
     compacted: Revision,
-    fault: Option<Fault>,
+    /// How many more operations succeed before this begins.
+    fault: Option<(usize, Fault)>,
 }
 
 impl Disk {
@@ -59,7 +60,12 @@ impl Disk {
 
     /// Lets everything fail from now on, or nothing any more.
     pub fn set_fault(&self, fault: Option<Fault>) {
-        self.contents.lock().fault = fault;
+        self.contents.lock().fault = fault.map(|fault| (0, fault));
+    }
+
+    /// Lets so many operations succeed, and all after them fail.
+    pub fn fail_after(&self, operations: usize, fault: Fault) {
+        self.contents.lock().fault = Some((operations, fault));
     }
 
     /// Keeps commits from ending until what is returned is dropped.
@@ -79,12 +85,16 @@ pub struct Still<'a> {
 }
 
 impl Contents {
-    fn works(&self, operation: &'static str) -> Result<(), Error> {
+    fn works(&mut self, operation: &'static str) -> Result<(), Error> {
         let path = PathBuf::from("memory");
-        match self.fault {
+        match &mut self.fault {
             None => Ok(()),
-            Some(Fault::Full) => Err(Error::Full { path }),
-            Some(Fault::Broken) => {
+            Some((operations @ 1.., _)) => {
+                *operations -= 1;
+                Ok(())
+            }
+            Some((0, Fault::Full)) => Err(Error::Full { path }),
+            Some((0, Fault::Broken)) => {
                 let source = Arc::new(io::Error::other("the device failed"));
                 Err(Error::Disk { path, operation, source })
             }
@@ -140,7 +150,7 @@ struct Shelf {
 
 impl Shelf {
     fn contents(&self) -> Result<MutexGuard<'_, Contents>, Error> {
-        let contents = self.contents.lock();
+        let mut contents = self.contents.lock();
         contents.works("read history")?;
         if self.open.load(Ordering::Acquire) { Ok(contents) } else { Err(Error::Closed) }
     }

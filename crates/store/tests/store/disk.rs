@@ -242,9 +242,12 @@ async fn what_a_compaction_leaves_over_is_cleared_by_the_next_process() {
         };
         store.write(write).await.unwrap();
     }
+    // The compaction succeeds, and some of the clearing.
+    disk.fail_after(3, Fault::Broken);
     store.compact(store.revision().await.unwrap()).await.unwrap();
     drop(store);
     assert!(disk.record_count() > 500, "there is nothing left to clear");
+    disk.set_fault(None);
     let store = disk.open(Limits::default()).unwrap();
     let cleared = async {
         while disk.record_count() > 500 {
