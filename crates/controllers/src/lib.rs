@@ -5,9 +5,15 @@
 
 mod calls;
 pub mod deployment;
+pub mod endpoints;
+pub mod endpointslice;
+pub mod garbagecollector;
+pub mod nodelifecycle;
+pub mod podgc;
 pub mod replicaset;
 pub mod rootca;
 pub mod serviceaccount;
+pub mod tainteviction;
 
 use futures_util::future::BoxFuture;
 use gifee_base::ObjectKey;
@@ -54,7 +60,19 @@ pub const CONTROLLERS: &[Controller] = &[
     Controller { name: deployment::NAME, account: "deployment-controller", run: deployment::run },
     Controller { name: replicaset::NAME, account: "replicaset-controller", run: replicaset::run },
     Controller { name: rootca::NAME, account: "root-ca-cert-publisher", run: rootca::run },
-    Controller { name: serviceaccount::NAME, account: "service-account-controller", run: serviceaccount::run },
+    Controller {
+        name: serviceaccount::NAME,
+        account: "service-account-controller",
+        run: serviceaccount::run,
+    },
+    Controller { name: nodelifecycle::NAME, account: "node-controller", run: nodelifecycle::run },
+    Controller { name: tainteviction::NAME, account: "node-controller", run: tainteviction::run },
+    Controller { name: podgc::NAME, account: "pod-garbage-collector", run: podgc::run },
+    Controller {
+        name: garbagecollector::NAME,
+        account: "generic-garbage-collector",
+        run: garbagecollector::run,
+    },
 ];
 
 /// Runs all controllers until the shutdown; with [`Config::elect_as`] only while elected.
