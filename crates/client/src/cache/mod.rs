@@ -255,7 +255,7 @@ pub struct Snapshot<'a> {
     store: RwLockReadGuard<'a, Store>,
 }
 
-impl Snapshot<'_> {
+impl<'a> Snapshot<'a> {
     /// One object; the namespace is empty for cluster scope.
     pub fn get(&self, namespace: &str, name: &str) -> Option<&Arc<Object>> {
         self.store.get(namespace, name)
@@ -273,7 +273,11 @@ impl Snapshot<'_> {
 
     /// The objects that an index has under a value, by namespace and name. An index that was never added
     /// has none.
-    pub fn indexed(&self, index: &Index, value: &str) -> impl Iterator<Item = &Arc<Object>> {
+    pub fn indexed<'s>(
+        &'s self,
+        index: &Index,
+        value: &str,
+    ) -> impl Iterator<Item = &'s Arc<Object>> + use<'s, 'a> {
         self.store.indexed(index, value)
     }
 

@@ -147,7 +147,11 @@ impl Store {
             .take_while(move |object| object.namespace() == namespace)
     }
 
-    pub(super) fn indexed(&self, index: &Index, value: &str) -> impl Iterator<Item = &Arc<Object>> {
+    pub(super) fn indexed<'s>(
+        &'s self,
+        index: &Index,
+        value: &str,
+    ) -> impl Iterator<Item = &'s Arc<Object>> + use<'s> {
         let found = self.indexes.iter().find(|(present, _)| present.name == index.name);
         debug_assert!(found.is_some(), "the index {} was not added", index.name);
         let set = found.and_then(|(_, values)| values.get(value));
