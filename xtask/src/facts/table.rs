@@ -145,7 +145,7 @@ impl Source {
         fields: &[Field],
     ) -> Result<()> {
         write!(out, "struct {name}")?;
-        if self.is_kind(declaration)? {
+        if self.is_kind(declaration)? || ROOTS.contains(&(path, name)) {
             out.push_str(" kind");
         }
         if marker(&declaration.markers, "structType") == ["atomic"] {

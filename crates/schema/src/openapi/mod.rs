@@ -1,10 +1,25 @@
-//! OpenAPI documents made on demand from schemas and a list of resources. The caller caches them.
+//! OpenAPI documents made on demand from schemas and a list of resources. The caller caches them, compressed.
 //!
-//! Answers to kube-openapi's builder, builder3 and handler.
+//! Documents are written piece by piece, so that making one takes little more memory than its bytes. Upstream's
+//! parameters' descriptions and its deprecated `/watch/` paths are left out; no client reads them. Answers to
+//! kube-openapi's builder, builder3 and handler, and to gnostic's protobuf form of version 2.
 
-use serde_json::Value;
+mod definitions;
+mod descriptions;
+mod paths;
+mod protobuf;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::{Value, json};
 
 use crate::Schema;
+use definitions::Definitions;
+
+/// The media type of [`v2_protobuf`].
+pub const V2_PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
 
 /// One resource as discovery knows it.
 #[derive(Clone, Debug)]
@@ -32,32 +47,101 @@ pub struct Resource {
 pub struct Subresource {
     /// Name in paths, such as `status`.
     pub name: String,
-    /// Group, version and kind of what it takes and gives.
+    /// Group, version and kind of what it takes and gives; the resource's own for `status`.
     pub gvk: (String, String, String),
     /// Verbs as in discovery.
     pub verbs: Vec<String>,
 }
 
-/// The OpenAPI v3 document of one group and version: of `/openapi/v3/apis/apps/v1`.
-pub fn v3(resources: &[Resource], group: &str, version: &str) -> Value {
-    let _ = (resources, group, version);
-    unimplemented!()
+/// Which of the two forms is made.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Form {
+    V2,
+    V3,
 }
 
-/// The index at `/openapi/v3`. `hash` gives the hash of a path's document (`apis/apps/v1`), which goes into its URL.
-pub fn v3_index(paths: &[(String, String)]) -> Value {
-    let _ = paths;
-    unimplemented!()
+impl Form {
+    fn reference(self, model: &str) -> Value {
+        match self {
+            Form::V2 => json!({"$ref": format!("#/definitions/{model}")}),
+            Form::V3 => json!({"$ref": format!("#/components/schemas/{model}")}),
+        }
+    }
+}
+
+/// `api/v1` or `apis/apps/v1`: the path of a group and version, which is its key in the index of version 3.
+pub fn group_version_path(group: &str, version: &str) -> String {
+    if group.is_empty() { format!("api/{version}") } else { format!("apis/{group}/{version}") }
+}
+
+/// The OpenAPI v3 document, as JSON, of one group and version: of `/openapi/v3/apis/apps/v1`.
+pub fn v3(resources: &[Resource], group: &str, version: &str) -> Vec<u8> {
+    let own: Vec<&Resource> =
+        resources.iter().filter(|resource| resource.group == group && resource.version == version).collect();
+    let definitions = Definitions::new(Form::V3, &own, resources);
+    let mut out = Vec::with_capacity(256 << 10);
+    out.extend_from_slice(b"{\"components\":{\"schemas\":");
+    object(&mut out, definitions.each());
+    out.extend_from_slice(
+        b"},\"info\":{\"title\":\"Kubernetes\",\"version\":\"unversioned\"},\"openapi\":\"3.0.0\",\"paths\":",
+    );
+    object(&mut out, paths::all(Form::V3, &own).into_iter());
+    out.push(b'}');
+    out
+}
+
+/// The index at `/openapi/v3`: of each document its path, as [`group_version_path`] gives it, and a hash of its content,
+/// which clients cache it by.
+pub fn v3_index(documents: &[(String, String)]) -> Value {
+    let entry = |(path, hash): &(String, String)| {
+        (path.clone(), json!({"serverRelativeURL": format!("/openapi/v3/{path}?hash={hash}")}))
+    };
+    json!({"paths": documents.iter().map(entry).collect::<serde_json::Map<_, _>>()})
 }
 
 /// The OpenAPI v2 document of all resources, as JSON.
-pub fn v2(resources: &[Resource]) -> Value {
-    let _ = resources;
-    unimplemented!()
+pub fn v2(resources: &[Resource]) -> Vec<u8> {
+    let own: Vec<&Resource> = resources.iter().collect();
+    let definitions = Definitions::new(Form::V2, &own, resources);
+    let mut out = Vec::with_capacity(2 << 20);
+    out.extend_from_slice(b"{\"definitions\":");
+    object(&mut out, definitions.each());
+    out.extend_from_slice(b",\"info\":{\"title\":\"Kubernetes\",\"version\":\"unversioned\"},\"paths\":");
+    object(&mut out, paths::all(Form::V2, &own).into_iter());
+    out.extend_from_slice(b",\"swagger\":\"2.0\"}");
+    out
 }
 
-/// The same as protobuf (`gnostic.openapi.v2.Document`).
-pub fn v2_protobuf(document: &Value) -> Vec<u8> {
-    let _ = document;
-    unimplemented!()
+/// The same as protobuf, `gnostic.openapi.v2.Document`, which kubectl before 1.27 asks for.
+pub fn v2_protobuf(resources: &[Resource]) -> Vec<u8> {
+    let own: Vec<&Resource> = resources.iter().collect();
+    let definitions = Definitions::new(Form::V2, &own, resources);
+    protobuf::document(definitions.each(), paths::all(Form::V2, &own).into_iter())
 }
+
+fn object<N: AsRef<str>>(out: &mut Vec<u8>, fields: impl Iterator<Item = (N, Value)>) {
+    out.push(b'{');
+    for (index, (name, value)) in fields.enumerate() {
+        if index > 0 {
+            out.push(b',');
+        }
+        // Writing trees of text keys into memory cannot fail.
+        let _ = serde_json::to_writer(&mut *out, name.as_ref());
+        out.push(b':');
+        let _ = serde_json::to_writer(&mut *out, &value);
+    }
+    out.push(b'}');
+}
+
+/// Every group and version that is served, and core's, for the kinds that belong to all.
+fn group_versions(resources: &[Resource]) -> BTreeSet<(String, String)> {
+    let core = (String::new(), "v1".to_string());
+    resources
+        .iter()
+        .map(|resource| (resource.group.clone(), resource.version.clone()))
+        .chain([core])
+        .collect()
+}
+
+/// Kinds served under one model: several where a model belongs to more than one group.
+type Kinds = BTreeMap<String, Vec<Value>>;
