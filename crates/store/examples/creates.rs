@@ -25,7 +25,8 @@ async fn measure(folder: &Path, rounds: usize, updates: usize, history_seconds: 
     let before = resident();
     let begin = std::time::Instant::now();
     let history_age = Duration::from_secs(history_seconds as u64);
-    let engine = embedded::open(folder, Limits { history_age, ..Limits::default() }).expect("the store opens");
+    let engine =
+        embedded::open(folder, Limits { history_age, ..Limits::default() }).expect("the store opens");
     let store: Arc<dyn Store> = Arc::new(engine);
     println!("opened in {:?} at revision {}", begin.elapsed(), store.revision().await.expect("open"));
     println!("resident {before} KiB before, {} KiB now", resident());

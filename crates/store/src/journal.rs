@@ -26,11 +26,7 @@ pub(crate) trait Journal: Send + 'static {
 /// Reads committed records. Fails with [`Error::Closed`] once the journal has been dropped.
 pub(crate) trait Archive: Send + Sync {
     /// Visits the records with revisions greater than `after`, in order, until the visitor breaks.
-    fn scan(
-        &self,
-        after: Revision,
-        visit: &mut dyn FnMut(View<'_>) -> ControlFlow<()>,
-    ) -> Result<(), Error>;
+    fn scan(&self, after: Revision, visit: &mut dyn FnMut(View<'_>) -> ControlFlow<()>) -> Result<(), Error>;
 
     /// Visits the record of one revision, if it is there.
     fn get(&self, revision: Revision, visit: &mut dyn FnMut(View<'_>)) -> Result<(), Error>;

@@ -47,12 +47,14 @@ impl Report {
 
 /// Creates objects from concurrent clients on the current tokio runtime.
 pub async fn creates(store: Arc<dyn Store>, plan: Plan) -> Result<Report, Error> {
-    measure(store, plan, |store, plan, client, share| Box::pin(create_share(store, plan, client, share))).await
+    measure(store, plan, |store, plan, client, share| Box::pin(create_share(store, plan, client, share)))
+        .await
 }
 
 /// Updates objects, one per client, as leases are. `plan.creates` says how often in all.
 pub async fn updates(store: Arc<dyn Store>, plan: Plan) -> Result<Report, Error> {
-    measure(store, plan, |store, plan, client, share| Box::pin(update_share(store, plan, client, share))).await
+    measure(store, plan, |store, plan, client, share| Box::pin(update_share(store, plan, client, share)))
+        .await
 }
 
 type Share = Pin<Box<dyn Future<Output = Result<Vec<Duration>, Error>> + Send>>;

@@ -157,11 +157,7 @@ impl Shelf {
 }
 
 impl Archive for Shelf {
-    fn scan(
-        &self,
-        after: Revision,
-        visit: &mut dyn FnMut(View<'_>) -> ControlFlow<()>,
-    ) -> Result<(), Error> {
+    fn scan(&self, after: Revision, visit: &mut dyn FnMut(View<'_>) -> ControlFlow<()>) -> Result<(), Error> {
         for record in self.contents()?.records.range(after + 1..).map(|(_, record)| record) {
             if visit(record.view()).is_break() {
                 break;

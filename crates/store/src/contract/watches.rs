@@ -2,9 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use super::{
-    bytes, create, delete, done, end, expect, next, revision, text, until, update, watch, write,
-};
+use super::{bytes, create, delete, done, end, expect, next, revision, text, until, update, watch, write};
 use crate::{Change, Error, Event, Revision, Store, Write};
 
 fn put(key: &str, value: &str, revision: Revision, created: Revision) -> Event {
@@ -95,24 +93,16 @@ pub(super) async fn live(store: Arc<dyn Store>) {
 pub(super) async fn edges(store: Arc<dyn Store>) {
     let start = revision(&*store).await;
     let ranges = [("/a/", "/a0"), ("/a", "/a\0"), ("/a/b", ""), ("/b", "/a"), ("", "")];
-    let mut watches = Vec::new();
-    for (from, to) in ranges {
-        watches.push(watch(&*store, from, to, start).await);
-    }
-    // The first half of the keys is history to some of the watches, the second is live to all.
+    // The first half of the keys is history to the watches, the second comes live.
     let keys = ["/", "/a", "/a/", "/a/b", "/a/b/c", "/a0", "/b", "/\u{7f}"];
     for key in &keys[..4] {
         create(&*store, key, "").await;
     }
-    for watch in &mut watches[..3] {
-        next(watch).await;
-    }
-    let mut seen: Vec<Vec<String>> = vec![Vec::new(); ranges.len()];
-    drop(watches);
     let mut watches = Vec::new();
     for (from, to) in ranges {
         watches.push(watch(&*store, from, to, start).await);
     }
+    let mut seen: Vec<Vec<String>> = vec![Vec::new(); ranges.len()];
     let half = revision(&*store).await;
     for (watch, seen) in watches.iter_mut().zip(&mut seen) {
         seen.extend(until(watch, half).await.iter().map(|event| text(&event.key)));

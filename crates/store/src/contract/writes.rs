@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::{create as created, delete as deleted, done, entry, expect, get, revision, update as updated, write};
+use super::{
+    create as created, delete as deleted, done, entry, expect, get, revision, update as updated, write,
+};
 use crate::{Error, KEY_BYTES_MAX, Outcome, Store, VALUE_BYTES_MAX, Write};
 
 fn create_of(key: &str, value: &str) -> Write {
@@ -123,7 +125,8 @@ pub(super) async fn concurrent_creates(store: Arc<dyn Store>) {
         let mut clients = tokio::task::JoinSet::new();
         for client in 0..16 {
             let (store, key) = (store.clone(), key.clone());
-            clients.spawn(async move { (client, write(&*store, create_of(&key, &client.to_string())).await) });
+            clients
+                .spawn(async move { (client, write(&*store, create_of(&key, &client.to_string())).await) });
         }
         let mut won = Vec::new();
         let mut saw = Vec::new();

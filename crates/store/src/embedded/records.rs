@@ -207,11 +207,7 @@ impl Reader {
 }
 
 impl Archive for Reader {
-    fn scan(
-        &self,
-        after: Revision,
-        visit: &mut dyn FnMut(View<'_>) -> ControlFlow<()>,
-    ) -> Result<(), Error> {
+    fn scan(&self, after: Revision, visit: &mut dyn FnMut(View<'_>) -> ControlFlow<()>) -> Result<(), Error> {
         let visited = self.read(|keyspace| {
             for item in keyspace.range(key(after.saturating_add(1))..) {
                 let (at, bytes) = item.into_inner()?;
@@ -266,9 +262,9 @@ fn open_tree(folder: &Path, path: &Path) -> Result<Tree, Error> {
     };
     open().map_err(|error: fjall::Error| match error {
         fjall::Error::Locked => Error::Locked { path: folder.into() },
-        fjall::Error::InvalidVersion(_)
-        | fjall::Error::JournalRecovery(_)
-        | fjall::Error::Unrecoverable => Error::Corrupt { path: folder.into(), what: error.to_string() },
+        fjall::Error::InvalidVersion(_) | fjall::Error::JournalRecovery(_) | fjall::Error::Unrecoverable => {
+            Error::Corrupt { path: folder.into(), what: error.to_string() }
+        }
         error => disk_error(folder, "open its records", error),
     })
 }

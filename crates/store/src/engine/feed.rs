@@ -14,18 +14,9 @@ use super::{
     registrations::Mailbox,
     state::{Shared, within},
 };
-use crate::{
-    Batch, Change, Error, Event, Feed, Revision, Watch,
-    journal::Archive,
-    record::View,
-};
+use crate::{Batch, Change, Error, Event, Feed, Revision, Watch, journal::Archive, record::View};
 
-pub(super) fn watch(
-    shared: &Arc<Shared>,
-    start: Bytes,
-    end: Bytes,
-    after: Revision,
-) -> Result<Watch, Error> {
+pub(super) fn watch(shared: &Arc<Shared>, start: Bytes, end: Bytes, after: Revision) -> Result<Watch, Error> {
     let mailbox = Arc::new(Mailbox::default());
     let mut follower = Follower {
         shared: shared.clone(),
@@ -230,11 +221,9 @@ fn read(
 /// The event of a record, with the previous value yet to be filled in.
 fn event(view: View<'_>) -> Event {
     let change = match view.value {
-        Some(value) => Change::Put {
-            value: Bytes::copy_from_slice(value),
-            created: view.created,
-            previous: None,
-        },
+        Some(value) => {
+            Change::Put { value: Bytes::copy_from_slice(value), created: view.created, previous: None }
+        }
         None => Change::Delete { previous: Bytes::new(), previous_revision: view.previous },
     };
     Event { revision: view.revision, key: Bytes::copy_from_slice(view.key), change }

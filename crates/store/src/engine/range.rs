@@ -3,21 +3,13 @@
 //! Invariant: a page at a revision is what a range at that moment would have said, for as long as that
 //! revision is not compacted.
 
-use std::{
-    collections::BTreeMap,
-    ops::ControlFlow,
-    sync::Arc,
-};
+use std::{collections::BTreeMap, ops::ControlFlow, sync::Arc};
 
 use bytes::Bytes;
 use imbl::OrdMap;
 
 use super::state::{Held, Shared, bounds, within};
-use crate::{
-    Entry, Error, Page, Range, Revision,
-    journal::Archive,
-    record::Record,
-};
+use crate::{Entry, Error, Page, Range, Revision, journal::Archive, record::Record};
 
 /// What keys were before some revision's changes: an object, or absent.
 type Undo = BTreeMap<Bytes, Option<Held>>;

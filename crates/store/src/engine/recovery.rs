@@ -44,14 +44,8 @@ pub(super) fn recover(journal: Box<dyn Journal>, limits: Limits) -> Result<(Arc<
     let Found { objects, recent, mut history, revision, leftovers, .. } = found;
     history.mark(Instant::now());
     history.put_leftovers(leftovers);
-    let state = State {
-        objects,
-        revision,
-        compacted,
-        recent,
-        watches: Registrations::default(),
-        closed: false,
-    };
+    let state =
+        State { objects, revision, compacted, recent, watches: Registrations::default(), closed: false };
     let shared = Arc::new(Shared { state: RwLock::new(state), archive, limits });
     let writer = Writer::new(shared.clone(), journal, history, revision + 1);
     Ok((shared, writer))
@@ -89,7 +83,9 @@ impl Found {
             (Some((_, held)), previous) if held.revision == previous => {}
             // What it replaced was cleared away already.
             (None, _) if old => {}
-            _ => return Err(format!("revision {} does not follow revision {}", view.revision, view.previous)),
+            _ => {
+                return Err(format!("revision {} does not follow revision {}", view.revision, view.previous));
+            }
         }
         let key = match &before {
             Some((key, _)) => key.clone(),

@@ -149,13 +149,7 @@ mod tests {
     use super::*;
 
     fn record(revision: Revision, key: &'static str) -> Record {
-        Record {
-            revision,
-            key: key.into(),
-            value: Some(Bytes::new()),
-            created: revision,
-            previous: None,
-        }
+        Record { revision, key: key.into(), value: Some(Bytes::new()), created: revision, previous: None }
     }
 
     fn keys(mailbox: &Mailbox) -> Vec<String> {

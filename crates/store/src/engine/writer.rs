@@ -191,7 +191,8 @@ impl Group {
         let bytes = record::bytes_of(&write);
         match decide(write, current, revision) {
             Ok(record) => {
-                let held = record.value.clone().map(|value| Held { value, revision, created: record.created });
+                let held =
+                    record.value.clone().map(|value| Held { value, revision, created: record.created });
                 self.changed.insert(record.key.clone(), held);
                 self.bytes += bytes;
                 self.records.push(record);

@@ -19,7 +19,10 @@ fn create(key: &str, value: &str) -> Write {
 }
 
 /// Starts writes so that they wait in this order.
-async fn start(store: &Arc<Engine>, writes: Vec<Write>) -> Vec<tokio::task::JoinHandle<Result<Outcome, Error>>> {
+async fn start(
+    store: &Arc<Engine>,
+    writes: Vec<Write>,
+) -> Vec<tokio::task::JoinHandle<Result<Outcome, Error>>> {
     let mut waiting = Vec::new();
     for write in writes {
         let store = store.clone();
@@ -83,7 +86,10 @@ async fn a_failed_commit_leaves_nothing_and_the_next_works() {
         drop(store);
         let store = disk.open(Limits::default()).unwrap();
         let keys = store.range(Range::prefix("")).await.unwrap().entries;
-        assert_eq!(keys.iter().map(|entry| &entry.key[..]).collect::<Vec<_>>(), [b"/b".as_slice(), b"/before"]);
+        assert_eq!(
+            keys.iter().map(|entry| &entry.key[..]).collect::<Vec<_>>(),
+            [b"/b".as_slice(), b"/before"]
+        );
     }
 }
 
@@ -143,7 +149,8 @@ impl Small {
     fn mount() -> Option<Self> {
         let folder = tempfile::tempdir().unwrap();
         let mut mount = Command::new("mount");
-        succeeds(mount.args(["-t", "tmpfs", "-o", "size=8m", "tmpfs"]).arg(folder.path())).then(|| Self(folder))
+        succeeds(mount.args(["-t", "tmpfs", "-o", "size=8m", "tmpfs"]).arg(folder.path()))
+            .then(|| Self(folder))
     }
 }
 

@@ -34,7 +34,8 @@ enum Step {
 }
 
 fn requests() -> impl Strategy<Value = Request> {
-    let expected = prop_oneof![4 => Just(Expected::Current), 1 => Just(Expected::Stale), 1 => Just(Expected::Any)];
+    let expected =
+        prop_oneof![4 => Just(Expected::Current), 1 => Just(Expected::Stale), 1 => Just(Expected::Any)];
     prop_oneof![
         3 => (0..6_u8).prop_map(Request::Create),
         4 => (0..6_u8, expected.clone()).prop_map(|(key, expected)| Request::Update(key, expected)),
@@ -79,7 +80,9 @@ impl Model {
         };
         match request {
             Request::Create(k) => Write::Create { key: key(k), value },
-            Request::Update(k, expected) => Write::Update { key: key(k), value, expected: expect(k, expected) },
+            Request::Update(k, expected) => {
+                Write::Update { key: key(k), value, expected: expect(k, expected) }
+            }
             Request::Delete(k, Expected::Any) => Write::Delete { key: key(k), expected: None },
             Request::Delete(k, expected) => {
                 Write::Delete { key: key(k), expected: Some(expect(k, expected)) }
@@ -204,7 +207,11 @@ impl Bed {
                 }
             }
             drop(held.take());
-            if results.iter().all(Option::is_some) { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
+            if results.iter().all(Option::is_some) {
+                std::task::Poll::Ready(())
+            } else {
+                std::task::Poll::Pending
+            }
         })
         .await;
         results.into_iter().map(Option::unwrap).collect()
