@@ -16,7 +16,8 @@ pub(super) fn compile(types: Arc<Types>, tables: &[&str], hooks: &[(&str, Hook)]
         let mut current = Vec::new();
         for line in table.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')) {
             let fail = |message: String| Error::Table(format!("in defaults, {message}: {line}"));
-            if let Some(list) = line.strip_prefix("type ") {
+            // Some types have a field of that name: `type = ""` is a rule.
+            if let Some(list) = line.strip_prefix("type ").filter(|list| !list.starts_with('=')) {
                 let find =
                     |name: &str| names.get(name).copied().ok_or_else(|| fail(format!("no type {name}")));
                 current = list.split_whitespace().map(find).collect::<Result<Vec<_>>>()?;
