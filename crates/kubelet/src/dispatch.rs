@@ -197,7 +197,12 @@ fn lost_pod(uid: &str, records: &Records) -> Pod {
         uid: Some(uid.to_owned()),
         ..ObjectMeta::default()
     };
-    Pod { metadata, spec: Some(PodSpec { containers, ..PodSpec::default() }), status: None }
+    let spec = PodSpec {
+        containers,
+        termination_grace_period_seconds: records.sandboxes.iter().find_map(labels::sandbox_grace),
+        ..PodSpec::default()
+    };
+    Pod { metadata, spec: Some(spec), status: None }
 }
 
 /// Removes folders of pods that neither the API nor the runtime knows.

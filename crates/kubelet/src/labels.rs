@@ -22,6 +22,7 @@ const RESTART_COUNT: &str = "io.kubernetes.container.restartCount";
 const MESSAGE_PATH: &str = "io.kubernetes.container.terminationMessagePath";
 const MESSAGE_POLICY: &str = "io.kubernetes.container.terminationMessagePolicy";
 const ATTEMPT: &str = "io.kubernetes.sandbox.attempt";
+const GRACE: &str = "io.kubernetes.pod.terminationGracePeriod";
 const NETWORK: &str = "gifee.io/network";
 
 type Map = BTreeMap<String, String>;
@@ -53,11 +54,19 @@ pub fn container_annotations(member: &Member, number: i32) -> Map {
     ])
 }
 
-/// The annotations of a sandbox: the how-manieth of its pod it is, and its name in the network.
-pub fn sandbox_annotations(attempt: u32, network: Option<&str>) -> Map {
-    let mut annotations = BTreeMap::from([(ATTEMPT.to_owned(), attempt.to_string())]);
+/// The annotations of a sandbox: the how-manieth of its pod it is, its name in the network, and how long its containers
+/// have to end if the API forgets the pod.
+pub fn sandbox_annotations(pod: &Pod, attempt: u32, network: Option<&str>) -> Map {
+    let grace = members::spec(pod).termination_grace_period_seconds.unwrap_or(30);
+    let mut annotations =
+        BTreeMap::from([(ATTEMPT.to_owned(), attempt.to_string()), (GRACE.to_owned(), grace.to_string())]);
     annotations.extend(network.map(|network| (NETWORK.to_owned(), network.to_owned())));
     annotations
+}
+
+/// How long the containers of a sandbox have to end.
+pub fn sandbox_grace(status: &SandboxStatus) -> Option<i64> {
+    status.spec.annotations.get(GRACE)?.parse().ok()
 }
 
 /// The how-manieth sandbox of its pod it is.

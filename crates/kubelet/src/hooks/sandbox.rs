@@ -63,7 +63,7 @@ fn spec(run: &Run, ground: &Ground) -> SandboxSpec {
     SandboxSpec {
         name: format!("{}_{}", members::namespace(pod), members::name(pod)),
         labels: labels::pod(pod),
-        annotations: labels::sandbox_annotations(ground.attempt, ground.network.as_deref()),
+        annotations: labels::sandbox_annotations(pod, ground.attempt, ground.network.as_deref()),
         hostname: (!run.host_network()).then(|| resolver::names(pod, &config.cluster_domain).0),
         network: match &ground.network {
             Some(name) => Network::Path(run.paths.namespace(name)),

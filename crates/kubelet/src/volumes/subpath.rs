@@ -52,13 +52,19 @@ fn open(root: &Path, sub: &Path) -> Result<OwnedFd, Error> {
         Err(rustix::io::Errno::XDEV | rustix::io::Errno::LOOP) => return Err(refused()),
         Err(error) => return Err(Error::file("open", &root.join(sub))(error)),
     }
+    // A part that is made can be used by whoever can use the volume.
+    let mode = rustix::fs::fstat(&folder).map_err(Error::file("look at", root))?.st_mode;
+    let mode = Mode::from_raw_mode(mode & 0o7777);
     let mut made = PathBuf::new();
     for part in sub.components() {
         let parent = if made.as_os_str().is_empty() { look(Path::new(".")) } else { look(&made) };
         let parent = parent.map_err(Error::file("open", &root.join(&made)))?;
         made.push(part);
-        match rustix::fs::mkdirat(&parent, part.as_os_str(), Mode::from_raw_mode(0o755)) {
-            Ok(()) | Err(rustix::io::Errno::EXIST) => {}
+        match rustix::fs::mkdirat(&parent, part.as_os_str(), mode) {
+            // Once more, past the umask.
+            Ok(()) => rustix::fs::chmodat(&parent, part.as_os_str(), mode, rustix::fs::AtFlags::empty())
+                .map_err(Error::file("change mode of", &root.join(&made)))?,
+            Err(rustix::io::Errno::EXIST) => {}
             Err(error) => return Err(Error::file("create", &root.join(&made))(error)),
         }
     }

@@ -161,7 +161,15 @@ impl Worker {
                 self.stepped(result, Setup::Undone);
             }
             Done::Refreshed(result) => self.refreshed(result),
-            Done::Started(name, result) => self.started(&name, result),
+            Done::Started(name, result) => {
+                // The runtime's own event may come later than this.
+                let attempts = self.attempts.get(&name).into_iter().flatten();
+                let open = attempts.filter(|attempt| attempt.exit_code().is_none());
+                for id in open.map(|attempt| attempt.id.clone()).collect::<Vec<_>>() {
+                    self.look(&id).await;
+                }
+                self.started(&name, result);
+            }
             Done::Stopped(name, id) => {
                 self.look(&id).await;
                 let ended = self

@@ -37,7 +37,7 @@ impl Worker {
             let same = probed.map(|probes| &probes.id) == running.as_ref();
             let probes = match running {
                 _ if matches!(member.role, Role::Init | Role::Ephemeral) => continue,
-                Some(id) if !same => Some(self.begin(view, member, id)),
+                Some(id) if !same => Some(self.begin(member, id)),
                 Some(_) => {
                     self.begin_others(view, member);
                     continue;
@@ -49,17 +49,23 @@ impl Worker {
         }
     }
 
-    fn begin(&self, view: &View, member: &Member, id: String) -> Probes {
-        let container = &member.container;
+    /// Whether a run counts as started and ready before its probes have said anything.
+    fn initial(&self, member: &Member, id: &str) -> (bool, bool) {
         // A restarted agent goes on from what the one before it reported.
-        let reported = view.reported(member.name()).filter(|status| {
-            status.container_id.as_deref().and_then(|full| full.strip_prefix(crate::pod::status::SCHEME))
-                == Some(&id)
+        let status = self.pod.status.as_ref();
+        let lists = status.map(|status| [&status.init_container_statuses, &status.container_statuses]);
+        let reported = lists.into_iter().flatten().flatten().flatten().find(|status| {
+            let full = status.container_id.as_deref();
+            full.and_then(|full| full.strip_prefix(crate::pod::status::SCHEME)) == Some(id)
         });
-        let started =
-            container.startup_probe.is_none() || reported.is_some_and(|old| old.started == Some(true));
-        let ready = container.readiness_probe.is_none() || reported.is_some_and(|old| old.ready);
-        let startup = match &container.startup_probe {
+        let (started, ready) = reported.map_or((false, false), |old| (old.started == Some(true), old.ready));
+        let container = &member.container;
+        (container.startup_probe.is_none() || started, container.readiness_probe.is_none() || ready)
+    }
+
+    fn begin(&self, member: &Member, id: String) -> Probes {
+        let (started, ready) = self.initial(member, &id);
+        let startup = match &member.container.startup_probe {
             Some(probe) if !started => Some(self.spawn(Kind::Startup, probe, member, &id, None)),
             _ => None,
         };
@@ -140,8 +146,7 @@ impl Worker {
         let probes = self.memories.get(member.name()).and_then(|memory| memory.probes.as_ref());
         let Some(probes) = probes.filter(|probes| probes.id == running.id) else {
             // Not yet begun; they are in a moment.
-            view.started = member.container.startup_probe.is_none();
-            view.ready = member.container.readiness_probe.is_none();
+            (view.started, view.ready) = self.initial(member, &running.id.clone());
             return;
         };
         view.started = probes.started;

@@ -19,6 +19,10 @@ use crate::pod::{Plan, View, members};
 /// The longest pause between two tries to write.
 const PAUSE_MAXIMUM: i64 = 30;
 
+/// The conditions that the node writes.
+const TYPES: [&str; 5] =
+    ["PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled"];
+
 /// What was written, and whether something is being written.
 #[derive(Default)]
 pub(super) struct Report {
@@ -154,13 +158,17 @@ pub(super) fn difference(old: &Value, new: &Value) -> Option<Value> {
             continue;
         }
         match name.as_str() {
-            // Merged by type: those of others stay.
+            // Merged by type: those of others stay. All of ours go together, so that they are never half old.
             "conditions" => {
-                let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
-                let old = list(before);
-                let changed: Vec<Value> = list(value).into_iter().filter(|one| !old.contains(one)).collect();
-                if !changed.is_empty() {
-                    change.insert(name.clone(), conditions(&old, changed));
+                let own = |value: &Value| -> Vec<Value> {
+                    let list = value.as_array().into_iter().flatten();
+                    list.filter(|one| one["type"].as_str().is_some_and(|name| TYPES.contains(&name)))
+                        .cloned()
+                        .collect()
+                };
+                let (before, after) = (own(before), own(value));
+                if before != after {
+                    change.insert(name.clone(), conditions(&before, after));
                 }
             }
             // Merged by address, which is not what is meant.

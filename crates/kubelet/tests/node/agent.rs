@@ -1,0 +1,80 @@
+//! The agent itself: registration, restarts, many pods.
+
+use std::time::{Duration, Instant};
+
+use gifee_base::{Gvr, ObjectKey};
+use serde_json::{Value, json};
+
+use crate::machine::Machine;
+
+fn ready(pod: &Value) -> bool {
+    pod["status"]["containerStatuses"][0]["ready"] == true
+}
+
+pub async fn registers() {
+    let begun = Instant::now();
+    let machine = Machine::new().await;
+    let made = begun.elapsed();
+    machine.port().await;
+    assert!(begun.elapsed() - made < Duration::from_secs(1), "{:?}", begun.elapsed());
+    let node = machine.fake.object(&Gvr::core("nodes"), &ObjectKey::cluster("node")).unwrap();
+    assert_eq!(node["metadata"]["labels"]["kubernetes.io/hostname"], "node");
+    let conditions = node["status"]["conditions"].as_array().unwrap();
+    assert!(conditions.iter().any(|one| one["type"] == "Ready" && one["status"] == "True"), "{conditions:?}");
+    assert_eq!(node["status"]["capacity"]["pods"], "110");
+    let lease = ObjectKey::new("kube-node-lease", "node");
+    let leases = Gvr::new("coordination.k8s.io", "v1", "leases");
+    for _ in 0..100 {
+        if machine.fake.object(&leases, &lease).is_some() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(machine.fake.object(&leases, &lease).unwrap()["spec"]["holderIdentity"], "node");
+    machine.clean().await;
+}
+
+pub async fn survives_restart() {
+    let mut machine = Machine::new().await;
+    let ready_probe = json!({"exec": {"command": ["true"]}, "periodSeconds": 3});
+    machine.pod("stays", json!({"containers": [{"name": "main", "command": ["sleep", "1000"], "readinessProbe": ready_probe}]}));
+    machine.pod("leaves", json!({"containers": [{"name": "main", "command": ["sleep", "1000"]}]}));
+    machine.pod(
+        "ends",
+        json!({"restartPolicy": "Never", "containers": [{"name": "main", "command": ["sleep", "1"]}]}),
+    );
+    let before = machine.wait("stays", ready).await;
+    machine.wait("leaves", ready).await;
+    machine.phase("ends", "Running").await;
+    machine.kill_agent().await;
+    // While nobody looks one pod is removed, and another ends.
+    machine.fake.remove(&Gvr::core("pods"), &ObjectKey::new("default", "leaves"));
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    machine.fake.writes();
+    machine.start().await;
+    machine.phase("ends", "Succeeded").await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let after = machine.get("stays").unwrap();
+    assert_eq!(before["status"].to_string(), after["status"].to_string(), "nothing of it changed");
+    let written = machine.fake.writes();
+    assert!(!written.iter().any(|write| write.contains("pods/stays")), "{written:?}");
+    machine.clean().await;
+}
+
+pub async fn many() {
+    let machine = Machine::new().await;
+    let one = json!({"terminationGracePeriodSeconds": 1, "containers": [{"name": "main", "command": ["sleep", "1000"]}]});
+    let begun = Instant::now();
+    machine.pod("first", one.clone());
+    machine.wait("first", ready).await;
+    println!("     one pod: {:?}", begun.elapsed());
+    let begun = Instant::now();
+    for number in 0..20 {
+        machine.pod(&format!("p{number}"), one.clone());
+    }
+    for number in 0..20 {
+        machine.wait(&format!("p{number}"), ready).await;
+    }
+    println!("     20 pods: {:?}", begun.elapsed());
+    machine.clean().await;
+}
