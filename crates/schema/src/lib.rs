@@ -13,6 +13,7 @@ mod go;
 pub mod openapi;
 pub mod parse;
 pub mod patch;
+pub mod protobuf;
 mod shape;
 
 pub use error::{Error, Result};
