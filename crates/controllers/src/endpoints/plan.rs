@@ -35,6 +35,9 @@ pub enum Plan {
     Patch(Value),
 }
 
+/// By address and UID.
+type Addresses = BTreeMap<(String, String), Value>;
+
 /// Plans one reconcile.
 pub fn plan(view: &View) -> Plan {
     let (subsets, truncated) = truncate(subsets(view));
@@ -79,8 +82,8 @@ pub fn plan(view: &View) -> Plan {
 /// Addresses by the ports that they have, in a fixed order.
 fn subsets(view: &View) -> Vec<Value> {
     let service = &view.service;
-    // By the text of the ports: ready and other addresses, by address and UID.
-    let mut grouped: BTreeMap<String, (Value, [BTreeMap<(String, String), Value>; 2])> = BTreeMap::new();
+    // By the text of the ports: ready addresses and others.
+    let mut grouped: BTreeMap<String, (Value, [Addresses; 2])> = BTreeMap::new();
     for pod in view.pods.iter().filter(|pod| eligible(pod, service.publish_not_ready)) {
         let Some(ip) = address(pod, service.families[0]) else { continue };
         let mut ports: Vec<Value> =
