@@ -93,10 +93,7 @@ impl Body {
 
 /// 413 for a body above the limit.
 fn too_large(limit: usize) -> Status {
-    Status::new(
-        Reason::RequestEntityTooLarge,
-        format!("Request entity too large: limit is {limit}"),
-    )
+    Status::new(Reason::RequestEntityTooLarge, format!("Request entity too large: limit is {limit}"))
 }
 
 impl From<Bytes> for Body {

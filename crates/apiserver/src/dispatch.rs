@@ -5,7 +5,7 @@
 use crate::body::Body;
 use crate::kinds::Resource;
 use crate::request::Request;
-use crate::{read, write};
+use crate::{calls, connect, paths, read, write};
 use gifee_base::{Reason, Status};
 use gifee_registry::kind::{Action, Subresource, Verb};
 use http::{Method, Response};
@@ -15,18 +15,15 @@ use std::sync::Arc;
 pub async fn dispatch(request: &Request<'_>, body: Body) -> Result<Response<Body>, Status> {
     let info = request.info;
     if !info.is_resource {
-        return Err(Status::no_such_path());
+        return paths::answer(request).await;
     }
-    let kinds = request.server.kinds.load();
-    let found = kinds.find(&info.group, &info.version, &info.resource).cloned();
-    drop(kinds);
-    let resource = found.ok_or_else(Status::no_such_path)?;
-    placed(request, &resource)?;
+    let resource = request.resource.ok_or_else(Status::no_such_path)?;
+    placed(request, resource)?;
     if info.subresource.is_empty() {
-        return object(request, &resource, body).await;
+        return object(request, resource, body).await;
     }
     let part = resource.subresource(&info.subresource).ok_or_else(Status::no_such_path)?;
-    subresource(request, &resource, part, body).await
+    subresource(request, resource, part, body).await
 }
 
 /// Refuses paths in a namespace for what has none, and the other way round.
@@ -38,7 +35,11 @@ fn placed(request: &Request<'_>, resource: &Resource) -> Result<(), Status> {
             let collection = matches!(info.verb, "create" | "deletecollection");
             return Err(if collection { not_allowed() } else { Status::no_such_path() });
         }
-    } else if !info.namespace.is_empty() && !(info.group.is_empty() && info.resource == "namespaces") {
+        return Ok(());
+    }
+    // The path of a Namespace names itself as the namespace.
+    let itself = info.group.is_empty() && info.resource == "namespaces";
+    if !info.namespace.is_empty() && !itself {
         return Err(Status::no_such_path());
     }
     Ok(())
@@ -76,6 +77,9 @@ async fn object(
 ) -> Result<Response<Body>, Status> {
     let verb = verb(request).filter(|verb| resource.offers(*verb)).ok_or_else(not_allowed)?;
     let named = !request.info.name.is_empty();
+    if !resource.kind.stored {
+        return calls::answer(request, resource, "", body).await;
+    }
     match verb {
         Verb::Get => read::get(request, resource).await,
         Verb::List => read::list(request, resource).await,
@@ -103,6 +107,8 @@ async fn subresource(
         (Action::Scale, Verb::Get) => write::get_scale(request, resource).await,
         (Action::Scale, Verb::Update) => Box::pin(write::put_scale(request, resource, body)).await,
         (Action::Scale, Verb::Patch) => Box::pin(write::patch_scale(request, resource, body)).await,
-        _ => Err(Status::no_such_path()),
+        (Action::Call, _) => calls::answer(request, resource, &part.name, body).await,
+        (Action::Connect, _) => connect::answer(request, resource, &part.name, body).await,
+        _ => Err(not_allowed()),
     }
 }

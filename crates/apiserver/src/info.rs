@@ -205,7 +205,11 @@ mod tests {
                 info.namespace,
                 info.resource,
                 info.name,
-                if info.subresource.is_empty() { String::new() } else { format!(" sub={}", info.subresource) },
+                if info.subresource.is_empty() {
+                    String::new()
+                } else {
+                    format!(" sub={}", info.subresource)
+                },
                 if info.rest.is_empty() { String::new() } else { format!(" rest={}", info.rest) },
             )
         } else {
@@ -230,7 +234,10 @@ mod tests {
         check("GET /api/v1/namespaces/a/pods/", "list /v1 ns=a pods");
         check("DELETE /api/v1/namespaces/a/pods", "deletecollection /v1 ns=a pods");
         check("DELETE /api/v1/namespaces/a/pods/p", "delete /v1 ns=a pods p");
-        check("PATCH /apis/apps/v1/namespaces/a/deployments/d/scale", "patch apps/v1 ns=a deployments d sub=scale");
+        check(
+            "PATCH /apis/apps/v1/namespaces/a/deployments/d/scale",
+            "patch apps/v1 ns=a deployments d sub=scale",
+        );
         check("GET /api/v1/namespaces/a/pods/p/proxy/x%20y/z", "get /v1 ns=a pods p sub=proxy rest=/x%20y/z");
         check("GET /api/v1/namespaces/a/pods/p/proxy/", "get /v1 ns=a pods p sub=proxy rest=/");
         check("GET /api/v1/nodes/n/proxy/stats", "get /v1 ns= nodes n sub=proxy rest=/stats");

@@ -107,13 +107,6 @@ impl Kinds {
         self.ordered.iter().find(|one| one.group() == group && one.name() == resource)
     }
 
-    /// A resource by the kind of its objects.
-    pub fn by_kind(&self, group: &str, version: &str, kind: &str) -> Option<&Arc<Resource>> {
-        self.ordered.iter().find(|one| {
-            one.group() == group && one.version() == version && &*one.kind.gvk.kind == kind
-        })
-    }
-
     /// Whether anything of a group and version is served.
     pub fn serves(&self, group: &str, version: &str) -> bool {
         self.ordered.iter().any(|one| one.group() == group && one.version() == version)

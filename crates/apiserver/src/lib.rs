@@ -9,17 +9,23 @@
 
 pub mod body;
 mod cache;
+mod calls;
 mod cluster;
 pub mod config;
+mod connect;
+mod discovery;
 mod dispatch;
 mod documents;
 pub mod encryption;
+mod health;
 mod info;
 mod kinds;
 mod listen;
 mod lookup;
 mod metrics;
 mod negotiate;
+mod openapi;
+mod paths;
 mod read;
 mod render;
 mod request;

@@ -81,7 +81,7 @@ impl Server {
             };
             let (stream, peer) = match accepted {
                 Ok(accepted) => accepted,
-                Err(error) if error.raw_os_error().is_some_and(|code| passing(code)) => {
+                Err(error) if error.raw_os_error().is_some_and(passing) => {
                     tracing::warn!(%error, "a connection was refused");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                     continue;

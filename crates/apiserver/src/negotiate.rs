@@ -63,11 +63,6 @@ pub struct Accept {
 impl Accept {
     /// JSON as machines read it.
     pub const JSON: Self = Self { media: Media::Json, shape: Shape::Object, pretty: false };
-
-    /// Whether bytes as stored are what the client wants.
-    pub fn is_plain(&self) -> bool {
-        *self == Self::JSON
-    }
 }
 
 /// Which shapes an endpoint can give.
@@ -174,10 +169,7 @@ fn not_acceptable(offer: Offer) -> Status {
         Offer::Watch => "application/json;stream=watch",
         _ => "application/json, application/yaml",
     };
-    Status::new(
-        Reason::NotAcceptable,
-        format!("only the following media types are accepted: {accepted}"),
-    )
+    Status::new(Reason::NotAcceptable, format!("only the following media types are accepted: {accepted}"))
 }
 
 /// The media type of the request body, without parameters; empty if the client names none.
@@ -240,6 +232,10 @@ mod tests {
             Shapes,
             Some((Json, Metadata(true))),
         );
-        check("text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8", Objects, Some((Json, Object)));
+        check(
+            "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8",
+            Objects,
+            Some((Json, Object)),
+        );
     }
 }

@@ -23,6 +23,8 @@ pub struct Request<'a> {
     pub method: &'a Method,
     /// What it asks for.
     pub info: &'a RequestInfo<'a>,
+    /// The resource it asks for, if that is served.
+    pub resource: Option<&'a Arc<Resource>>,
     /// Query parameters.
     pub query: &'a Query,
     /// The query as sent.

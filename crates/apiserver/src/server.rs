@@ -121,7 +121,8 @@ impl Server {
 
     /// Serves a kind no more. Its objects stay where they are.
     pub fn remove_kind(&self, group: &str, version: &str, resource: &str) {
-        let gone = |one: &Arc<Resource>| (one.group(), one.version(), one.name()) == (group, version, resource);
+        let gone =
+            |one: &Arc<Resource>| (one.group(), one.version(), one.name()) == (group, version, resource);
         self.change(|all| all.retain(|one| !gone(one)));
     }
 
@@ -172,6 +173,11 @@ impl Server {
         let query_text = parts.uri.query().unwrap_or_default();
         let query = Query::parse(query_text);
         let info = info::parse(&parts.method, parts.uri.path(), &query);
+        let resource = if info.is_resource {
+            self.kinds.load().find(&info.group, &info.version, &info.resource).cloned()
+        } else {
+            None
+        };
         let answer = async {
             let user = self.authenticate(identity, &parts.headers)?;
             let attributes = attributes(&user, &info, &query);
@@ -180,6 +186,7 @@ impl Server {
                 server: self,
                 method: &parts.method,
                 info: &info,
+                resource: resource.as_ref(),
                 query: &query,
                 query_text,
                 headers: &parts.headers,
@@ -208,7 +215,7 @@ impl Server {
                 failure(&Status::internal("the server panicked"))
             }
         };
-        self.metrics.answered(&info, response.status().as_u16(), started.elapsed());
+        self.metrics.answered(&info, resource.as_deref(), response.status().as_u16(), started.elapsed());
         response
     }
 
@@ -256,10 +263,9 @@ impl Server {
         let timeout = self.config.limits.request_timeout;
         match tokio::time::timeout(timeout, dispatch::dispatch(request, body)).await {
             Ok(answer) => answer,
-            Err(_) => Err(Status::timeout(
-                "request did not complete within the allotted timeout".to_owned(),
-                0,
-            )),
+            Err(_) => {
+                Err(Status::timeout("request did not complete within the allotted timeout".to_owned(), 0))
+            }
         }
     }
 }
@@ -270,8 +276,7 @@ fn failure(status: &Status) -> http::Response<Body> {
 
 /// Whether a request lasts as long as the client wants: watches, streams, proxied requests.
 fn long_running(info: &RequestInfo<'_>) -> bool {
-    info.verb == "watch"
-        || matches!(&*info.subresource, "proxy" | "log" | "exec" | "attach" | "portforward")
+    info.verb == "watch" || matches!(&*info.subresource, "proxy" | "log" | "exec" | "attach" | "portforward")
 }
 
 fn defaults(kinds: &[Kind]) -> Result<Defaults, Error> {

@@ -123,11 +123,18 @@ fn text(out: &mut String, value: &str) {
 fn plain(value: &str) -> bool {
     let Some(first) = value.chars().next() else { return false };
     let last = value.chars().next_back().unwrap_or(' ');
-    if first.is_whitespace() || last.is_whitespace() || last == ':' || "-?:,[]{}#&*!|>'\"%@`=<~.+".contains(first) {
+    if first.is_whitespace()
+        || last.is_whitespace()
+        || last == ':'
+        || "-?:,[]{}#&*!|>'\"%@`=<~.+".contains(first)
+    {
         // A path or a domain may start with a dot, and a dash may start a word; numbers may not.
         let word = matches!(first, '-' | '.' | '+' | '=' | '<')
             && value.len() > 1
-            && value.chars().nth(1).is_some_and(|second| second.is_alphabetic() || second == '-' || second == '/');
+            && value
+                .chars()
+                .nth(1)
+                .is_some_and(|second| second.is_alphabetic() || second == '-' || second == '/');
         if !word || value.starts_with("---") || value.starts_with(".inf") || value.starts_with(".nan") {
             return false;
         }
@@ -138,7 +145,19 @@ fn plain(value: &str) -> bool {
     let lower = value.to_ascii_lowercase();
     if matches!(
         lower.as_str(),
-        "null" | "true" | "false" | "yes" | "no" | "on" | "off" | "y" | "n" | ".inf" | "-.inf" | "+.inf" | ".nan"
+        "null"
+            | "true"
+            | "false"
+            | "yes"
+            | "no"
+            | "on"
+            | "off"
+            | "y"
+            | "n"
+            | ".inf"
+            | "-.inf"
+            | "+.inf"
+            | ".nan"
     ) {
         return false;
     }

@@ -108,12 +108,7 @@ impl Delivery {
     }
 
     /// The watch frame in another form, made by `encode` if nobody did before.
-    pub fn other(
-        &self,
-        form: Form,
-        transition: Transition,
-        encode: impl FnOnce(&Object) -> Bytes,
-    ) -> Bytes {
+    pub fn other(&self, form: Form, transition: Transition, encode: impl FnOnce(&Object) -> Bytes) -> Bytes {
         let mut others = self.others.lock();
         if let Some((_, _, frame)) = others.iter().find(|(f, t, _)| (*f, *t) == (form, transition)) {
             return frame.clone();

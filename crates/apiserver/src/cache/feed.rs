@@ -32,11 +32,23 @@ pub fn store_prefix(group: &str, resource: &str) -> String {
 /// The store key of an object.
 pub fn store_key(group: &str, resource: &str, namespace: &str, name: &str) -> Bytes {
     let group = if group.is_empty() { "core" } else { group };
-    let parts = ["/registry/", group, "/", resource, "/", namespace, if namespace.is_empty() { "" } else { "/" }, name];
+    let parts = [
+        "/registry/",
+        group,
+        "/",
+        resource,
+        "/",
+        namespace,
+        if namespace.is_empty() { "" } else { "/" },
+        name,
+    ];
     let mut key = Vec::with_capacity(parts.iter().map(|part| part.len()).sum());
     parts.iter().for_each(|part| key.extend_from_slice(part.as_bytes()));
     key.into()
 }
+
+/// Group and resource under whose name objects are stored.
+pub type Storage = (Arc<str>, Arc<str>);
 
 type ByStorage = HashMap<Box<[u8]>, Arc<Cache>>;
 
@@ -229,6 +241,12 @@ impl Caches {
         for cache in self.by_storage.read().values() {
             cache.forget(revision);
         }
+    }
+
+    /// How many objects each storage holds.
+    pub fn counts(&self) -> Vec<(Storage, usize)> {
+        let caches = self.by_storage.read();
+        caches.values().map(|cache| (cache.storage.clone(), cache.snapshot().objects.len())).collect()
     }
 
     /// Ends all watches.

@@ -2,9 +2,9 @@
 //!
 //! Invariant: one pass over the bytes for all fields of a kind; strings stay where they are.
 
-use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use gifee_registry::kind::Field;
 use serde::de::DeserializeSeed;
+use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use std::sync::Arc;
 
 /// The selectable fields of a stored kind, as a tree of their paths.
@@ -184,14 +184,15 @@ mod tests {
 
     #[test]
     fn fields_are_found_by_path_without_decoding() {
-        let rows = ["spec.nodeName", "spec.hostNetwork", "status.podIPs.ip", "metadata.x", "spec.n"].map(|path| {
-            Field {
-                name: path.into(),
-                path: path.split('.').map(Arc::from).collect(),
-                absent: if path.ends_with("hostNetwork") { "false" } else { "" },
-                indexed: path.ends_with("nodeName"),
-            }
-        });
+        let rows =
+            ["spec.nodeName", "spec.hostNetwork", "status.podIPs.ip", "metadata.x", "spec.n"].map(|path| {
+                Field {
+                    name: path.into(),
+                    path: path.split('.').map(Arc::from).collect(),
+                    absent: if path.ends_with("hostNetwork") { "false" } else { "" },
+                    indexed: path.ends_with("nodeName"),
+                }
+            });
         let fields = Fields::new(&rows);
         let check = |raw: &str, expect: [&str; 5]| {
             let values = fields.extract(raw.as_bytes());
@@ -199,7 +200,10 @@ mod tests {
             assert_eq!(texts, expect, "{raw}");
         };
         check(r#"{"spec":{"nodeName":"a","z":[1,{"q":2}]}}"#, ["a", "false", "", "", ""]);
-        check(r#"{"metadata":{"x":"a\"b"},"spec":{"hostNetwork":true,"n":-3}}"#, ["", "true", "", "a\"b", "-3"]);
+        check(
+            r#"{"metadata":{"x":"a\"b"},"spec":{"hostNetwork":true,"n":-3}}"#,
+            ["", "true", "", "a\"b", "-3"],
+        );
         check(r#"{"status":{"podIPs":[{"ip":"1.2.3.4"},{"ip":"::1"}]}}"#, ["", "false", "1.2.3.4", "", ""]);
         check(r#"{"spec":{"nodeName":null},"status":{"podIPs":[]}}"#, ["", "false", "", "", ""]);
         check(r#"{"spec":{"nodeName":["first","second"]},"status":7}"#, ["first", "false", "", "", ""]);

@@ -63,17 +63,6 @@ impl Filter {
         Ok(Self { namespaced, namespace, labels, tests, fields: fields.clone() })
     }
 
-    /// Of everything in a namespace, or everywhere if that is empty.
-    pub fn place(fields: &Arc<Fields>, namespaced: bool, namespace: &str) -> Self {
-        Self {
-            namespaced,
-            namespace: namespace.into(),
-            labels: LabelSelector::everything(),
-            tests: Vec::new(),
-            fields: fields.clone(),
-        }
-    }
-
     /// Whether it selects by more than the namespace.
     pub fn selects(&self) -> bool {
         !self.tests.is_empty() || !self.labels.is_everything()

@@ -111,8 +111,7 @@ pub struct TooOld {
 impl Cache {
     fn new(storage: (Arc<str>, Arc<str>), fields: Fields, floor: u64, limits: CacheLimits) -> Self {
         let history = History::new(floor, limits.history_events, limits.history_bytes);
-        let hub =
-            Hub { history, watchers: Watchers::default(), pinned: VecDeque::new(), closed: false };
+        let hub = Hub { history, watchers: Watchers::default(), pinned: VecDeque::new(), closed: false };
         Self {
             storage,
             fields: Arc::new(fields),
@@ -199,11 +198,6 @@ impl Cache {
         };
         drop(hub);
         Ok(Subscription::new(self.clone(), id, filter.clone(), bookmarks, after, replay, items))
-    }
-
-    /// How many watch.
-    pub fn watchers(&self) -> usize {
-        self.hub.lock().watchers.len()
     }
 
     fn unsubscribe(&self, id: u64) {

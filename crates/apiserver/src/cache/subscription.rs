@@ -46,11 +46,6 @@ impl Subscription {
         Self { cache, id, filter, bookmarks, last, replay: replay.into_iter(), items }
     }
 
-    /// The cache that is watched.
-    pub fn cache(&self) -> &Arc<Cache> {
-        &self.cache
-    }
-
     /// The next event.
     pub fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Next> {
         loop {
@@ -76,11 +71,6 @@ impl Subscription {
                 },
             }
         }
-    }
-
-    /// The same as a future.
-    pub async fn next(&mut self) -> Next {
-        std::future::poll_fn(|context| self.poll_next(context)).await
     }
 }
 

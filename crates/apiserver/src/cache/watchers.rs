@@ -81,11 +81,6 @@ impl Watchers {
         }
     }
 
-    /// How many there are.
-    pub fn len(&self) -> usize {
-        self.of_watcher.len()
-    }
-
     /// Sends an event to those that want it.
     pub fn dispatch(&mut self, fields: &Fields, event: &Arc<Event>) {
         if self.of_watcher.is_empty() {

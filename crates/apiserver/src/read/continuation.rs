@@ -37,9 +37,8 @@ impl Continuation {
     /// 400 if it is none.
     pub fn decode(text: &str) -> Result<Self, Status> {
         let refuse = |why: &str| Status::bad_request(format!("continue key is not valid: {why}"));
-        let bytes = URL_SAFE_NO_PAD
-            .decode(text.trim_end_matches('='))
-            .map_err(|error| refuse(&error.to_string()))?;
+        let bytes =
+            URL_SAFE_NO_PAD.decode(text.trim_end_matches('=')).map_err(|error| refuse(&error.to_string()))?;
         // The start may hold escapes, so it cannot be borrowed.
         #[derive(Deserialize)]
         struct Owned {
@@ -52,7 +51,10 @@ impl Continuation {
         if token.v != "meta.k8s.io/v1" {
             return Err(refuse(&format!("server does not recognize this encoded version {:?}", token.v)));
         }
-        if token.start.is_empty() || token.start.starts_with('/') || token.start.split('/').any(|part| part == "..") {
+        if token.start.is_empty()
+            || token.start.starts_with('/')
+            || token.start.split('/').any(|part| part == "..")
+        {
             return Err(refuse(&token.start));
         }
         let revision = match token.rv {

@@ -6,6 +6,7 @@ use super::continuation::{Continuation, expired};
 use super::options::{At, filter, list_at};
 use crate::body::Body;
 use crate::cache::{Cache, Entry, Filter, Snapshot, TooOld};
+use crate::documents::gzip;
 use crate::kinds::Resource;
 use crate::lookup::cache_key;
 use crate::negotiate::{Media, Offer, accept};
@@ -17,7 +18,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use gifee_base::Status;
 use http::Response;
-use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, HeaderValue, VARY};
+use http::header::{CONTENT_ENCODING, HeaderValue, VARY};
 use std::convert::Infallible;
 use std::io::Write;
 use std::ops::Bound;
@@ -52,16 +53,15 @@ pub async fn list(request: &Request<'_>, resource: &Arc<Resource>) -> Result<Res
     if pieces.done {
         return Ok(respond::bytes(200, "application/json", out));
     }
-    Ok(if compressible(request) { compressed(out, pieces) } else { plain(out, pieces) })
+    let compressible = !request.local && gzip(request.headers);
+    Ok(if compressible { compressed(out, pieces) } else { plain(out, pieces) })
 }
 
 fn limit(request: &Request<'_>) -> Result<usize, Status> {
     let Some(text) = request.query.get("limit") else { return Ok(0) };
-    let limit: i64 = text.parse().map_err(|_| {
-        Status::bad_request(format!(
-            "strconv.ParseInt: parsing {text:?}: invalid syntax"
-        ))
-    })?;
+    let limit: i64 = text
+        .parse()
+        .map_err(|_| Status::bad_request(format!("strconv.ParseInt: parsing {text:?}: invalid syntax")))?;
     Ok(usize::try_from(limit).unwrap_or(0))
 }
 
@@ -91,11 +91,7 @@ impl Page {
 }
 
 /// The state that a list is of, and its revision.
-async fn state(
-    request: &Request<'_>,
-    cache: &Arc<Cache>,
-    at: At,
-) -> Result<(Arc<Snapshot>, u64), Status> {
+async fn state(request: &Request<'_>, cache: &Arc<Cache>, at: At) -> Result<(Arc<Snapshot>, u64), Status> {
     let caches = &request.server.caches;
     let reached = match at {
         At::Newest => caches.fresh().await?,
@@ -135,7 +131,9 @@ async fn page(
     let (mut next, mut at) = (Bound::Included(prefix.clone()), at);
     if let Some(token) = request.query.get("continue") {
         if !matches!(at, At::Newest | At::Any) {
-            return Err(Status::bad_request("specifying resource version is not allowed when using continue"));
+            return Err(Status::bad_request(
+                "specifying resource version is not allowed when using continue",
+            ));
         }
         let token = Continuation::decode(token)?;
         let mut start = prefix.clone();
@@ -159,7 +157,8 @@ async fn page(
         continuation: String::new(),
         remaining: None,
     };
-    if let (Some(name), true) = (filter.pinned_name(), !filter.namespaced() || !filter.namespace().is_empty()) {
+    if let (Some(name), true) = (filter.pinned_name(), !filter.namespaced() || !filter.namespace().is_empty())
+    {
         let found = page.snapshot.objects.get(&cache_key(filter.namespace(), name)[..]);
         let found: Vec<_> = found.filter(|entry| filter.matches(entry)).cloned().into_iter().collect();
         page.limited = Some(found.into_iter());
@@ -264,13 +263,6 @@ fn plain(head: Vec<u8>, pieces: Pieces) -> Response<Body> {
         Some((Ok(Bytes::from(out)), (None, pieces)))
     });
     respond::bytes(200, "application/json", Body::stream(stream))
-}
-
-/// Whether a response is worth compressing: it crosses a network, and the client can read it.
-fn compressible(request: &Request<'_>) -> bool {
-    let accepts = request.headers.get(ACCEPT_ENCODING).and_then(|value| value.to_str().ok());
-    !request.local
-        && accepts.is_some_and(|text| text.split(',').any(|one| one.trim().split(';').next() == Some("gzip")))
 }
 
 fn compressed(head: Vec<u8>, pieces: Pieces) -> Response<Body> {

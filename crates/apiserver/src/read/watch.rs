@@ -53,7 +53,7 @@ pub async fn watch(request: &Request<'_>, resource: &Arc<Resource>) -> Result<Re
                 columns: table,
                 deadline: Box::pin(tokio::time::sleep(timeout)),
                 done: false,
-                _watching: request.server.metrics.watching(request.info),
+                _watching: request.server.metrics.watching(resource),
             }
         }
         Err(status) => return Ok(respond::bytes(200, "application/json", error_frame(&status))),

@@ -3,7 +3,6 @@
 //! Answers to the decoding half of apiserver's create and update handlers, and to field validation.
 
 use crate::body::Body;
-use crate::kinds::Resource;
 use crate::negotiate::{Media, body_media};
 use crate::request::Request;
 use bytes::Bytes;
@@ -94,8 +93,8 @@ pub fn settle(
 ) -> Result<Value, Status> {
     let Some(schema) = schema else { return Ok(value) };
     let kind = value["kind"].as_str().unwrap_or_default().to_owned();
-    let findings =
-        check::check(schema, &mut value).map_err(|error| refuse(gvk, Some(&kind), &error, source.unwrap_or_default()))?;
+    let findings = check::check(schema, &mut value)
+        .map_err(|error| refuse(gvk, Some(&kind), &error, source.unwrap_or_default()))?;
     if validation == FieldValidation::Ignore || (duplicates.is_empty() && findings.unknown.is_empty()) {
         return Ok(value);
     }
@@ -129,7 +128,8 @@ fn identify(gvk: &Gvk, mut value: Value, source: &[u8]) -> Result<Value, Status>
     let (kind, api_version) = (text("kind"), text("apiVersion"));
     let expected = gvk.api_version();
     if !kind.is_empty() && *kind != *gvk.kind {
-        let (group, version) = split_api_version(if api_version.is_empty() { &expected } else { &api_version });
+        let (group, version) =
+            split_api_version(if api_version.is_empty() { &expected } else { &api_version });
         let (own, own_group) = (&gvk.kind, &gvk.group);
         return Err(Status::bad_request(format!(
             "{kind} in version {version:?} cannot be handled as a {own}: converting ({group}/{version}.{kind}) to ({own_group}.{own}): unknown conversion"

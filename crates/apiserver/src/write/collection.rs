@@ -2,7 +2,8 @@
 //!
 //! Invariant: each goes the way of a single deletion; one that is gone already is no failure.
 
-use super::{DeleteOptions, Deleted, Write, delete_object};
+use super::Write;
+use super::delete::{DeleteOptions, Deleted, delete_object};
 use crate::body::Body;
 use crate::kinds::Resource;
 use crate::negotiate::{Offer, accept};

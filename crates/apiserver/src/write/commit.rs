@@ -57,7 +57,12 @@ impl Write<'_> {
         store_key(group, resource, namespace, name)
     }
 
-    async fn commit(&self, key: Bytes, raw: Option<&Bytes>, write: store::Write) -> Result<Committed, Status> {
+    async fn commit(
+        &self,
+        key: Bytes,
+        raw: Option<&Bytes>,
+        write: store::Write,
+    ) -> Result<Committed, Status> {
         let outcome = self.server.config.store.write(write).await.map_err(store_failed)?;
         Ok(match outcome {
             Outcome::Done(revision) => {
@@ -91,7 +96,12 @@ impl Write<'_> {
     }
 
     /// Removes the object if it is still at `expected`; the outcome bears the revision of the deletion.
-    pub(super) async fn remove(&self, namespace: &str, name: &str, expected: u64) -> Result<Committed, Status> {
+    pub(super) async fn remove(
+        &self,
+        namespace: &str,
+        name: &str,
+        expected: u64,
+    ) -> Result<Committed, Status> {
         let key = self.key(namespace, name);
         self.commit(key.clone(), None, store::Write::Delete { key, expected: Some(expected) }).await
     }

@@ -37,7 +37,11 @@ pub async fn create(
 ///
 /// # Errors
 /// As the API gives them.
-pub async fn create_object(write: &Write<'_>, namespace: &str, mut object: Value) -> Result<Arc<Object>, Status> {
+pub async fn create_object(
+    write: &Write<'_>,
+    namespace: &str,
+    mut object: Value,
+) -> Result<Arc<Object>, Status> {
     let resource = write.resource;
     metadata::place(&mut object, resource.namespaced(), namespace)?;
     if !metadata::text(&object, "resourceVersion").is_empty() {
@@ -55,7 +59,9 @@ pub async fn create_object(write: &Write<'_>, namespace: &str, mut object: Value
         let mut copy = if tries < GENERATE_ATTEMPTS { object.clone() } else { std::mem::take(&mut object) };
         metadata::of(&mut copy).insert("name".into(), generate_random(&base).into());
         match attempt(write, namespace, copy).await {
-            Err(status) if status.is(gifee_base::Reason::AlreadyExists) && tries < GENERATE_ATTEMPTS => tries += 1,
+            Err(status) if status.is(gifee_base::Reason::AlreadyExists) && tries < GENERATE_ATTEMPTS => {
+                tries += 1
+            }
             outcome => return outcome,
         }
     }

@@ -132,7 +132,8 @@ fn preconditions(
     object: &Object,
     options: &DeleteOptions,
 ) -> Result<(), Status> {
-    let conflict = |why: &str| Err(Status::conflict(write.resource.group(), write.resource.name(), name, why));
+    let conflict =
+        |why: &str| Err(Status::conflict(write.resource.group(), write.resource.name(), name, why));
     if let Some(uid) = &options.uid
         && uid != object.uid()
     {

@@ -148,7 +148,9 @@ pub fn validate(object: &Value, rule: fn(&str) -> Vec<String>, namespaced: bool)
         match metadata["namespace"].as_str().unwrap_or_default() {
             "" => errors.push(FieldError::required(&path, "")),
             text => {
-                errors.extend(name::dns_label(text).iter().map(|wrong| FieldError::invalid(&path, text, wrong)));
+                errors.extend(
+                    name::dns_label(text).iter().map(|wrong| FieldError::invalid(&path, text, wrong)),
+                );
             }
         }
     }
@@ -162,7 +164,8 @@ pub fn validate(object: &Value, rule: fn(&str) -> Vec<String>, namespaced: bool)
 fn labels(metadata: &Value, root: &Path<'_>, errors: &mut Vec<FieldError>) {
     let path = root.child("labels");
     for (key, value) in metadata["labels"].as_object().into_iter().flatten() {
-        errors.extend(name::qualified(key).iter().map(|wrong| FieldError::invalid(&path, key.as_str(), wrong)));
+        errors
+            .extend(name::qualified(key).iter().map(|wrong| FieldError::invalid(&path, key.as_str(), wrong)));
         let value = value.as_str().unwrap_or_default();
         errors.extend(name::label_value(value).iter().map(|wrong| FieldError::invalid(&path, value, wrong)));
     }
@@ -173,7 +176,9 @@ fn annotations(metadata: &Value, root: &Path<'_>, errors: &mut Vec<FieldError>) 
     let mut total = 0;
     for (key, value) in metadata["annotations"].as_object().into_iter().flatten() {
         let lower = key.to_ascii_lowercase();
-        errors.extend(name::qualified(&lower).iter().map(|wrong| FieldError::invalid(&path, key.as_str(), wrong)));
+        errors.extend(
+            name::qualified(&lower).iter().map(|wrong| FieldError::invalid(&path, key.as_str(), wrong)),
+        );
         total += key.len() + value.as_str().map_or(0, str::len);
     }
     if total > ANNOTATION_BYTES {
@@ -277,26 +282,41 @@ mod tests {
     fn metadata_is_held_to_upstreams_rules() {
         let owner = |name: &str| json!({"apiVersion": "v1", "kind": "Pod", "name": name, "uid": "u", "controller": true});
         check(json!({"name": "a", "namespace": "b"}), &[]);
-        check(json!({"namespace": "b"}), &["metadata.name: Required value: name or generateName is required"]);
-        check(json!({"name": "A", "namespace": "b"}), &["metadata.name: Invalid value: \"A\": a lowercase RFC 1123"]);
-        check(json!({"name": "a", "namespace": "b", "labels": {"a b": "c d"}}), &[
-            "metadata.labels: Invalid value: \"a b\": name part must consist",
-            "metadata.labels: Invalid value: \"c d\": a valid label must be",
-        ]);
-        check(json!({"name": "a", "namespace": "b", "annotations": {"K": "x".repeat(ANNOTATION_BYTES)}}), &[
-            "metadata.annotations: Too long: may not be more than 262144 bytes",
-        ]);
-        check(json!({"name": "a", "namespace": "b", "ownerReferences": [{"kind": "Pod"}]}), &[
-            "metadata.ownerReferences[0].apiVersion: Invalid value: \"\": version must not be empty",
-            "metadata.ownerReferences[0].name: Invalid value: \"\": must not be empty",
-            "metadata.ownerReferences[0].uid: Invalid value: \"\": must not be empty",
-        ]);
-        check(json!({"name": "a", "namespace": "b", "ownerReferences": [owner("x"), owner("y")]}), &[
-            "metadata.ownerReferences: Invalid value: ",
-        ]);
-        check(json!({"name": "a", "namespace": "b", "finalizers": ["orphan", "foregroundDeletion"]}), &[
-            "metadata.finalizers: Invalid value: ",
-        ]);
+        check(
+            json!({"namespace": "b"}),
+            &["metadata.name: Required value: name or generateName is required"],
+        );
+        check(
+            json!({"name": "A", "namespace": "b"}),
+            &["metadata.name: Invalid value: \"A\": a lowercase RFC 1123"],
+        );
+        check(
+            json!({"name": "a", "namespace": "b", "labels": {"a b": "c d"}}),
+            &[
+                "metadata.labels: Invalid value: \"a b\": name part must consist",
+                "metadata.labels: Invalid value: \"c d\": a valid label must be",
+            ],
+        );
+        check(
+            json!({"name": "a", "namespace": "b", "annotations": {"K": "x".repeat(ANNOTATION_BYTES)}}),
+            &["metadata.annotations: Too long: may not be more than 262144 bytes"],
+        );
+        check(
+            json!({"name": "a", "namespace": "b", "ownerReferences": [{"kind": "Pod"}]}),
+            &[
+                "metadata.ownerReferences[0].apiVersion: Invalid value: \"\": version must not be empty",
+                "metadata.ownerReferences[0].name: Invalid value: \"\": must not be empty",
+                "metadata.ownerReferences[0].uid: Invalid value: \"\": must not be empty",
+            ],
+        );
+        check(
+            json!({"name": "a", "namespace": "b", "ownerReferences": [owner("x"), owner("y")]}),
+            &["metadata.ownerReferences: Invalid value: "],
+        );
+        check(
+            json!({"name": "a", "namespace": "b", "finalizers": ["orphan", "foregroundDeletion"]}),
+            &["metadata.finalizers: Invalid value: "],
+        );
     }
 
     #[test]

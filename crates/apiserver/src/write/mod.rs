@@ -20,10 +20,10 @@ mod update;
 pub use body::decode_call;
 pub use collection::delete_collection;
 pub use create::{create, create_object};
-pub use delete::{DeleteOptions, Deleted, delete, delete_object};
+pub use delete::{DeleteOptions, delete, delete_object};
 pub use patch::patch;
 pub use scale::{get_scale, patch_scale, put_scale};
-pub use update::{Edit, Updated, put, update_object};
+pub use update::{put, update_object};
 
 use crate::kinds::Resource;
 use crate::request::Request;
@@ -51,6 +51,8 @@ pub struct Write<'a> {
     pub dry_run: bool,
     /// Whether admission is asked: not for what the server itself does on behalf of a write.
     pub admitted: bool,
+    /// Whether it is the server's own change, of which the rules of the kind are not asked.
+    pub trusted: bool,
     /// Now, as `metav1.Time`.
     pub now: String,
     /// Options, as admission sees them.
@@ -64,7 +66,11 @@ impl<'a> Write<'a> {
     ///
     /// # Errors
     /// If `dryRun` is none of its values.
-    pub fn new(request: &'a Request<'_>, resource: &'a Arc<Resource>, subresource: &'a str) -> Result<Self, Status> {
+    pub fn new(
+        request: &'a Request<'_>,
+        resource: &'a Arc<Resource>,
+        subresource: &'a str,
+    ) -> Result<Self, Status> {
         Ok(Self {
             server: request.server,
             resource,
@@ -72,6 +78,7 @@ impl<'a> Write<'a> {
             attributes: &request.attributes,
             dry_run: request.dry_run()?,
             admitted: true,
+            trusted: false,
             now: format_time(request.server.config.clock.now()),
             options: Value::Null,
             warnings: &request.warnings,
@@ -93,12 +100,17 @@ impl<'a> Write<'a> {
     }
 
     /// Asks the mutating half of admission.
-    async fn mutate(&self, operation: Operation, object: &mut Value, old: Option<&Value>) -> Result<(), Status> {
+    pub async fn mutate(
+        &self,
+        operation: Operation,
+        object: &mut Value,
+        old: Option<&Value>,
+    ) -> Result<(), Status> {
         self.admit(operation, object, old, true).await
     }
 
     /// Asks the validating half of admission.
-    async fn admit_validated(
+    pub async fn admit_validated(
         &self,
         operation: Operation,
         object: &mut Value,

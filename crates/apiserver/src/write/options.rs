@@ -33,7 +33,9 @@ impl DeleteOptions {
     pub async fn read(request: &Request<'_>, body: Body) -> Result<Self, Status> {
         let media = body_media(request.headers)?;
         let dry_run = request.dry_run()?;
-        let options = if body.is_empty() { None } else {
+        let options = if body.is_empty() {
+            None
+        } else {
             let (value, source) = tree_or_nothing(body, request, media).await?;
             (!source.is_empty()).then_some(value)
         };

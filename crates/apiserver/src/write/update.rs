@@ -15,12 +15,13 @@ use crate::request::Request;
 use crate::seam::Operation;
 use gifee_base::field::{FieldError, Path};
 use gifee_base::{Object, ObjectKey, Status};
+use gifee_registry::kind::Context;
 use http::Response;
 use serde_json::{Value, json};
 use std::sync::Arc;
 
 /// How often a change is applied to a newer object when the one it was applied to is not there any more.
-const ATTEMPTS: usize = 5;
+const ATTEMPTS: usize = 64;
 
 /// A change: from the object as it is, in this version's kind, to the object as it is to be. It says in its
 /// metadata which resource version it is based on, if it cares.
@@ -130,28 +131,15 @@ async fn once(
     if let Some(metadata) = old["metadata"].as_object_mut() {
         metadata.remove("resourceVersion");
     }
-    write.default(&mut object);
-    write.mutate(Operation::Update, &mut object, Some(&old)).await?;
-    metadata::of(&mut object).remove("resourceVersion");
-    metadata::carry(&mut object, &old);
     let key = ObjectKey::new(namespace, name);
     let inside = Inside::new(write.server, write.dry_run);
     let context = write.context(&key, &inside);
-    hooks.prepare_update(&mut object, &old, write.subresource, &context);
-    if resource.kind.generation {
-        metadata::count_generation(&mut object, &old);
+    if write.trusted {
+        metadata::carry(&mut object, &old);
+    } else {
+        shape(write, &mut object, &old, &context).await?;
     }
-    let mut errors = metadata::validate(&object, resource.kind.name_rule, resource.namespaced());
-    errors.extend(metadata::validate_update(&object, &old));
-    if write.subresource != "status" {
-        errors.extend(hooks.validate(&object, &context));
-    }
-    errors.extend(hooks.validate_update(&object, &old, write.subresource, &context));
-    if !errors.is_empty() {
-        return Err(write.invalid(name, &errors));
-    }
-    write.warn(hooks.warnings(&object, Some(&old)));
-    write.admit_validated(Operation::Update, &mut object, Some(&old)).await?;
+    metadata::of(&mut object).remove("resourceVersion");
     if ends_deletion(hooks, &object) {
         return end(write, namespace, name, current, object).await;
     }
@@ -175,6 +163,36 @@ async fn once(
     Ok(outcome?.into())
 }
 
+/// Completes and judges a changed object: defaults, admission, the rules of metadata and of the kind.
+async fn shape(
+    write: &Write<'_>,
+    object: &mut Value,
+    old: &Value,
+    context: &Context<'_>,
+) -> Result<(), Status> {
+    let resource = write.resource;
+    let hooks = &*resource.kind.hooks;
+    write.default(object);
+    write.mutate(Operation::Update, object, Some(old)).await?;
+    metadata::of(object).remove("resourceVersion");
+    metadata::carry(object, old);
+    hooks.prepare_update(object, old, write.subresource, context);
+    if resource.kind.generation {
+        metadata::count_generation(object, old);
+    }
+    let mut errors = metadata::validate(object, resource.kind.name_rule, resource.namespaced());
+    errors.extend(metadata::validate_update(object, old));
+    if write.subresource != "status" {
+        errors.extend(hooks.validate(object, context));
+    }
+    errors.extend(hooks.validate_update(object, old, write.subresource, context));
+    if !errors.is_empty() {
+        return Err(write.invalid(&context.key.name, &errors));
+    }
+    write.warn(hooks.warnings(object, Some(old)));
+    write.admit_validated(Operation::Update, object, Some(old)).await
+}
+
 impl From<Committed> for Step {
     fn from(outcome: Committed) -> Self {
         match outcome {
@@ -189,10 +207,8 @@ fn based_on(write: &Write<'_>, name: &str, current: &Object, object: &Value) -> 
     let resource = write.resource;
     let uid = metadata::text(object, "uid");
     if !uid.is_empty() && uid != current.uid() {
-        let why = format!(
-            "Precondition failed: UID in precondition: {uid}, UID in object meta: {}",
-            current.uid()
-        );
+        let why =
+            format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {}", current.uid());
         return Err(Status::conflict(resource.group(), resource.name(), name, &why));
     }
     match metadata::text(object, "resourceVersion") {

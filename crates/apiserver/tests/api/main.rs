@@ -1,5 +1,11 @@
 //! The API server driven in-process over a memory store, as its clients drive it over connections.
 
+#![allow(clippy::unwrap_used)]
+
+mod calls;
+mod deletions;
+mod forms;
+mod lists;
 mod objects;
 mod watches;
 mod world;

@@ -24,3 +24,113 @@ async fn a_watch_shows_what_was_and_what_comes() {
     assert_eq!(all.take(4).await, ["ADDED two", "MODIFIED two", "MODIFIED one", "DELETED two"]);
     assert_eq!(selected.take(3).await, ["ADDED two", "DELETED one", "DELETED two"]);
 }
+
+#[tokio::test]
+async fn a_watch_resumes_where_a_list_was() {
+    let world = World::new().await;
+    world.post(MAPS, &config("one", "a")).await.expect(201);
+    let list = world.get(MAPS).await.expect(200);
+    let revision = list["metadata"]["resourceVersion"].as_str().unwrap();
+    world.post(MAPS, &config("two", "a")).await.expect(201);
+    world.delete(&format!("{MAPS}/one")).await.expect(200);
+    let mut watch = world.watch(&format!("{MAPS}?watch=1&resourceVersion={revision}")).await;
+    assert_eq!(watch.take(2).await, ["ADDED two", "DELETED one"]);
+    world.post(MAPS, &config("three", "a")).await.expect(201);
+    assert_eq!(watch.take(1).await, ["ADDED three"]);
+}
+
+#[tokio::test]
+async fn a_deleted_object_bears_the_revision_of_its_deletion() {
+    let world = World::new().await;
+    let made = world.post(MAPS, &config("one", "a")).await.expect(201);
+    let mut watch = world.watch(&format!("{MAPS}?watch=1&labelSelector=app%3Da")).await;
+    watch.take(1).await;
+    let changed = world.put(&format!("{MAPS}/one"), &config("one", "b")).await.expect(200);
+    let left = watch.next().await.unwrap();
+    assert_eq!(left["type"], "DELETED");
+    assert_eq!(left["object"]["metadata"]["labels"]["app"], "a", "the last that was seen");
+    assert_eq!(left["object"]["metadata"]["resourceVersion"], changed["metadata"]["resourceVersion"]);
+    let mut all = world.watch(&format!("{MAPS}?watch=1")).await;
+    all.take(1).await;
+    world.delete(&format!("{MAPS}/one")).await.expect(200);
+    let gone = all.next().await.unwrap();
+    let revision =
+        |object: &Value| object["metadata"]["resourceVersion"].as_str().unwrap().parse::<u64>().unwrap();
+    assert!(revision(&gone["object"]) > revision(&changed) && revision(&changed) > revision(&made));
+}
+
+#[tokio::test]
+async fn streaming_lists_end_with_a_bookmark() {
+    let world = World::new().await;
+    world.post(MAPS, &config("one", "a")).await.expect(201);
+    let query = "watch=1&sendInitialEvents=true&allowWatchBookmarks=true&resourceVersionMatch=NotOlderThan";
+    let mut watch = world.watch(&format!("{MAPS}?{query}")).await;
+    assert_eq!(watch.take(1).await, ["ADDED one"]);
+    let bookmark = watch.next().await.unwrap();
+    assert_eq!(bookmark["type"], "BOOKMARK");
+    assert_eq!(bookmark["object"]["kind"], "ConfigMap");
+    assert_eq!(bookmark["object"]["metadata"]["annotations"]["k8s.io/initial-events-end"], "true");
+    let failure = world.get(&format!("{MAPS}?watch=1&sendInitialEvents=true")).await.failure();
+    assert!(
+        failure.contains("sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"),
+        "{failure}"
+    );
+}
+
+#[tokio::test]
+async fn bookmarks_come_and_watches_end_on_time() {
+    let world =
+        World::with(|config| config.limits.bookmark_interval = std::time::Duration::from_millis(50)).await;
+    let made = world.post(MAPS, &config("one", "a")).await.expect(201);
+    let path = format!("{MAPS}?watch=1&allowWatchBookmarks=true&timeoutSeconds=1&labelSelector=app%3Dnone");
+    let mut watch = world.watch(&path).await;
+    let bookmark = watch.next().await.unwrap();
+    assert_eq!(bookmark["type"], "BOOKMARK");
+    assert_eq!(bookmark["object"]["metadata"]["resourceVersion"], made["metadata"]["resourceVersion"]);
+    while watch.next().await.is_some() {}
+}
+
+#[tokio::test]
+async fn watchers_of_a_node_see_its_pods_come_and_go() {
+    let world = World::new().await;
+    let pods = "/api/v1/namespaces/default/pods";
+    let pod = |name: &str| {
+        json!({ "apiVersion": "v1", "kind": "Pod", "metadata": { "name": name },
+        "spec": { "containers": [{ "name": "c", "image": "i" }] } })
+    };
+    let mut watch = world.watch("/api/v1/pods?watch=1&fieldSelector=spec.nodeName%3Dn1").await;
+    let mut named = world.watch(&format!("{pods}?watch=1&fieldSelector=metadata.name%3Db")).await;
+    for name in ["a", "b"] {
+        world.post(pods, &pod(name)).await.expect(201);
+    }
+    let bind = |node: &str| json!({ "apiVersion": "v1", "kind": "Binding", "target": { "kind": "Node", "name": node } });
+    world.post(&format!("{pods}/a/binding"), &bind("n1")).await.expect(201);
+    world.post(&format!("{pods}/b/binding"), &bind("n2")).await.expect(201);
+    assert_eq!(
+        world.post(&format!("{pods}/a/binding"), &bind("n2")).await.failure(),
+        "409 Conflict: Operation cannot be fulfilled on pods/binding \"a\": pod a is already assigned to node \"n1\""
+    );
+    world.delete(&format!("{pods}/b?gracePeriodSeconds=0")).await.expect(200);
+    world.delete(&format!("{pods}/a?gracePeriodSeconds=0")).await.expect(200);
+    assert_eq!(watch.take(2).await, ["ADDED a", "DELETED a"]);
+    assert_eq!(named.take(3).await, ["ADDED b", "MODIFIED b", "DELETED b"]);
+}
+
+#[tokio::test]
+async fn a_slow_watcher_goes_on_from_history() {
+    let world = World::with(|config| config.limits.watcher_events = 4).await;
+    let mut watch = world.watch(&format!("{MAPS}?watch=1")).await;
+    for index in 0..50 {
+        world.post(MAPS, &config(&format!("m{index}"), "a")).await.expect(201);
+    }
+    let expect: Vec<String> = (0..50).map(|index| format!("ADDED m{index}")).collect();
+    assert_eq!(watch.take(50).await, expect);
+}
+
+#[tokio::test]
+async fn a_stopped_server_ends_its_watches() {
+    let world = World::new().await;
+    let mut watch = world.watch(&format!("{MAPS}?watch=1")).await;
+    world.server.stop();
+    assert!(watch.next().await.is_none());
+}

@@ -1,9 +1,7 @@
 //! A server with all built-in kinds, and a client of a few words.
 
 use async_trait::async_trait;
-use gifee_apiserver::seam::{
-    Admission, Authenticator, Authorizer, Issued, Reviewed, Review, TokenRequest,
-};
+use gifee_apiserver::seam::{Admission, Authenticator, Authorizer, Issued, Review, Reviewed, TokenRequest};
 use gifee_apiserver::{Body, Config, Server};
 use gifee_base::Status;
 use gifee_policy::authorize::{Decision, Rule};
@@ -26,7 +24,12 @@ impl Authorizer for Anything {
     }
 
     fn rules(&self, _: &User, _: &str, _: &dyn Lookup) -> Vec<Rule> {
-        vec![Rule { verbs: vec!["*".into()], resources: vec!["*".into()], api_groups: vec!["*".into()], ..Rule::default() }]
+        vec![Rule {
+            verbs: vec!["*".into()],
+            resources: vec!["*".into()],
+            api_groups: vec!["*".into()],
+            ..Rule::default()
+        }]
     }
 }
 
@@ -110,7 +113,9 @@ impl World {
         let mut config = Config::new(
             store.clone(),
             gifee_registry::kinds(&gifee_registry::Settings::default()),
-            Arc::new(|gvk: &gifee_base::Gvk| gifee_schema::Schema::builtin(&gvk.group, &gvk.version, &gvk.kind)),
+            Arc::new(|gvk: &gifee_base::Gvk| {
+                gifee_schema::Schema::builtin(&gvk.group, &gvk.version, &gvk.kind)
+            }),
             Arc::new(Anything),
             Arc::new(Anything),
             Arc::new(Anything),

@@ -1,0 +1,166 @@
+//! Who may do what: the access reviews and the rules of the caller.
+//!
+//! Answers to upstream's `authorization` registries.
+
+use super::answered;
+use crate::body::Body;
+use crate::kinds::Resource;
+use crate::request::Request;
+use crate::write::decode_call;
+use gifee_base::Status;
+use gifee_base::field::{FieldError, Path};
+use gifee_policy::authorize::Decision;
+use gifee_policy::{Attributes, User};
+use http::Response;
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+/// About whom a review asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Subject {
+    /// Who sends it.
+    Caller,
+    /// Who is named in it.
+    Named,
+    /// Who is named in it, within the namespace of the request.
+    Local,
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().unwrap_or_default().to_owned()
+}
+
+fn texts(value: &Value) -> Vec<String> {
+    value.as_array().into_iter().flatten().map(text).collect()
+}
+
+fn named(spec: &Value) -> User {
+    let extra = spec["extra"].as_object().into_iter().flatten();
+    User {
+        name: text(&spec["user"]),
+        uid: text(&spec["uid"]),
+        groups: texts(&spec["groups"]),
+        extra: extra.map(|(key, values)| (key.clone(), texts(values))).collect(),
+    }
+}
+
+fn attributes(spec: &Value, user: User) -> Attributes {
+    let resource = &spec["resourceAttributes"];
+    if resource.is_object() {
+        let selector = |name: &str| text(&resource[name]["rawSelector"]);
+        return Attributes {
+            user,
+            verb: text(&resource["verb"]),
+            is_resource: true,
+            group: text(&resource["group"]),
+            version: text(&resource["version"]),
+            resource: text(&resource["resource"]),
+            subresource: text(&resource["subresource"]),
+            namespace: text(&resource["namespace"]),
+            name: text(&resource["name"]),
+            path: String::new(),
+            field_selector: selector("fieldSelector"),
+            label_selector: selector("labelSelector"),
+        };
+    }
+    let other = &spec["nonResourceAttributes"];
+    Attributes { user, verb: text(&other["verb"]), path: text(&other["path"]), ..Attributes::default() }
+}
+
+fn validate(spec: &Value, subject: Subject, namespace: &str) -> Vec<FieldError> {
+    let root = Path::root("spec");
+    let mut errors = Vec::new();
+    let (resource, other) = (&spec["resourceAttributes"], &spec["nonResourceAttributes"]);
+    if resource.is_object() == other.is_object() {
+        let path = if resource.is_object() {
+            root.child("nonResourceAttributes")
+        } else {
+            root.child("resourceAttributes")
+        };
+        let (value, why) = if resource.is_object() {
+            (other.clone(), "cannot be specified in combination with resourceAttributes")
+        } else {
+            (Value::Null, "exactly one of nonResourceAttributes or resourceAttributes must be specified")
+        };
+        errors.push(FieldError::invalid(&path, value, why));
+    }
+    if subject != Subject::Caller && text(&spec["user"]).is_empty() && texts(&spec["groups"]).is_empty() {
+        let why = "at least one of user or group must be specified";
+        errors.push(FieldError::invalid(&root.child("user"), "", why));
+    }
+    if subject == Subject::Local {
+        if other.is_object() {
+            let path = root.child("nonResourceAttributes");
+            errors.push(FieldError::invalid(&path, other.clone(), "disallowed on this kind of request"));
+        }
+        let attributes = root.child("resourceAttributes");
+        let path = attributes.child("namespace");
+        let own = text(&resource["namespace"]);
+        if resource.is_object() && own != namespace {
+            let why = "spec.resourceAttributes.namespace must match metadata.namespace";
+            errors.push(FieldError::invalid(&path, own, why));
+        }
+    }
+    errors
+}
+
+/// Answers an access review.
+pub async fn review(
+    request: &Request<'_>,
+    resource: &Arc<Resource>,
+    body: Body,
+    subject: Subject,
+) -> Result<Response<Body>, Status> {
+    let mut review = decode_call(request, body, &resource.kind.gvk).await?;
+    let spec = &review["spec"];
+    let errors = validate(spec, subject, &request.info.namespace);
+    if !errors.is_empty() {
+        return Err(Status::invalid(resource.group(), &resource.kind.gvk.kind, "", &errors));
+    }
+    let user = if subject == Subject::Caller { (*request.user).clone() } else { named(spec) };
+    let asked = attributes(spec, user);
+    let server = request.server;
+    let (allowed, denied, reason) = match server.config.authorizer.authorize(&asked, &*server.caches) {
+        Decision::Allow(reason) => (true, false, reason),
+        Decision::Deny(reason) => (false, true, reason),
+        Decision::NoOpinion(reason) => (false, false, reason),
+    };
+    let mut status = json!({ "allowed": allowed });
+    if denied {
+        status["denied"] = true.into();
+    }
+    if !reason.is_empty() {
+        status["reason"] = reason.into();
+    }
+    review["status"] = status;
+    answered(request, &review)
+}
+
+/// Answers a SelfSubjectRulesReview.
+pub async fn rules(
+    request: &Request<'_>,
+    resource: &Arc<Resource>,
+    body: Body,
+) -> Result<Response<Body>, Status> {
+    let mut review = decode_call(request, body, &resource.kind.gvk).await?;
+    let namespace = text(&review["spec"]["namespace"]);
+    if namespace.is_empty() {
+        return Err(Status::bad_request("no namespace on request"));
+    }
+    let server = request.server;
+    let (mut resources, mut others) = (Vec::new(), Vec::new());
+    for rule in server.config.authorizer.rules(&request.user, &namespace, &*server.caches) {
+        if rule.non_resource_urls.is_empty() {
+            let mut value =
+                json!({ "verbs": rule.verbs, "apiGroups": rule.api_groups, "resources": rule.resources });
+            if !rule.resource_names.is_empty() {
+                value["resourceNames"] = rule.resource_names.into();
+            }
+            resources.push(value);
+        } else {
+            others.push(json!({ "verbs": rule.verbs, "nonResourceURLs": rule.non_resource_urls }));
+        }
+    }
+    review["status"] = json!({ "resourceRules": resources, "nonResourceRules": others, "incomplete": false });
+    answered(request, &review)
+}

@@ -1,0 +1,59 @@
+//! Streams to nodes, pods and services: logs, exec, attach, port-forward, proxies.
+//!
+//! Invariant: the server opens the connection itself, with its own credentials, only to what an object names;
+//! the client's credentials never go on. Answers to upstream's `Connect` storages and `UpgradeAwareHandler`.
+
+mod forward;
+mod kubelet;
+mod proxy;
+
+use crate::body::Body;
+use crate::kinds::Resource;
+use crate::request::Request;
+use crate::seam::Operation;
+use crate::write::Write;
+use gifee_base::Status;
+use http::{Method, Response};
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+/// Streams that, opened by a GET as WebSockets are, need the right to create, too.
+const INTERACTIVE: [&str; 3] = ["attach", "exec", "portforward"];
+
+/// Answers a streaming subresource.
+pub async fn answer(
+    request: &Request<'_>,
+    resource: &Arc<Resource>,
+    subresource: &str,
+    body: Body,
+) -> Result<Response<Body>, Status> {
+    if *request.method == Method::GET && INTERACTIVE.contains(&subresource) {
+        let mut attributes = request.attributes.clone();
+        attributes.verb = "create".into();
+        request.server.authorize(&attributes)?;
+    }
+    let write = Write::new(request, resource, subresource)?;
+    if subresource != "log" {
+        let mut options = json!({ "kind": "ConnectOptions", "query": request.query_text });
+        write.mutate(Operation::Connect, &mut options, None).await?;
+        write.admit_validated(Operation::Connect, &mut options, None).await?;
+    }
+    match (resource.name(), subresource) {
+        ("pods", "log") => kubelet::log(request, resource).await,
+        ("pods", "exec" | "attach") => kubelet::exec(request, resource, subresource, body).await,
+        ("pods", "portforward") => kubelet::port_forward(request, resource, body).await,
+        ("pods", "proxy") => proxy::pod(request, resource, body).await,
+        ("services", "proxy") => proxy::service(request, resource, body).await,
+        ("nodes", "proxy") => proxy::node(request, resource, body).await,
+        _ => Err(Status::no_such_path()),
+    }
+}
+
+/// An object that a stream goes to.
+async fn object(request: &Request<'_>, resource: &Resource, name: &str) -> Result<Value, Status> {
+    let cache = resource.cache.as_ref().ok_or_else(Status::no_such_path)?;
+    let namespace = request.info.namespace_of(resource);
+    let object = crate::read::newest(request.server, cache, namespace, name).await?;
+    let object = object.ok_or_else(|| request.not_found(resource, name))?;
+    object.to_value().map_err(Status::internal)
+}

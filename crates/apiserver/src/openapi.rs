@@ -1,0 +1,123 @@
+//! OpenAPI, as made by `gifee_schema` from the index of kinds.
+//!
+//! Answers to kube-openapi's handlers: v2 as one document in JSON and protobuf, v3 as an index of documents
+//! whose addresses name their content.
+
+use crate::body::Body;
+use crate::discovery::verb_word;
+use crate::documents::{Caching, Document};
+use crate::info::Query;
+use crate::kinds::Kinds;
+use crate::request::Request;
+use gifee_base::Status;
+use gifee_schema::openapi::{self, group_version_path as path};
+use http::Response;
+use http::header::{ACCEPT, HeaderValue, LOCATION};
+
+fn resources(kinds: &Kinds) -> Vec<openapi::Resource> {
+    let words = |verbs: &[_]| verbs.iter().map(|verb| verb_word(*verb).to_owned()).collect();
+    let all = kinds.all().iter().filter_map(|one| {
+        let kind = &one.kind;
+        let subresources = kind.subresources.iter().map(|part| {
+            let gvk = part.gvk.as_ref().unwrap_or(&kind.gvk);
+            openapi::Subresource {
+                name: part.name.to_string(),
+                gvk: (gvk.group.to_string(), gvk.version.to_string(), gvk.kind.to_string()),
+                verbs: words(part.verbs),
+            }
+        });
+        Some(openapi::Resource {
+            group: one.group().to_owned(),
+            version: one.version().to_owned(),
+            kind: kind.gvk.kind.to_string(),
+            plural: one.name().to_owned(),
+            namespaced: one.namespaced(),
+            verbs: words(kind.verbs),
+            subresources: subresources.collect(),
+            schema: one.schema.clone()?,
+        })
+    });
+    all.collect()
+}
+
+/// Answers `/openapi/v2`.
+pub fn v2(request: &Request<'_>) -> Result<Response<Body>, Status> {
+    let kinds = request.server.kinds.load();
+    let header = request.headers.get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    // Also by the name that it had before 1.9, and with the mark that some clients put in front of the version.
+    let names = [
+        openapi::V2_PROTOBUF,
+        "application/com.github.proto-openapi.spec.v2.v1.0+protobuf",
+        "application/com.github.googleapis.gnostic.OpenAPIv2@68f4ded+protobuf",
+    ];
+    let medias = header.split(',').map(|clause| clause.split(';').next().unwrap_or_default().trim());
+    let protobuf = medias.into_iter().any(|media| names.contains(&media));
+    let documents = &request.server.documents;
+    let document = if protobuf {
+        documents.get(&kinds, "openapi v2 protobuf", openapi::V2_PROTOBUF, || {
+            openapi::v2_protobuf(&resources(&kinds))
+        })
+    } else {
+        documents.get(&kinds, "openapi v2", "application/json", || openapi::v2(&resources(&kinds)))
+    };
+    document.respond(request.headers, Caching::Revalidate)
+}
+
+/// The groups and versions that have a document, as their paths name them.
+fn paths(kinds: &Kinds) -> Vec<(String, &str, &str)> {
+    let mut paths: Vec<(String, &str, &str)> = Vec::new();
+    for one in kinds.all() {
+        let path = path(one.group(), one.version());
+        if !paths.iter().any(|(known, _, _)| *known == path) {
+            paths.push((path, one.group(), one.version()));
+        }
+    }
+    paths
+}
+
+fn document(request: &Request<'_>, kinds: &Kinds, group: &str, version: &str) -> Document {
+    let name = format!("openapi v3 {}", path(group, version));
+    request
+        .server
+        .documents
+        .get(kinds, &name, "application/json", || openapi::v3(&resources(kinds), group, version))
+}
+
+/// Answers `/openapi/v3` and what is below it.
+pub fn v3(request: &Request<'_>, parts: &[&str]) -> Result<Response<Body>, Status> {
+    let kinds = request.server.kinds.load();
+    if parts.is_empty() {
+        let hash = |(path, group, version): (String, &str, &str)| {
+            let hash = document(request, &kinds, group, version).hash;
+            (path, hash)
+        };
+        let name = "openapi v3";
+        let index = request.server.documents.get(&kinds, name, "application/json", || {
+            let all: Vec<_> = paths(&kinds).into_iter().map(hash).collect();
+            openapi::v3_index(&all).to_string().into_bytes()
+        });
+        return index.respond(request.headers, Caching::Revalidate);
+    }
+    let (group, version) = match parts {
+        ["api", version] => ("", *version),
+        ["apis", group, version] if !group.is_empty() => (*group, *version),
+        _ => return Err(Status::no_such_path()),
+    };
+    if !kinds.serves(group, version) {
+        return Err(Status::no_such_path());
+    }
+    let document = document(request, &kinds, group, version);
+    match Query::parse(request.query_text).get("hash") {
+        None => document.respond(request.headers, Caching::Revalidate),
+        Some(hash) if hash == document.hash => document.respond(request.headers, Caching::Immutable),
+        Some(_) => {
+            // The address is of a former content: the present one has another.
+            let mut response = crate::respond::bytes(301, "text/plain", Body::empty());
+            let address = format!("/openapi/v3/{}?hash={}", path(group, version), document.hash);
+            if let Ok(address) = HeaderValue::from_str(&address) {
+                response.headers_mut().insert(LOCATION, address);
+            }
+            Ok(response)
+        }
+    }
+}

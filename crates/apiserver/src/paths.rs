@@ -1,0 +1,95 @@
+//! Paths that name no resource: discovery, OpenAPI, version, health, metrics, the token issuer's documents.
+//!
+//! Answers to the routes that kube-apiserver installs besides its storages.
+
+use crate::body::Body;
+use crate::negotiate::{Offer, accept};
+use crate::request::Request;
+use crate::{discovery, health, openapi, respond};
+use gifee_base::{Reason, Status};
+use http::{Method, Response};
+use serde_json::{Value, json};
+
+/// What `/` lists besides groups.
+const LISTED: &[&str] = &[
+    "/.well-known/openid-configuration",
+    "/healthz",
+    "/livez",
+    "/metrics",
+    "/openapi/v2",
+    "/openapi/v3",
+    "/openid/v1/jwks",
+    "/readyz",
+    "/version",
+];
+
+/// Answers a path.
+pub async fn answer(request: &Request<'_>) -> Result<Response<Body>, Status> {
+    if !matches!(*request.method, Method::GET | Method::HEAD) {
+        let message = "the server does not allow this method on the requested resource";
+        return Err(Status::new(Reason::MethodNotAllowed, message));
+    }
+    let parts: Vec<&str> = request.info.path.trim_matches('/').split('/').collect();
+    match parts.as_slice() {
+        [""] => root(request),
+        ["api" | "apis", ..] => discovery::answer(request, &parts),
+        ["version"] => version(request),
+        ["healthz" | "livez" | "readyz", check @ ..] => health::answer(request, parts[0], check).await,
+        ["metrics"] => Ok(request.server.metrics.respond(&request.server.caches)),
+        ["openapi", "v2"] => openapi::v2(request),
+        ["openapi", "v3", rest @ ..] => openapi::v3(request, rest),
+        [".well-known", "openid-configuration"] => issuer(request, false),
+        ["openid", "v1", "jwks"] => issuer(request, true),
+        _ => Err(Status::no_such_path()),
+    }
+}
+
+fn root(request: &Request<'_>) -> Result<Response<Body>, Status> {
+    let accept = accept(request.headers, request.query, Offer::Objects)?;
+    let kinds = request.server.kinds.load();
+    let mut paths: Vec<String> = LISTED.iter().map(|path| (*path).to_owned()).collect();
+    paths.extend(["/api", "/apis"].map(str::to_owned));
+    for resource in kinds.all() {
+        let (group, version) = (resource.group(), resource.version());
+        if group.is_empty() {
+            paths.push(format!("/api/{version}"));
+        } else {
+            paths.push(format!("/apis/{group}"));
+            paths.push(format!("/apis/{group}/{version}"));
+        }
+    }
+    paths.sort();
+    paths.dedup();
+    Ok(respond::value(200, &accept, &json!({ "paths": paths })))
+}
+
+fn version(request: &Request<'_>) -> Result<Response<Body>, Status> {
+    let accept = accept(request.headers, request.query, Offer::Objects)?;
+    let version = &request.server.config.version;
+    let number = version.git_version.trim_start_matches('v');
+    let mut numbers = number.split(['.', '-', '+']);
+    let (major, minor) = (numbers.next().unwrap_or_default(), numbers.next().unwrap_or_default());
+    let machine = match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    };
+    let value: Value = json!({
+        "major": major, "minor": minor, "gitVersion": version.git_version, "gitCommit": version.git_commit,
+        "gitTreeState": "clean", "buildDate": version.build_date, "goVersion": "none", "compiler": "rustc",
+        "platform": format!("linux/{machine}"),
+    });
+    Ok(respond::value(200, &accept, &value))
+}
+
+fn issuer(request: &Request<'_>, keys: bool) -> Result<Response<Body>, Status> {
+    let issuer = request.server.config.issuer.as_ref().ok_or_else(Status::no_such_path)?;
+    if keys {
+        return Ok(respond::bytes(200, "application/jwk-set+json", issuer.jwks.clone()));
+    }
+    let value = json!({
+        "issuer": issuer.url, "jwks_uri": issuer.jwks_url, "response_types_supported": ["id_token"],
+        "subject_types_supported": ["public"], "id_token_signing_alg_values_supported": ["ES256"],
+    });
+    Ok(respond::bytes(200, "application/json", value.to_string()))
+}
