@@ -105,7 +105,7 @@ pub struct ContainerPort {
 }
 
 /// A toleration.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct Toleration {
     /// Key of the taint; empty with `Exists` is every key.

@@ -12,6 +12,7 @@ mod tests;
 use crate::api::Client;
 use gifee_base::{FieldSelector, Gvr, LabelSelector, Object, ObjectKey};
 use parking_lot::{Mutex, RwLock, RwLockReadGuard};
+pub use reflector::{Sink, follow};
 use std::sync::Arc;
 use store::Store;
 use tokio_util::sync::CancellationToken;
@@ -121,7 +122,7 @@ impl Cache {
     /// A cache that a task of its own keeps until the shutdown. Add indexes and handlers at any time.
     pub fn start(client: Client, scope: Scope, shutdown: CancellationToken) -> Arc<Self> {
         let cache = Self::detached(scope);
-        tokio::spawn(reflector::run(cache.clone(), client, shutdown));
+        tokio::spawn(follow(client, cache.scope.clone(), cache.clone(), shutdown));
         cache
     }
 

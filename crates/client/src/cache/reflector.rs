@@ -1,15 +1,16 @@
-//! Fills a cache: a streaming list or a paged one, then watches that go on where the last one ended.
+//! Fills a cache, or another sink: a streaming list or a paged one, then watches that go on where the last
+//! one ended.
 //!
 //! An expired resource version leads to a new list; every other failure to a backoff with jitter and
 //! another try from where it was.
 
-use super::Cache;
+use super::{Cache, Scope};
 use crate::api::Client;
 use crate::error::{Error, Result};
 use crate::options::{ListOptions, WatchOptions};
 use crate::watch::Event;
 use futures_util::StreamExt;
-use gifee_base::Reason;
+use gifee_base::{Object, Reason};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -23,8 +24,45 @@ const HEALTHY: Duration = Duration::from_secs(10);
 const WATCH_SECONDS: u32 = 300;
 const PAGE_LIMIT: u32 = 500;
 
-pub(super) async fn run(cache: Arc<Cache>, client: Client, shutdown: CancellationToken) {
-    let reflector = Reflector { cache, client };
+/// What is told of the objects of a scope, in order: for those who keep something smaller than the objects.
+pub trait Sink: Send + Sync + 'static {
+    /// These are all objects there are, at a resource version.
+    fn replace(&self, objects: Vec<Object>, revision: u64);
+    /// An object is new or changed.
+    fn apply(&self, object: Object);
+    /// An object is gone; this is its last state.
+    fn remove(&self, last: Object);
+    /// All changes up to a resource version have been told.
+    fn advance(&self, revision: u64);
+    /// The resource version up to which changes have been told: where the next watch begins.
+    fn revision(&self) -> u64;
+}
+
+impl Sink for Cache {
+    fn replace(&self, objects: Vec<Object>, revision: u64) {
+        self.replace(objects, revision);
+    }
+
+    fn apply(&self, object: Object) {
+        self.apply(object);
+    }
+
+    fn remove(&self, last: Object) {
+        self.remove(last);
+    }
+
+    fn advance(&self, revision: u64) {
+        self.advance(revision);
+    }
+
+    fn revision(&self) -> u64 {
+        self.revision()
+    }
+}
+
+/// Tells a sink of the objects of a scope until the shutdown.
+pub async fn follow(client: Client, scope: Scope, sink: Arc<dyn Sink>, shutdown: CancellationToken) {
+    let reflector = Reflector { scope, sink, client };
     tokio::select! {
         () = shutdown.cancelled() => {}
         () = reflector.follow() => {}
@@ -32,7 +70,8 @@ pub(super) async fn run(cache: Arc<Cache>, client: Client, shutdown: Cancellatio
 }
 
 struct Reflector {
-    cache: Arc<Cache>,
+    scope: Scope,
+    sink: Arc<dyn Sink>,
     client: Client,
 }
 
@@ -59,7 +98,7 @@ impl Reflector {
                     continue;
                 }
                 Err(error) => {
-                    tracing::debug!(resource = %self.cache.scope.gvr, %error, failures, "the watch broke off");
+                    tracing::debug!(resource = %self.scope.gvr, %error, failures, "the watch broke off");
                 }
             }
             failures += 1;
@@ -69,7 +108,7 @@ impl Reflector {
 
     /// Fills the cache by pages of a list.
     async fn list(&self, listed: &mut bool) -> Result<()> {
-        let scope = &self.cache.scope;
+        let scope = &self.scope;
         let options = ListOptions {
             labels: scope.labels.clone(),
             fields: scope.fields.clone(),
@@ -78,7 +117,7 @@ impl Reflector {
             ..ListOptions::default()
         };
         let page = self.client.list_all(&scope.gvr, &scope.namespace, &options).await?;
-        self.cache.replace(page.items, page.resource_version.parse().unwrap_or_default());
+        self.sink.replace(page.items, page.resource_version.parse().unwrap_or_default());
         *listed = true;
         Ok(())
     }
@@ -86,11 +125,11 @@ impl Reflector {
     /// Watches from where the cache is, or (if not yet listed) from an initial list in the same stream.
     async fn watch(&self, listed: &mut bool) -> Result<()> {
         let initial = !*listed;
-        let scope = &self.cache.scope;
+        let scope = &self.scope;
         let options = WatchOptions {
             labels: scope.labels.clone(),
             fields: scope.fields.clone(),
-            resource_version: (!initial).then(|| self.cache.revision().to_string()),
+            resource_version: (!initial).then(|| self.sink.revision().to_string()),
             send_initial_events: initial,
             bookmarks: true,
             timeout_seconds: WATCH_SECONDS + u32::try_from(random(u64::from(WATCH_SECONDS))).unwrap_or(0),
@@ -108,14 +147,14 @@ impl Reflector {
                     gathered.retain(|one| (one.namespace(), one.name()) != (last.namespace(), last.name()));
                 }
                 (Event::Bookmark { revision, initial_events_end: true }, Some(list)) => {
-                    self.cache.replace(std::mem::take(list), revision);
+                    self.sink.replace(std::mem::take(list), revision);
                     gathered = None;
                     *listed = true;
                 }
                 (Event::Bookmark { .. }, Some(_)) => {}
-                (Event::Added(object) | Event::Modified(object), None) => self.cache.apply(object),
-                (Event::Deleted(last), None) => self.cache.remove(last),
-                (Event::Bookmark { revision, .. }, None) => self.cache.advance(revision),
+                (Event::Added(object) | Event::Modified(object), None) => self.sink.apply(object),
+                (Event::Deleted(last), None) => self.sink.remove(last),
+                (Event::Bookmark { revision, .. }, None) => self.sink.advance(revision),
             }
         }
         match (gathered, events) {
