@@ -5,6 +5,7 @@
 
 use crate::info::Query;
 use gifee_base::{Reason, Status};
+use gifee_schema::protobuf;
 use http::HeaderMap;
 use http::header::{ACCEPT, CONTENT_TYPE, USER_AGENT};
 
@@ -189,15 +190,27 @@ pub fn unsupported_media(accepted: &[&str]) -> Status {
     )
 }
 
+/// How a request body is encoded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Encoding {
+    /// `application/json`
+    Json,
+    /// `application/yaml`
+    Yaml,
+    /// `application/vnd.kubernetes.protobuf`, of the built-in kinds.
+    Protobuf,
+}
+
 /// The encoding of the request body.
 ///
 /// # Errors
 /// 415 in upstream's words.
-pub fn body_media(headers: &HeaderMap) -> Result<Media, Status> {
+pub fn body_encoding(headers: &HeaderMap) -> Result<Encoding, Status> {
     match content_type(headers) {
-        "" | "application/json" | "*/*" => Ok(Media::Json),
-        "application/yaml" | "application/x-yaml" | "text/yaml" => Ok(Media::Yaml),
-        _ => Err(unsupported_media(&["application/json", "application/yaml"])),
+        "" | "application/json" | "*/*" => Ok(Encoding::Json),
+        "application/yaml" | "application/x-yaml" | "text/yaml" => Ok(Encoding::Yaml),
+        protobuf::MEDIA_TYPE => Ok(Encoding::Protobuf),
+        _ => Err(unsupported_media(&["application/json", "application/yaml", protobuf::MEDIA_TYPE])),
     }
 }
 

@@ -82,6 +82,7 @@ pub struct Cache {
     snapshot: ArcSwap<Snapshot>,
     hub: Mutex<Hub>,
     watcher_events: usize,
+    prefix_len: usize,
 }
 
 #[derive(Debug)]
@@ -112,13 +113,20 @@ impl Cache {
     fn new(storage: (Arc<str>, Arc<str>), fields: Fields, floor: u64, limits: CacheLimits) -> Self {
         let history = History::new(floor, limits.history_events, limits.history_bytes);
         let hub = Hub { history, watchers: Watchers::default(), pinned: VecDeque::new(), closed: false };
+        let prefix_len = feed::store_prefix(&storage.0, &storage.1).len();
         Self {
+            prefix_len,
             storage,
             fields: Arc::new(fields),
             snapshot: ArcSwap::default(),
             hub: Mutex::new(hub),
             watcher_events: limits.watcher_events,
         }
+    }
+
+    /// Bytes of a store key before the key under this resource.
+    pub fn prefix_len(&self) -> usize {
+        self.prefix_len
     }
 
     /// All objects now.

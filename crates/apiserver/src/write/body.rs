@@ -3,13 +3,13 @@
 //! Answers to the decoding half of apiserver's create and update handlers, and to field validation.
 
 use crate::body::Body;
-use crate::negotiate::{Media, body_media};
+use crate::negotiate::{Encoding, body_encoding};
 use crate::request::Request;
 use bytes::Bytes;
 use gifee_base::field::{FieldError, Path};
 use gifee_base::gvk::split_api_version;
 use gifee_base::{Gvk, Reason, Status};
-use gifee_schema::{Error, Schema, check, parse};
+use gifee_schema::{Error, Schema, check, parse, protobuf};
 use serde_json::Value;
 
 /// How unknown and duplicate fields are treated.
@@ -65,15 +65,11 @@ pub async fn decode(
     schema: Option<&Schema>,
 ) -> Result<Decoded, Status> {
     let validation = FieldValidation::of(request)?;
-    let media = body_media(request.headers)?;
+    let encoding = body_encoding(request.headers)?;
     let bytes = body.read(request.server.config.limits.body_bytes).await?;
-    let parsed = match media {
-        Media::Json => parse::json(&bytes),
-        Media::Yaml => parse::yaml(&bytes),
-    };
-    let parsed = parsed.map_err(|error| refuse(gvk, None, &error, &bytes))?;
+    let parsed = read(encoding, &bytes).map_err(|error| refuse(gvk, None, &error, &bytes))?;
     let value = identify(gvk, parsed.value, &bytes)?;
-    let source = (media == Media::Json || parse::looks_like_json(&bytes)).then_some(&bytes[..]);
+    let source = (encoding == Encoding::Json || parse::looks_like_json(&bytes)).then_some(&bytes[..]);
     let value = settle(request, gvk, schema, value, parsed.duplicates, source, validation)?;
     Ok(Decoded { value })
 }
@@ -227,16 +223,23 @@ pub async fn decode_call(request: &Request<'_>, body: Body, gvk: &Gvk) -> Result
     Ok(decode(request, body, gvk, schema.as_ref()).await?.value)
 }
 
-/// Reads a body as any tree, JSON or YAML by its content type: options and patches.
+fn read(encoding: Encoding, bytes: &[u8]) -> Result<parse::Parsed, Error> {
+    match encoding {
+        Encoding::Json => parse::json(bytes),
+        Encoding::Yaml => parse::yaml(bytes),
+        Encoding::Protobuf => {
+            let value = protobuf::decode(bytes, &Schema::builtin)?;
+            Ok(parse::Parsed { value, duplicates: Vec::new() })
+        }
+    }
+}
+
+/// Reads a body as any tree, by its encoding: options and patches.
 ///
 /// # Errors
 /// 400, 413.
-pub async fn tree(body: Body, limit: usize, media: Media) -> Result<(Value, Bytes), Status> {
+pub async fn tree(body: Body, limit: usize, encoding: Encoding) -> Result<(Value, Bytes), Status> {
     let bytes = body.read(limit).await?;
-    let parsed = match media {
-        Media::Json => parse::json(&bytes),
-        Media::Yaml => parse::yaml(&bytes),
-    };
-    let parsed = parsed.map_err(|error| Status::bad_request(error.to_string()))?;
+    let parsed = read(encoding, &bytes).map_err(|error| Status::bad_request(error.to_string()))?;
     Ok((parsed.value, bytes))
 }

@@ -65,14 +65,31 @@ impl Write<'_> {
     ) -> Result<Committed, Status> {
         let outcome = self.server.config.store.write(write).await.map_err(store_failed)?;
         Ok(match outcome {
-            Outcome::Done(revision) => {
-                let raw = raw.cloned().unwrap_or_else(|| Bytes::from_static(b"{}"));
-                let object = Object::stored(raw, revision).map_err(Status::internal)?;
-                Committed::Done(Arc::new(object))
-            }
+            Outcome::Done(revision) => Committed::Done(self.seen(&key, raw, revision).await?),
             Outcome::Conflict(None) => Committed::Conflict(None),
             Outcome::Conflict(Some(entry)) => Committed::Conflict(Some(self.server.stored(&key, entry)?)),
         })
+    }
+
+    /// Waits until the caches have seen a write, so that whoever is told of it finds it: the next request, the
+    /// admission of what depends on it. What the cache made of it is what is answered.
+    async fn seen(&self, key: &Bytes, raw: Option<&Bytes>, revision: u64) -> Result<Arc<Object>, Status> {
+        let caches = &self.server.caches;
+        if caches.progress() < revision && caches.reach(revision).await.is_err() {
+            // The write is done, whatever became of the feed.
+            tracing::warn!(revision, "the caches are far behind the store");
+        }
+        let Some(raw) = raw else {
+            let none = Object::stored(Bytes::from_static(b"{}"), revision);
+            return none.map(Arc::new).map_err(Status::internal);
+        };
+        if let Some(cache) = &self.resource.cache
+            && let Some(entry) = key.get(cache.prefix_len()..).and_then(|key| cache.get(key))
+            && entry.object.revision() == revision
+        {
+            return Ok(entry.object.clone());
+        }
+        Object::stored(raw.clone(), revision).map(Arc::new).map_err(Status::internal)
     }
 
     /// Puts a new object.

@@ -5,8 +5,9 @@ use super::{Write, body, metadata};
 use crate::body::Body;
 use crate::cluster::Inside;
 use crate::kinds::Resource;
+use crate::lookup::cache_key;
 use crate::negotiate::{Offer, accept};
-use crate::read::respond_object;
+use crate::read::{newest, respond_object};
 use crate::request::Request;
 use crate::seam::Operation;
 use gifee_base::name::generate_random;
@@ -84,8 +85,8 @@ async fn attempt(write: &Write<'_>, namespace: &str, mut object: Value) -> Resul
     write.admit_validated(Operation::Create, &mut object, None).await?;
     // A name that is taken is refused before anything is allocated for it.
     if let Some(cache) = &resource.cache
-        && cache.get(&crate::lookup::cache_key(namespace, &key.name)).is_some()
-        && crate::read::newest(write.server, cache, namespace, &key.name).await?.is_some()
+        && (write.dry_run || cache.get(&cache_key(namespace, &key.name)).is_some())
+        && newest(write.server, cache, namespace, &key.name).await?.is_some()
     {
         return Err(taken(write, &key));
     }

@@ -2,7 +2,7 @@
 
 use super::body::tree;
 use crate::body::Body;
-use crate::negotiate::body_media;
+use crate::negotiate::{Encoding, body_encoding};
 use crate::request::Request;
 use gifee_base::Status;
 use gifee_base::field::{FieldError, Path};
@@ -31,12 +31,12 @@ impl DeleteOptions {
     /// # Errors
     /// 400, 413, 415, 422.
     pub async fn read(request: &Request<'_>, body: Body) -> Result<Self, Status> {
-        let media = body_media(request.headers)?;
+        let encoding = body_encoding(request.headers)?;
         let dry_run = request.dry_run()?;
         let options = if body.is_empty() {
             None
         } else {
-            let (value, source) = tree_or_nothing(body, request, media).await?;
+            let (value, source) = tree_or_nothing(body, request, encoding).await?;
             (!source.is_empty()).then_some(value)
         };
         let mut options = match options {
@@ -155,11 +155,11 @@ impl DeleteOptions {
 async fn tree_or_nothing(
     body: Body,
     request: &Request<'_>,
-    media: crate::negotiate::Media,
+    encoding: Encoding,
 ) -> Result<(Value, bytes::Bytes), Status> {
     let bytes = body.read(request.server.config.limits.body_bytes).await?;
     if bytes.is_empty() {
         return Ok((Value::Null, bytes));
     }
-    tree(bytes.into(), request.server.config.limits.body_bytes, media).await
+    tree(bytes.into(), request.server.config.limits.body_bytes, encoding).await
 }

@@ -8,7 +8,7 @@ use super::update::{named, update_object};
 use super::{Write, metadata};
 use crate::body::Body;
 use crate::kinds::Resource;
-use crate::negotiate::{Media, Offer, accept, content_type, unsupported_media};
+use crate::negotiate::{Encoding, Offer, accept, content_type, unsupported_media};
 use crate::read::respond_object;
 use crate::request::Request;
 use gifee_base::{Gvk, Reason, Status};
@@ -61,7 +61,7 @@ impl Patch {
                 return Err(unsupported_media(&accepted));
             }
         };
-        let (value, source) = tree(body, request.server.config.limits.body_bytes, Media::Json).await?;
+        let (value, source) = tree(body, request.server.config.limits.body_bytes, Encoding::Json).await?;
         Ok(Self { strategy, value, source, validation })
     }
 
