@@ -161,6 +161,7 @@ impl Walk<'_> {
 
     fn quantity(&mut self, value: &mut Value) {
         let text = match &*value {
+            Value::String(text) if is_short_quantity(text.as_bytes()) => return,
             Value::String(text) => Cow::Borrowed(text.trim()),
             Value::Number(number) => Cow::Owned(number.to_string()),
             other => Cow::Owned(other.to_string()),
@@ -321,6 +322,13 @@ impl Walk<'_> {
 
 fn go_number(number: &Number) -> Cow<'static, str> {
     Cow::Owned(go::literal(number))
+}
+
+/// Whether it is surely canonical: a number below 1,000 without a leading zero, and a suffix.
+fn is_short_quantity(text: &[u8]) -> bool {
+    let digits = text.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let suffix = [&b""[..], b"m", b"k", b"M", b"G", b"T", b"Ki", b"Mi", b"Gi", b"Ti"];
+    (1..=3).contains(&digits) && text[0] != b'0' && suffix.contains(&&text[digits..])
 }
 
 /// The value Go writes for a null it read into a list or map, or for a field that was not given.

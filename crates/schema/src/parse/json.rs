@@ -233,27 +233,31 @@ impl<'a> Reader<'a> {
     fn string(&mut self) -> Read<Cow<'a, str>> {
         self.at += 1;
         let start = self.at;
-        loop {
-            match self.bytes.get(self.at) {
-                Some(b'"') => {
-                    let text = &self.text[start..self.at];
-                    self.at += 1;
-                    return Ok(Cow::Borrowed(text));
-                }
-                Some(b'\\') => return self.escaped(start).map(Cow::Owned),
-                Some(0..0x20) | None => return self.invalid("in string literal"),
-                Some(_) => self.at += 1,
+        self.plain();
+        match self.bytes.get(self.at) {
+            Some(b'"') => {
+                let text = &self.text[start..self.at];
+                self.at += 1;
+                Ok(Cow::Borrowed(text))
             }
+            Some(b'\\') => self.escaped(start).map(Cow::Owned),
+            _ => self.invalid("in string literal"),
         }
+    }
+
+    /// Passes over what stands for itself in a string.
+    #[inline]
+    fn plain(&mut self) {
+        let rest = &self.bytes[self.at..];
+        let plain = rest.iter().position(|byte| matches!(byte, b'"' | b'\\' | 0..0x20));
+        self.at += plain.unwrap_or(rest.len());
     }
 
     fn escaped(&mut self, start: usize) -> Read<String> {
         let mut out = self.text[start..self.at].to_string();
         loop {
             let run = self.at;
-            while !matches!(self.bytes.get(self.at), Some(b'"' | b'\\' | 0..0x20) | None) {
-                self.at += 1;
-            }
+            self.plain();
             out.push_str(&self.text[run..self.at]);
             match self.bytes.get(self.at) {
                 Some(b'"') => {
