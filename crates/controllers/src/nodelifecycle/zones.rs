@@ -127,11 +127,8 @@ impl Zones {
         self.zones.iter().map(|(name, zone)| (name.clone(), zone.state())).collect()
     }
 
-    /// Whether a node of a zone may be tainted; [`Permit::Now`] is used up by the answer.
+    /// Whether a node of a zone may get its first taint; [`Permit::Now`] is used up by the answer.
     pub fn take(&mut self, zone: &str, now: Instant) -> Permit {
-        if self.zones.values().all(|zone| zone.state() == State::Full) {
-            return Permit::Never;
-        }
         // A node that does not count may be the only one of its zone.
         let Some(zone) = self.zones.get_mut(zone) else { return Permit::Now };
         let interval = match zone.state() {
@@ -149,9 +146,9 @@ impl Zones {
         }
     }
 
-    /// Whether taints that are there must go.
+    /// Whether no node is well.
     pub fn all_down(&self) -> bool {
-        self.zones.values().all(|zone| zone.state() == State::Full)
+        !self.zones.is_empty() && self.zones.values().all(|zone| zone.state() == State::Full)
     }
 
     /// Takes a permit back that could not be used.
