@@ -46,7 +46,8 @@ pub struct Documents {
 
 impl Document {
     fn new(content_type: &'static str, content: &[u8]) -> Self {
-        let digest = Sha256::digest(content);
+        // The type counts, too: caches keep it with the content.
+        let digest = Sha256::new().chain_update(content_type).chain_update(content).finalize();
         let hash = digest.iter().map(|byte| format!("{byte:02X}")).collect();
         let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
         // Writing to memory does not fail.

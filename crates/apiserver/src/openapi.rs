@@ -14,6 +14,9 @@ use gifee_schema::openapi::{self, group_version_path as path};
 use http::Response;
 use http::header::{ACCEPT, HeaderValue, LOCATION};
 
+/// What clients are told they get: the name they ask for is no media type that Go's parser takes.
+const PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
+
 fn resources(kinds: &Kinds) -> Vec<openapi::Resource> {
     let words = |verbs: &[_]| verbs.iter().map(|verb| verb_word(*verb).to_owned()).collect();
     let all = kinds.all().iter().filter_map(|one| {
@@ -44,19 +47,16 @@ fn resources(kinds: &Kinds) -> Vec<openapi::Resource> {
 pub fn v2(request: &Request<'_>) -> Result<Response<Body>, Status> {
     let kinds = request.server.kinds.load();
     let header = request.headers.get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    // Also by the name that it had before 1.9, and with the mark that some clients put in front of the version.
     let names = [
         openapi::V2_PROTOBUF,
-        "application/com.github.proto-openapi.spec.v2.v1.0+protobuf",
+        PROTOBUF,
         "application/com.github.googleapis.gnostic.OpenAPIv2@68f4ded+protobuf",
     ];
     let medias = header.split(',').map(|clause| clause.split(';').next().unwrap_or_default().trim());
     let protobuf = medias.into_iter().any(|media| names.contains(&media));
     let documents = &request.server.documents;
     let document = if protobuf {
-        documents.get(&kinds, "openapi v2 protobuf", openapi::V2_PROTOBUF, || {
-            openapi::v2_protobuf(&resources(&kinds))
-        })
+        documents.get(&kinds, "openapi v2 protobuf", PROTOBUF, || openapi::v2_protobuf(&resources(&kinds)))
     } else {
         documents.get(&kinds, "openapi v2", "application/json", || openapi::v2(&resources(&kinds)))
     };
