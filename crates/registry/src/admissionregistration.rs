@@ -20,6 +20,7 @@ pub fn rows() -> Vec<Kind> {
             .table(extension::table_of_policy_bindings())
             .rules(rules::MUTATING_BINDING),
         row(V1, "MutatingWebhookConfiguration", "mutatingwebhookconfigurations")
+            .defaults(include_str!("../defaults/admissionregistration.txt"))
             .table(extension::table_of_webhooks())
             .rules(rules::MUTATING_WEBHOOKS),
         row(V1, "ValidatingAdmissionPolicy", "validatingadmissionpolicies")

@@ -11,6 +11,7 @@ const V1: &str = "apiextensions.k8s.io/v1";
 pub fn rows() -> Vec<Kind> {
     vec![
         row(V1, "CustomResourceDefinition", "customresourcedefinitions")
+            .defaults(include_str!("../defaults/apiextensions.txt"))
             .cluster()
             .short(&["crd", "crds"])
             .category("api-extensions")

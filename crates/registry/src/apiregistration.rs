@@ -13,6 +13,7 @@ const V1: &str = "apiregistration.k8s.io/v1";
 pub fn rows() -> Vec<Kind> {
     vec![
         row(V1, "APIService", "apiservices")
+            .defaults(include_str!("../defaults/apiregistration.txt"))
             .table(extension::table_of_api_services())
             .cluster()
             .category("api-extensions")

@@ -25,6 +25,7 @@ pub fn rows() -> Vec<Kind> {
             .generation()
             .rules(rules::DAEMON_SET),
         row(V1, "Deployment", "deployments")
+            .defaults(include_str!("../defaults/apps.txt"))
             .table(workload::table_of_deployments())
             .short(&["deploy"])
             .category("all")

@@ -9,6 +9,8 @@ const V1: &str = "authentication.k8s.io/v1";
 pub fn rows() -> Vec<Kind> {
     vec![
         review(V1, "SelfSubjectReview", "selfsubjectreviews").cluster(),
-        review(V1, "TokenReview", "tokenreviews").cluster(),
+        review(V1, "TokenReview", "tokenreviews")
+            .defaults(include_str!("../defaults/authentication.txt"))
+            .cluster(),
     ]
 }

@@ -22,7 +22,7 @@ fn autoscaler(version: &str) -> Kind {
 pub fn rows() -> Vec<Kind> {
     let conversion = Conversion { from_stored: conversion::from_stored, to_stored: conversion::to_stored };
     vec![
-        autoscaler("autoscaling/v2").rules(rules::V2),
+        autoscaler("autoscaling/v2").defaults(include_str!("../defaults/autoscaling.txt")).rules(rules::V2),
         autoscaler("autoscaling/v1").rules(rules::V1).stored_as(GROUP, RESOURCE, conversion),
     ]
 }

@@ -20,6 +20,7 @@ pub fn rows() -> Vec<Kind> {
             .generation()
             .rules(job::CRON_JOB),
         row(V1, "Job", "jobs")
+            .defaults(include_str!("../defaults/batch.txt"))
             .table(workload::table_of_jobs())
             .category("all")
             .status()

@@ -95,6 +95,7 @@ fn cluster_rows() -> Vec<Kind> {
 fn workload_rows(settings: &Settings) -> Vec<Kind> {
     vec![
         row(V1, "Pod", "pods")
+            .defaults(include_str!("../defaults/core.txt"))
             .table(table::pod::table_of_pods())
             .short(&["po"])
             .category("all")

@@ -12,6 +12,7 @@ const V1: &str = "discovery.k8s.io/v1";
 pub fn rows() -> Vec<Kind> {
     vec![
         row(V1, "EndpointSlice", "endpointslices")
+            .defaults(include_str!("../defaults/discovery.txt"))
             .table(network::table_of_endpoint_slices())
             .generation()
             .rules(rules::ENDPOINT_SLICE),

@@ -76,9 +76,6 @@ fn to_stored(mut event: Value) -> Value {
         for field in ["reportingComponent", "reportingInstance"] {
             map.entry(field).or_insert_with(|| "".into());
         }
-        for field in ["firstTimestamp", "lastTimestamp", "eventTime"] {
-            map.entry(field).or_insert(Value::Null);
-        }
         for field in ["involvedObject", "source"] {
             map.entry(field).or_insert_with(|| Value::Object(Map::new()));
         }

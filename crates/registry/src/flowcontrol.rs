@@ -12,6 +12,7 @@ const V1: &str = "flowcontrol.apiserver.k8s.io/v1";
 pub fn rows() -> Vec<Kind> {
     vec![
         row(V1, "FlowSchema", "flowschemas")
+            .defaults(include_str!("../defaults/flowcontrol.txt"))
             .table(extension::table_of_flow_schemas())
             .cluster()
             .status()

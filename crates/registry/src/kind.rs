@@ -293,7 +293,8 @@ pub struct Kind {
     pub unconditional_update: bool,
     /// Whether PUT of a missing object creates it.
     pub create_on_update: bool,
-    /// Defaults in the format of `gifee_schema::defaults`; empty if there are none.
+    /// Defaults in the format of `gifee_schema::defaults`; empty if there are none. The tables of all rows are one: each
+    /// stands with the kind whose types it is most about.
     pub defaults: &'static str,
     /// Hooks.
     pub hooks: Arc<dyn Hooks>,

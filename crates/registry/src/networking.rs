@@ -35,6 +35,7 @@ pub fn rows() -> Vec<Kind> {
             ])
             .rules(rules::IP_ADDRESS),
         row(V1, "NetworkPolicy", "networkpolicies")
+            .defaults(include_str!("../defaults/networking.txt"))
             .table(network::table_of_network_policies())
             .short(&["netpol"])
             .generation()

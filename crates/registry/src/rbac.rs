@@ -18,6 +18,7 @@ pub fn rows() -> Vec<Kind> {
             .rules(rules::CLUSTER_ROLE_BINDING),
         row(V1, "ClusterRole", "clusterroles").cluster().rules(rules::CLUSTER_ROLE),
         row(V1, "RoleBinding", "rolebindings")
+            .defaults(include_str!("../defaults/rbac.txt"))
             .table(extension::table_of_role_bindings())
             .rules(rules::ROLE_BINDING),
         row(V1, "Role", "roles").rules(rules::ROLE),

@@ -23,6 +23,7 @@ pub fn rows() -> Vec<Kind> {
             .generation()
             .rules(rules::TAINT_RULE),
         row(V1, "ResourceClaim", "resourceclaims")
+            .defaults(include_str!("../defaults/resource.txt"))
             .table(extension::table_of_resource_claims())
             .status()
             .rules(rules::CLAIM),

@@ -12,6 +12,7 @@ const V1: &str = "scheduling.k8s.io/v1";
 pub fn rows() -> Vec<Kind> {
     vec![
         row(V1, "PriorityClass", "priorityclasses")
+            .defaults(include_str!("../defaults/scheduling.txt"))
             .table(cluster::table_of_priority_classes())
             .cluster()
             .short(&["pc"])

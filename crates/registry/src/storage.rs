@@ -27,6 +27,7 @@ pub fn rows() -> Vec<Kind> {
             .versioned_update()
             .rules(rules::CAPACITY),
         row(V1, "StorageClass", "storageclasses")
+            .defaults(include_str!("../defaults/storage.txt"))
             .table(cluster::table_of_storage_classes())
             .cluster()
             .short(&["sc"])

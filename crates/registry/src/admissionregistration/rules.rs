@@ -7,101 +7,19 @@ use crate::rule::{Errors, SPEC, label, one_of, optional_one_of, required, requir
 use crate::rules::{RULES, Rules};
 use crate::value::{is_empty, items, text};
 use gifee_base::{FieldError, Path, name};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 const SCOPES: [&str; 3] = ["*", "Cluster", "Namespaced"];
 const OPERATIONS: [&str; 5] = ["*", "CONNECT", "CREATE", "DELETE", "UPDATE"];
 const CONDITIONS_MAXIMUM: usize = 64;
 
-fn each<'a>(value: &'a mut Value, field: &str) -> impl Iterator<Item = &'a mut Value> {
-    let list = value.get_mut(field).and_then(Value::as_array_mut);
-    list.into_iter().flatten().filter(|one| one.is_object())
-}
-
-fn fill(value: &mut Value, field: &str, default: Value) {
-    if value[field].is_null() {
-        value[field] = default;
-    }
-}
-
-fn default_rules(list: &mut Value, field: &str) {
-    for rule in each(list, field) {
-        fill(rule, "scope", "*".into());
-    }
-}
-
-fn default_webhooks(configuration: &mut Value, mutating: bool) {
-    for webhook in each(configuration, "webhooks") {
-        for (field, value) in [
-            ("failurePolicy", json!("Fail")),
-            ("matchPolicy", json!("Equivalent")),
-            ("namespaceSelector", json!({})),
-            ("objectSelector", json!({})),
-            ("timeoutSeconds", json!(10)),
-        ] {
-            fill(webhook, field, value);
-        }
-        if mutating {
-            fill(webhook, "reinvocationPolicy", "Never".into());
-        }
-        default_rules(webhook, "rules");
-        let service = webhook.pointer_mut("/clientConfig/service").filter(|one| one.is_object());
-        if let Some(service) = service {
-            fill(service, "port", 443.into());
-        }
-    }
-}
-
-fn default_resources(resources: &mut Value) {
-    if !resources.is_object() {
-        return;
-    }
-    for (field, value) in [
-        ("matchPolicy", json!("Equivalent")),
-        ("namespaceSelector", json!({})),
-        ("objectSelector", json!({})),
-    ] {
-        fill(resources, field, value);
-    }
-    for list in ["resourceRules", "excludeResourceRules"] {
-        default_rules(resources, list);
-    }
-}
-
-fn default_policy(policy: &mut Value, mutating: bool) {
-    let Some(spec) = policy.get_mut("spec").filter(|spec| spec.is_object()) else { return };
-    fill(spec, "failurePolicy", "Fail".into());
-    if mutating {
-        fill(spec, "reinvocationPolicy", "Never".into());
-    }
-    if let Some(resources) = spec.get_mut("matchConstraints") {
-        default_resources(resources);
-    }
-}
-
-fn default_binding(binding: &mut Value) {
-    if let Some(resources) = binding.pointer_mut("/spec/matchResources") {
-        default_resources(resources);
-    }
-    let reference = binding.pointer_mut("/spec/paramRef").filter(|one| one.is_object());
-    if let Some(reference) = reference {
-        fill(reference, "parameterNotFoundAction", "Deny".into());
-    }
-}
-
 /// Rules of MutatingWebhookConfigurations.
-pub(crate) const MUTATING_WEBHOOKS: Rules = Rules {
-    default: |configuration| default_webhooks(configuration, true),
-    validate: |errors, configuration| webhooks(errors, configuration, true),
-    ..RULES
-};
+pub(crate) const MUTATING_WEBHOOKS: Rules =
+    Rules { validate: |errors, configuration| webhooks(errors, configuration, true), ..RULES };
 
 /// Rules of ValidatingWebhookConfigurations.
-pub(crate) const VALIDATING_WEBHOOKS: Rules = Rules {
-    default: |configuration| default_webhooks(configuration, false),
-    validate: |errors, configuration| webhooks(errors, configuration, false),
-    ..RULES
-};
+pub(crate) const VALIDATING_WEBHOOKS: Rules =
+    Rules { validate: |errors, configuration| webhooks(errors, configuration, false), ..RULES };
 
 fn qualified_domain(text: &str) -> Vec<String> {
     let mut wrong = name::dns_subdomain(text);
@@ -258,7 +176,6 @@ fn match_resources(errors: &mut Errors, resources: &Value, path: &Path<'_>) {
 
 /// Rules of ValidatingAdmissionPolicies.
 pub(crate) const VALIDATING_POLICY: Rules = Rules {
-    default: |object| default_policy(object, false),
     validate: |errors, object| {
         policy(errors, object);
         let spec = &object["spec"];
@@ -282,7 +199,6 @@ pub(crate) const VALIDATING_POLICY: Rules = Rules {
 
 /// Rules of MutatingAdmissionPolicies.
 pub(crate) const MUTATING_POLICY: Rules = Rules {
-    default: |object| default_policy(object, true),
     validate: |errors, object| {
         policy(errors, object);
         let spec = &object["spec"];
@@ -318,7 +234,6 @@ fn binding(errors: &mut Errors, object: &Value) {
 
 /// Rules of ValidatingAdmissionPolicyBindings.
 pub(crate) const VALIDATING_BINDING: Rules = Rules {
-    default: default_binding,
     validate: |errors, object| {
         binding(errors, object);
         let (actions, at) = (&object["spec"]["validationActions"], SPEC.child("validationActions"));
@@ -337,4 +252,4 @@ pub(crate) const VALIDATING_BINDING: Rules = Rules {
 };
 
 /// Rules of MutatingAdmissionPolicyBindings.
-pub(crate) const MUTATING_BINDING: Rules = Rules { default: default_binding, validate: binding, ..RULES };
+pub(crate) const MUTATING_BINDING: Rules = Rules { validate: binding, ..RULES };

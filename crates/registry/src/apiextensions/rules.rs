@@ -66,15 +66,6 @@ fn default_definition(definition: &mut Value) {
             spec["names"]["listKind"] = format!("{kind}List").into();
         }
     }
-    if spec["conversion"].is_null() {
-        spec["conversion"] = json!({ "strategy": "None" });
-    }
-    if let Some(service) = spec.pointer_mut("/conversion/webhook/clientConfig/service")
-        && service.is_object()
-        && service["port"].is_null()
-    {
-        service["port"] = 443.into();
-    }
 }
 
 fn note_stored_version(definition: &mut Value) {

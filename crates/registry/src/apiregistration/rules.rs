@@ -10,14 +10,6 @@ use serde_json::{Value, json};
 
 /// Rules of APIServices.
 pub(crate) const API_SERVICE: Rules = Rules {
-    default: |service| {
-        let reference = service.pointer_mut("/spec/service").filter(|one| one.is_object());
-        if let Some(reference) = reference
-            && reference["port"].is_null()
-        {
-            reference["port"] = 443.into();
-        }
-    },
     status_only: true,
     create: |service, context| {
         if service["spec"]["service"].is_null() {

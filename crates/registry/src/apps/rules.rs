@@ -6,7 +6,7 @@ use crate::podspec;
 use crate::rule::{Errors, SPEC, STATUS, at_most_all, immutable, int_or_percent, label, non_negative_fields};
 use crate::rule::{percent, required, required_one_of};
 use crate::rules::{RULES, Rules};
-use crate::value::{int, is_empty, remove, restore, same, text};
+use crate::value::{int, remove, restore, same, text};
 use gifee_base::{FieldError, Path};
 use serde_json::{Value, json};
 
@@ -167,20 +167,7 @@ pub(crate) const REPLICA_SET: Rules = Rules {
 
 /// Rules of StatefulSets.
 pub(crate) const STATEFUL_SET: Rules = Rules {
-    default: |set| {
-        default_template(set);
-        let claims = set.pointer_mut("/spec/volumeClaimTemplates").and_then(Value::as_array_mut);
-        for claim in claims.into_iter().flatten().filter(|claim| claim.is_object()) {
-            claim["apiVersion"] = "v1".into();
-            claim["kind"] = "PersistentVolumeClaim".into();
-            if claim["spec"].is_object() && claim["spec"]["volumeMode"].is_null() {
-                claim["spec"]["volumeMode"] = "Filesystem".into();
-            }
-            if is_empty(&claim["status"]) {
-                claim["status"] = json!({ "phase": "Pending" });
-            }
-        }
-    },
+    default: default_template,
     status: r#"{"availableReplicas":0,"replicas":0}"#,
     validate: stateful_set,
     validate_update: stateful_set_update,

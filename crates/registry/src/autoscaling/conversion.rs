@@ -5,7 +5,8 @@
 
 use serde_json::{Map, Value, json};
 
-const METRICS: &str = "autoscaling.alpha.kubernetes.io/metrics";
+/// What v1 has no fields for, as v1 wrote it once.
+pub(super) const METRICS: &str = "autoscaling.alpha.kubernetes.io/metrics";
 const CURRENT_METRICS: &str = "autoscaling.alpha.kubernetes.io/current-metrics";
 const CONDITIONS: &str = "autoscaling.alpha.kubernetes.io/conditions";
 const BEHAVIOR: &str = "autoscaling.alpha.kubernetes.io/behavior";
@@ -221,8 +222,6 @@ pub fn to_stored(mut object: Value) -> Value {
     let status = &mut object["status"];
     if !current.is_empty() {
         status["currentMetrics"] = current.into();
-    } else if status.is_object() {
-        status["currentMetrics"] = Value::Null;
     }
     if let Some(conditions) = conditions {
         status["conditions"] = conditions;

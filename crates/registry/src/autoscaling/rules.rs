@@ -2,7 +2,7 @@
 //!
 //! Answers to upstream's `pkg/apis/autoscaling/validation`.
 
-use super::conversion::{from_stored, to_stored};
+use super::conversion::{METRICS, to_stored};
 use crate::rule::resource::positive;
 use crate::rule::{
     Errors, NOT_POSITIVE, SPEC, STATUS, label, non_negative_fields, optional_one_of, required,
@@ -11,7 +11,7 @@ use crate::rule::{required_name, required_one_of};
 use crate::rules::{RULES, Rules};
 use crate::value::{int, is_empty, items, text};
 use gifee_base::{FieldError, Path, name};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 const KINDS: [(&str, &str); 5] = [
     ("ContainerResource", "containerResource"),
@@ -25,22 +25,7 @@ const PERIOD_MAXIMUM: i64 = 1_800;
 
 /// Rules of autoscaling/v2.
 pub(crate) const V2: Rules = Rules {
-    default: |autoscaler| {
-        let Some(spec) = autoscaler.get_mut("spec").filter(|spec| spec.is_object()) else { return };
-        if spec["minReplicas"].is_null() {
-            spec["minReplicas"] = 1.into();
-        }
-        if is_empty(&spec["metrics"]) {
-            let target = json!({ "type": "Utilization", "averageUtilization": 80 });
-            spec["metrics"] =
-                json!([{ "type": "Resource", "resource": { "name": "cpu", "target": target } }]);
-        }
-        default_behavior(&mut spec["behavior"]);
-        if spec["behavior"].is_null() {
-            crate::value::remove(spec, "behavior");
-        }
-    },
-    status: r#"{"currentMetrics":null,"desiredReplicas":0}"#,
+    status: r#"{"desiredReplicas":0}"#,
     validate,
     validate_part: |errors, autoscaler, _, _| status(errors, autoscaler),
     ..RULES
@@ -49,50 +34,17 @@ pub(crate) const V2: Rules = Rules {
 /// Rules of autoscaling/v1: those of v2, about the same object in that form.
 pub(crate) const V1: Rules = Rules {
     default: |autoscaler| {
+        let others = !autoscaler["metadata"]["annotations"][METRICS].is_null();
         let Some(spec) = autoscaler.get_mut("spec").filter(|spec| spec.is_object()) else { return };
-        if spec["minReplicas"].is_null() {
-            spec["minReplicas"] = 1.into();
+        if spec["targetCPUUtilizationPercentage"].is_null() && !others {
+            spec["targetCPUUtilizationPercentage"] = 80.into();
         }
-        // What the fields of v1 leave open is defaulted as v2 would, and written as v1 again.
-        let mut stored = to_stored(autoscaler.take());
-        (V2.default)(&mut stored);
-        *autoscaler = from_stored(stored);
     },
     status: r#"{"currentReplicas":0,"desiredReplicas":0}"#,
     validate: |errors, autoscaler| validate(errors, &to_stored(autoscaler.clone())),
     validate_part: |errors, autoscaler, _, _| status(errors, autoscaler),
     ..RULES
 };
-
-fn rules(window: Option<i64>, policies: Value) -> Value {
-    let mut rules = json!({ "selectPolicy": "Max", "policies": policies });
-    if let Some(window) = window {
-        rules["stabilizationWindowSeconds"] = window.into();
-    }
-    rules
-}
-
-/// A behaviour that says something is completed; one that says nothing stays unsaid.
-fn default_behavior(behavior: &mut Value) {
-    if !behavior.is_object() {
-        return;
-    }
-    let percent = json!({ "type": "Percent", "value": 100, "periodSeconds": 15 });
-    let pods = json!({ "type": "Pods", "value": 4, "periodSeconds": 15 });
-    for (side, defaults) in
-        [("scaleUp", rules(Some(0), json!([pods, percent]))), ("scaleDown", rules(None, json!([percent])))]
-    {
-        if behavior[side].is_null() {
-            behavior[side] = defaults;
-            continue;
-        }
-        for field in ["selectPolicy", "stabilizationWindowSeconds", "policies"] {
-            if is_empty(&behavior[side][field]) && !defaults[field].is_null() {
-                behavior[side][field] = defaults[field].clone();
-            }
-        }
-    }
-}
 
 fn validate(errors: &mut Errors, autoscaler: &Value) {
     let spec = &autoscaler["spec"];

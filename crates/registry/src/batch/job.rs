@@ -40,45 +40,6 @@ fn default_job(job: &mut Value) {
     if let Some(spec) = job.pointer_mut("/spec/template/spec") {
         podspec::default_spec(spec);
     }
-    let Some(spec) = job.get_mut("spec").filter(|spec| spec.is_object()) else { return };
-    default_job_spec(spec);
-    let labels = job["spec"]["template"]["metadata"]["labels"].clone();
-    if is_empty(&job["metadata"]["labels"]) && !is_empty(&labels) {
-        job["metadata"]["labels"] = labels;
-    }
-}
-
-fn default_job_spec(spec: &mut Value) {
-    if spec["completions"].is_null() && spec["parallelism"].is_null() {
-        spec["completions"] = 1.into();
-    }
-    if spec["parallelism"].is_null() {
-        spec["parallelism"] = 1.into();
-    }
-    if spec["backoffLimit"].is_null() {
-        let by_index = !spec["backoffLimitPerIndex"].is_null();
-        spec["backoffLimit"] = if by_index { i64::from(i32::MAX) } else { 6 }.into();
-    }
-    for (field, value) in
-        [("completionMode", json!("NonIndexed")), ("suspend", json!(false)), ("manualSelector", json!(false))]
-    {
-        if spec[field].is_null() {
-            spec[field] = value;
-        }
-    }
-    if spec["podReplacementPolicy"].is_null() {
-        let policy = if spec["podFailurePolicy"].is_null() { "TerminatingOrFailed" } else { "Failed" };
-        spec["podReplacementPolicy"] = policy.into();
-    }
-    let rules = spec.pointer_mut("/podFailurePolicy/rules").and_then(Value::as_array_mut);
-    for pattern in rules.into_iter().flatten() {
-        let patterns = pattern.get_mut("onPodConditions").and_then(Value::as_array_mut);
-        for pattern in patterns.into_iter().flatten().filter(|one| one.is_object()) {
-            if pattern["status"].is_null() {
-                pattern["status"] = "True".into();
-            }
-        }
-    }
 }
 
 /// Labels of the template and the selector by UID.
@@ -96,6 +57,10 @@ fn own_selector(job: &mut Value, context: &Context<'_>) {
     let labels = &mut job["spec"]["selector"]["matchLabels"];
     if labels.get(UID).is_none() {
         labels[UID] = uid.into();
+    }
+    // A Job without labels has those of its pods, the new ones too.
+    if is_empty(&job["metadata"]["labels"]) {
+        job["metadata"]["labels"] = job["spec"]["template"]["metadata"]["labels"].clone();
     }
 }
 

@@ -132,16 +132,7 @@ fn validate_event(errors: &mut Errors, event: &Value, form: &EventForm) {
 /// Rules of ReplicationControllers.
 pub(crate) const REPLICATION_CONTROLLER: Rules = Rules {
     default: |controller| {
-        let labels = controller["spec"]["template"]["metadata"]["labels"].clone();
-        if !is_empty(&labels) {
-            if is_empty(&controller["spec"]["selector"]) {
-                controller["spec"]["selector"] = labels.clone();
-            }
-            if is_empty(&controller["metadata"]["labels"]) {
-                controller["metadata"]["labels"] = labels;
-            }
-        }
-        if let Some(spec) = controller["spec"]["template"].get_mut("spec") {
+        if let Some(spec) = controller.pointer_mut("/spec/template/spec") {
             podspec::default_spec(spec);
         }
     },

@@ -159,10 +159,4 @@ fn default_node(node: &mut Value) {
         (true, false) => node["spec"]["podCIDR"] = list[0].clone(),
         _ => {}
     }
-    if node["status"].is_object() && node["status"]["allocatable"].is_null() {
-        let capacity = node["status"]["capacity"].clone();
-        if !capacity.is_null() {
-            node["status"]["allocatable"] = capacity;
-        }
-    }
 }

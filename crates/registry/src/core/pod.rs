@@ -19,7 +19,8 @@ pub(crate) struct Pod;
 impl Hooks for Pod {
     fn default(&self, pod: &mut Value) {
         if let Some(spec) = pod.get_mut("spec") {
-            podspec::default_pod(spec);
+            podspec::default_requests(spec);
+            podspec::default_spec(spec);
         }
     }
 
@@ -29,7 +30,7 @@ impl Hooks for Pod {
             status["conditions"] = json!([{
                 "type": "PodScheduled", "status": "False", "reason": "SchedulingGated",
                 "message": "Scheduling is blocked due to non-empty scheduling gates",
-                "lastProbeTime": null, "lastTransitionTime": context.now,
+                "lastTransitionTime": context.now,
             }]);
         }
         pod["status"] = status;

@@ -131,11 +131,6 @@ fn selector(errors: &mut Errors, spec: &Value) {
 
 /// Rules of LimitRanges.
 pub(crate) const LIMIT_RANGE: Rules = Rules {
-    default: |range| {
-        for limit in range["spec"].get_mut("limits").and_then(Value::as_array_mut).into_iter().flatten() {
-            default_limit(limit);
-        }
-    },
     validate: |errors, range| {
         let at = SPEC.child("limits");
         let mut seen = Vec::new();
@@ -148,22 +143,6 @@ pub(crate) const LIMIT_RANGE: Rules = Rules {
     },
     ..RULES
 };
-
-/// What a container gets if it says nothing: the default, else the most, of limits; the default request, else the
-/// default limit, else the least, of requests.
-fn default_limit(limit: &mut Value) {
-    if limit["type"] != "Container" {
-        return;
-    }
-    for (from, to) in [("max", "default"), ("default", "defaultRequest"), ("min", "defaultRequest")] {
-        let Some(values) = limit.get(from).and_then(Value::as_object).cloned() else { continue };
-        for (name, value) in values {
-            if limit[to].get(&name).is_none() {
-                limit[to][name] = value;
-            }
-        }
-    }
-}
 
 fn limit_type(text: &str) -> Vec<String> {
     let mut wrong = name::qualified(text);

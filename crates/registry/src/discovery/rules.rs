@@ -15,18 +15,6 @@ const PORTS_MAXIMUM: usize = 20_000;
 
 /// Rules of EndpointSlices.
 pub(crate) const ENDPOINT_SLICE: Rules = Rules {
-    default: |slice| {
-        for port in slice.get_mut("ports").and_then(Value::as_array_mut).into_iter().flatten() {
-            if !port.is_object() {
-                continue;
-            }
-            for (field, value) in [("name", ""), ("protocol", "TCP")] {
-                if port[field].is_null() {
-                    port[field] = value.into();
-                }
-            }
-        }
-    },
     validate: |errors, slice| {
         let kind = text(&slice["addressType"]);
         let kinds = ["FQDN", "IPv4", "IPv6"];

@@ -165,13 +165,6 @@ fn backend(errors: &mut Errors, backend: &Value, path: &Path<'_>) {
 
 /// Rules of IngressClasses.
 pub(crate) const INGRESS_CLASS: Rules = Rules {
-    default: |class| {
-        if let Some(parameters) = class.pointer_mut("/spec/parameters").filter(|one| one.is_object())
-            && parameters["scope"].is_null()
-        {
-            parameters["scope"] = "Cluster".into();
-        }
-    },
     validate: |errors, class| {
         let (spec, at) = (&class["spec"], SPEC.child("controller"));
         let controller = text(&spec["controller"]);
@@ -226,23 +219,6 @@ pub(crate) fn domain_path(errors: &mut Errors, given: &str, path: &Path<'_>) {
 
 /// Rules of NetworkPolicies.
 pub(crate) const NETWORK_POLICY: Rules = Rules {
-    default: |policy| {
-        let Some(spec) = policy.get_mut("spec").filter(|spec| spec.is_object()) else { return };
-        for side in ["ingress", "egress"] {
-            for rule in spec.get_mut(side).and_then(Value::as_array_mut).into_iter().flatten() {
-                for port in rule.get_mut("ports").and_then(Value::as_array_mut).into_iter().flatten() {
-                    if port.is_object() && port["protocol"].is_null() {
-                        port["protocol"] = "TCP".into();
-                    }
-                }
-            }
-        }
-        if is_empty(&spec["policyTypes"]) {
-            let both = !is_empty(&spec["egress"]);
-            let types: &[&str] = if both { &["Ingress", "Egress"] } else { &["Ingress"] };
-            spec["policyTypes"] = types.iter().copied().map(Value::from).collect();
-        }
-    },
     validate: |errors, policy| {
         let spec = &policy["spec"];
         label::selector(errors, &spec["podSelector"], &SPEC.child("podSelector"));

@@ -2,7 +2,7 @@
 //!
 //! Answers to `SetDefaults_Pod` and `SetDefaults_Container` of upstream's core/v1.
 
-use crate::value::{int, items, text};
+use crate::value::{is_empty, items, text};
 use serde_json::Value;
 
 /// The policy of an image without one: what may change under its name is pulled every time.
@@ -27,49 +27,38 @@ fn each_container(spec: &mut Value, mut change: impl FnMut(&mut Value)) {
 
 /// Defaults of the spec of a Pod or a template.
 pub(crate) fn default_spec(spec: &mut Value) {
-    each_container(spec, |container| {
-        if container["imagePullPolicy"].is_null() {
-            container["imagePullPolicy"] = pull_policy(text(&container["image"])).into();
-        }
-    });
-}
-
-/// Requests that are not given are as high as the limits.
-fn request_limits(resources: &mut Value) {
-    let Some(limits) = resources.get("limits").and_then(Value::as_object).cloned() else { return };
-    for (name, limit) in limits {
-        if resources["requests"].get(&name).is_none() {
-            resources["requests"][name] = limit;
-        }
-    }
-}
-
-/// Defaults of the spec of a Pod.
-pub(crate) fn default_pod(spec: &mut Value) {
     if !spec.is_object() {
         return;
     }
-    default_spec(spec);
     each_container(spec, |container| {
-        if container["resources"].is_object() {
-            request_limits(&mut container["resources"]);
+        if is_empty(&container["imagePullPolicy"]) {
+            container["imagePullPolicy"] = pull_policy(text(&container["image"])).into();
         }
     });
+    // Two names for one thing: the newer one counts.
+    let (account, old) = (&spec["serviceAccountName"], &spec["serviceAccount"]);
+    if !is_empty(account) && account != old {
+        spec["serviceAccount"] = account.clone();
+    } else if is_empty(account) && !is_empty(old) {
+        spec["serviceAccountName"] = old.clone();
+    }
     if spec["resources"].is_object() {
         pod_requests(spec);
     }
-    if spec["enableServiceLinks"].is_null() {
-        spec["enableServiceLinks"] = true.into();
-    }
-    if spec["hostNetwork"] == true {
-        each_container(spec, |container| {
-            for port in container.get_mut("ports").and_then(Value::as_array_mut).into_iter().flatten() {
-                if int(&port["hostPort"]) == 0 {
-                    port["hostPort"] = port["containerPort"].clone();
-                }
+}
+
+/// Requests of a Pod's containers that are not given: their limits. Templates keep what they say.
+pub(crate) fn default_requests(spec: &mut Value) {
+    each_container(spec, |container| {
+        let Some(limits) = container["resources"].get("limits").and_then(Value::as_object).cloned() else {
+            return;
+        };
+        for (name, limit) in limits {
+            if container["resources"]["requests"].get(&name).is_none() {
+                container["resources"]["requests"][name] = limit;
             }
-        });
-    }
+        }
+    });
 }
 
 /// Requests of the pod as a whole that are not given: what its containers ask for, else its limits.

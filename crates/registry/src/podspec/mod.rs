@@ -18,7 +18,7 @@ use gifee_base::{FieldError, Path, name};
 use serde_json::Value;
 
 pub(crate) use container::only_for_pods as containers_only_for_pods;
-pub(crate) use default::{default_pod, default_spec};
+pub(crate) use default::{default_requests, default_spec};
 pub(crate) use scheduling::{node_selector, taint_effect, tolerations};
 pub(crate) use storage::{access_modes, claim_spec};
 

@@ -58,17 +58,6 @@ pub(crate) const CLUSTER_ROLE: Rules = Rules {
     ..RULES
 };
 
-fn default_binding(binding: &mut Value) {
-    if binding["roleRef"].is_object() && is_empty(&binding["roleRef"]["apiGroup"]) {
-        binding["roleRef"]["apiGroup"] = GROUP.into();
-    }
-    for subject in binding.get_mut("subjects").and_then(Value::as_array_mut).into_iter().flatten() {
-        if matches!(text(&subject["kind"]), "User" | "Group") && is_empty(&subject["apiGroup"]) {
-            subject["apiGroup"] = GROUP.into();
-        }
-    }
-}
-
 fn binding(errors: &mut Errors, object: &Value, namespaced: bool) {
     let (role, at) = (&object["roleRef"], Path::root("roleRef"));
     if role["apiGroup"] != GROUP {
@@ -119,17 +108,9 @@ fn same_role(errors: &mut Errors, object: &Value, old: &Value) {
 }
 
 /// Rules of RoleBindings.
-pub(crate) const ROLE_BINDING: Rules = Rules {
-    default: default_binding,
-    validate: |errors, object| binding(errors, object, true),
-    validate_update: same_role,
-    ..RULES
-};
+pub(crate) const ROLE_BINDING: Rules =
+    Rules { validate: |errors, object| binding(errors, object, true), validate_update: same_role, ..RULES };
 
 /// Rules of ClusterRoleBindings.
-pub(crate) const CLUSTER_ROLE_BINDING: Rules = Rules {
-    default: default_binding,
-    validate: |errors, object| binding(errors, object, false),
-    validate_update: same_role,
-    ..RULES
-};
+pub(crate) const CLUSTER_ROLE_BINDING: Rules =
+    Rules { validate: |errors, object| binding(errors, object, false), validate_update: same_role, ..RULES };

@@ -88,36 +88,8 @@ fn device_request(errors: &mut Errors, request: &Value, path: &Path<'_>) {
     }
 }
 
-fn default_requests(spec: &mut Value) {
-    let list = spec.pointer_mut("/devices/requests").and_then(Value::as_array_mut);
-    for request in list.into_iter().flatten() {
-        let exactly = request.get_mut("exactly").filter(|one| one.is_object());
-        if let Some(exactly) = exactly {
-            default_request(exactly);
-        }
-        let first = request.get_mut("firstAvailable").and_then(Value::as_array_mut);
-        for one in first.into_iter().flatten().filter(|one| one.is_object()) {
-            default_request(one);
-        }
-    }
-}
-
-fn default_request(request: &mut Value) {
-    if request["allocationMode"].is_null() {
-        request["allocationMode"] = "ExactCount".into();
-    }
-    if request["allocationMode"] == "ExactCount" && int(&request["count"]) == 0 {
-        request["count"] = 1.into();
-    }
-}
-
 /// Rules of ResourceClaims.
 pub(crate) const CLAIM: Rules = Rules {
-    default: |claim| {
-        if let Some(spec) = claim.get_mut("spec") {
-            default_requests(spec);
-        }
-    },
     status_only: true,
     validate: |errors, claim| claim_spec(errors, &claim["spec"], &SPEC),
     validate_update: |errors, claim, old| {
@@ -130,11 +102,6 @@ pub(crate) const CLAIM: Rules = Rules {
 
 /// Rules of ResourceClaimTemplates.
 pub(crate) const CLAIM_TEMPLATE: Rules = Rules {
-    default: |template| {
-        if let Some(spec) = template.pointer_mut("/spec/spec") {
-            default_requests(spec);
-        }
-    },
     validate: |errors, template| {
         let metadata = SPEC.child("metadata");
         label::labels(errors, &template["spec"]["metadata"]["labels"], &metadata.child("labels"));

@@ -14,7 +14,7 @@ use crate::kind::{Context, Hooks};
 use crate::rule::address::parse_cidr;
 use crate::rule::collect;
 use crate::rules::keep_status_only;
-use crate::value::{int, is_empty, items, restore, text};
+use crate::value::{is_empty, items, restore, text};
 use gifee_base::{FieldError, Status};
 use serde_json::{Value, json};
 use std::net::IpAddr;
@@ -85,59 +85,8 @@ fn needs_health_port(service: &Value) -> bool {
     kind(service) == "LoadBalancer" && service["spec"]["externalTrafficPolicy"] == "Local"
 }
 
-/// Sets a field that is absent.
-fn fill(spec: &mut Value, field: &str, value: impl Into<Value>) {
-    if spec[field].is_null() {
-        spec[field] = value.into();
-    }
-}
-
-fn default_ports(spec: &mut Value) {
-    for port in spec.get_mut("ports").and_then(Value::as_array_mut).into_iter().flatten() {
-        if !port.is_object() {
-            continue;
-        }
-        if is_empty(&port["protocol"]) {
-            port["protocol"] = "TCP".into();
-        }
-        let target = &port["targetPort"];
-        if is_empty(target) || *target == 0 {
-            port["targetPort"] = int(&port["port"]).into();
-        }
-    }
-}
-
 #[async_trait::async_trait]
 impl Hooks for Service {
-    fn default(&self, service: &mut Value) {
-        let Some(spec) = service.get_mut("spec").filter(|spec| spec.is_object()) else { return };
-        fill(spec, "sessionAffinity", "None");
-        if spec["sessionAffinity"] == "ClientIP" {
-            fill(spec, "sessionAffinityConfig", json!({ "clientIP": { "timeoutSeconds": 10_800 } }));
-        }
-        fill(spec, "type", "ClusterIP");
-        default_ports(spec);
-        let outside = is_reached_from_outside(service);
-        let addressed = needs_address(service);
-        let balanced = kind(service) == "LoadBalancer";
-        let Some(spec) = service.get_mut("spec") else { return };
-        if outside && is_empty(&spec["externalTrafficPolicy"]) {
-            spec["externalTrafficPolicy"] = "Cluster".into();
-        }
-        if addressed {
-            fill(spec, "internalTrafficPolicy", "Cluster");
-        }
-        if balanced {
-            fill(spec, "allocateLoadBalancerNodePorts", true);
-        }
-        let ingress = service.pointer_mut("/status/loadBalancer/ingress").and_then(Value::as_array_mut);
-        for one in ingress.into_iter().flatten() {
-            if !is_empty(&one["ip"]) && one["ipMode"].is_null() {
-                one["ipMode"] = "VIP".into();
-            }
-        }
-    }
-
     fn prepare_create(&self, service: &mut Value, _: &Context<'_>) {
         service["status"] = json!({ "loadBalancer": {} });
         change::normalize_addresses(service, None);
