@@ -38,7 +38,8 @@ pub fn print(duration: Duration) -> String {
     print_nanoseconds(i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX))
 }
 
-fn nanoseconds(text: &str) -> Result<i64, String> {
+/// Nanoseconds of a text.
+pub(crate) fn nanoseconds(text: &str) -> Result<i64, String> {
     let invalid = || format!("time: invalid duration {}", quote(text));
     let (negative, mut rest) = match text.strip_prefix(['-', '+']) {
         Some(rest) => (text.starts_with('-'), rest),
@@ -88,7 +89,8 @@ fn nanoseconds(text: &str) -> Result<i64, String> {
     i64::try_from(if negative { -total } else { total }).map_err(|_| invalid())
 }
 
-fn print_nanoseconds(nanoseconds: i64) -> String {
+/// The text of nanoseconds.
+pub(crate) fn print_nanoseconds(nanoseconds: i64) -> String {
     let magnitude = nanoseconds.unsigned_abs();
     let sign = if nanoseconds < 0 { "-" } else { "" };
     let fraction = |value: u64, scale: u64| {

@@ -5,7 +5,7 @@
 //! decoding into and encoding from Go structs.
 
 mod base64;
-mod duration;
+pub(crate) mod duration;
 mod strict;
 #[cfg(test)]
 mod tests;

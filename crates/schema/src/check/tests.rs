@@ -70,6 +70,10 @@ fn null_values_of_data_stay_as_empty_ones() {
     let mut value = json!({"data": {"a": null}});
     check(&schema("Secret"), &mut value).unwrap();
     assert_eq!(value["data"], json!({"a": ""}));
+    let budget = Schema::builtin("policy", "v1", "PodDisruptionBudget").unwrap();
+    let mut value = json!({"status": {"disruptedPods": {"a": null, "b": "2026-01-02T03:04:05.5Z"}}});
+    check(&budget, &mut value).unwrap();
+    assert_eq!(value["status"]["disruptedPods"], json!({"a": null, "b": "2026-01-02T03:04:05Z"}));
 }
 
 #[test]
@@ -82,9 +86,11 @@ fn durations_print_as_gos() {
         ("1500us", "1.5ms"),
         ("0", "0s"),
         ("3h", "3h0m0s"),
+        ("1ns", "1ns"),
     ] {
         assert_eq!(super::print_duration(super::parse_duration(text).unwrap()), expect);
     }
+    assert_eq!(super::duration::print_nanoseconds(-90_000_000_000), "-1m30s");
     assert_eq!(super::parse_duration("x").unwrap_err(), "time: invalid duration \"x\"");
     assert_eq!(super::parse_duration("1").unwrap_err(), "time: missing unit in duration \"1\"");
     assert_eq!(super::parse_duration("1y").unwrap_err(), "time: unknown unit \"y\" in duration \"1y\"");

@@ -50,6 +50,8 @@ impl Walk<'_> {
     fn node(&mut self, node: NodeId, value: &mut Value, frame: Option<&Frame>) {
         let shape = self.types.shape(node);
         match (shape, &mut *value) {
+            // Only what has no other zero value comes here as null.
+            (_, Value::Null) => {}
             (Shape::Struct(id), Value::Object(map)) => self.object(id, map, frame),
             (Shape::List { item, .. }, Value::Array(items)) => self.list(item, items, frame),
             (Shape::Map { value: inner, .. }, Value::Object(map)) => self.map(inner, map, frame),
@@ -143,7 +145,8 @@ impl Walk<'_> {
                 *value = zero(shape);
             }
             self.node(inner, value, Some(&Frame { parent: frame, step: Step::Key(key) }));
-            !value.is_null() || matches!(shape, Shape::Json | Shape::Any)
+            // Zero times stay, as null.
+            !value.is_null() || matches!(shape, Shape::Json | Shape::Any | Shape::Time | Shape::MicroTime)
         });
     }
 

@@ -5,6 +5,7 @@
 
 use super::wire::{Reader, Scalar, broken};
 use super::{DEPTH, MAGIC};
+use crate::check::duration;
 use crate::shape::{Field, FieldFlags, NodeId, Shape, StructId, Types};
 use crate::{Error, Result, Schema, parse};
 use base64::Engine;
@@ -199,7 +200,7 @@ impl Walker<'_> {
             Shape::Time | Shape::MicroTime => time(bytes, shape)?,
             Shape::Duration => match only(bytes, 1)? {
                 Some(Scalar::Varint(nanoseconds)) => {
-                    crate::protobuf::encode::duration_text(nanoseconds.cast_signed()).into()
+                    duration::print_nanoseconds(nanoseconds.cast_signed()).into()
                 }
                 _ => "0s".into(),
             },

@@ -4,6 +4,7 @@
 
 use super::MAGIC;
 use super::wire::{put_bytes, put_integer, put_tag};
+use crate::check::duration;
 use crate::shape::{NodeId, Shape, StructId, Types};
 use crate::{Error, Result, Schema};
 use base64::Engine;
@@ -87,7 +88,11 @@ impl Walker<'_> {
                 for (key, value) in entries {
                     let mut entry = Vec::new();
                     put_bytes(&mut entry, 1, key.as_bytes());
-                    self.one(2, node, value, &mut entry);
+                    match value {
+                        // The zero time, which is an empty message.
+                        Value::Null => put_bytes(&mut entry, 2, b""),
+                        value => self.one(2, node, value, &mut entry),
+                    }
                     put_bytes(out, number, &entry);
                 }
             }
@@ -150,7 +155,7 @@ impl Walker<'_> {
                 put_integer(&mut out, 2, i64::from(at.subsec_nanosecond()).cast_unsigned());
             }
             (Shape::Duration, Value::String(text)) => {
-                put_integer(&mut out, 1, nanoseconds(text)?.cast_unsigned());
+                put_integer(&mut out, 1, duration::nanoseconds(text).ok()?.cast_unsigned());
             }
             (Shape::OrBool(_), Value::Bool(allowed)) => put_integer(&mut out, 1, u64::from(*allowed)),
             (Shape::OrBool(schema), Value::Object(_)) => {
@@ -179,64 +184,4 @@ fn holding(number: u16, bytes: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
     put_bytes(&mut out, number, bytes);
     out
-}
-
-const UNITS: [(&str, i64); 6] = [
-    ("h", 3_600_000_000_000),
-    ("ms", 1_000_000),
-    ("m", 60_000_000_000),
-    ("s", 1_000_000_000),
-    ("us", 1_000),
-    ("ns", 1),
-];
-
-/// Nanoseconds of a text such as `1h2m3.5s`, as Go reads it.
-fn nanoseconds(text: &str) -> Option<i64> {
-    let (negative, mut rest) = match text.strip_prefix('-') {
-        Some(rest) => (true, rest),
-        None => (false, text),
-    };
-    if rest == "0" {
-        return Some(0);
-    }
-    let mut total = 0_f64;
-    while !rest.is_empty() {
-        let end = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
-        let number: f64 = rest[..end].parse().ok()?;
-        rest = &rest[end..];
-        let (name, unit) = UNITS.iter().find(|(name, _)| rest.starts_with(name))?;
-        total += number * *unit as f64;
-        rest = &rest[name.len()..];
-    }
-    let total = total.round() as i64;
-    Some(if negative { -total } else { total })
-}
-
-/// The text of a duration, as Go writes it: `1h0m0s`, `1.5s`, `100ms`.
-pub(super) fn duration_text(nanoseconds: i64) -> String {
-    if nanoseconds == 0 {
-        return "0s".into();
-    }
-    let sign = if nanoseconds < 0 { "-" } else { "" };
-    let total = nanoseconds.unsigned_abs();
-    let fraction = |value: u64, unit: u64| {
-        let text = format!("{}.{:0width$}", value / unit, value % unit, width = unit.ilog10() as usize);
-        text.trim_end_matches('0').trim_end_matches('.').to_owned()
-    };
-    let second = 1_000_000_000;
-    let text = match total {
-        0..1_000 => format!("{total}ns"),
-        1_000..1_000_000 => format!("{}µs", fraction(total, 1_000)),
-        1_000_000..1_000_000_000 => format!("{}ms", fraction(total, 1_000_000)),
-        _ => {
-            let (hours, minutes) = (total / (3_600 * second), total / (60 * second) % 60);
-            let seconds = fraction(total % (60 * second), second);
-            match (hours, minutes) {
-                (0, 0) => format!("{seconds}s"),
-                (0, minutes) => format!("{minutes}m{seconds}s"),
-                (hours, minutes) => format!("{hours}h{minutes}m{seconds}s"),
-            }
-        }
-    };
-    format!("{sign}{text}")
 }
