@@ -5,7 +5,10 @@
 mod calls;
 mod deletions;
 mod forms;
+mod kinds;
 mod lists;
 mod objects;
+mod secure;
+mod streams;
 mod watches;
 mod world;

@@ -69,7 +69,7 @@ impl Authenticator for Anything {
 /// A server and its client.
 pub struct World {
     pub server: Arc<Server>,
-    pub store: Arc<dyn gifee_store::Store>,
+    store: Arc<dyn gifee_store::Store>,
 }
 
 /// What came back.
@@ -111,7 +111,7 @@ impl World {
     pub async fn with(change: impl FnOnce(&mut Config)) -> Self {
         let store: Arc<dyn gifee_store::Store> = Arc::new(gifee_store::memory::open());
         let mut config = Config::new(
-            store.clone(),
+            store,
             gifee_registry::kinds(&gifee_registry::Settings::default()),
             Arc::new(|gvk: &gifee_base::Gvk| {
                 gifee_schema::Schema::builtin(&gvk.group, &gvk.version, &gvk.kind)
@@ -121,8 +121,14 @@ impl World {
             Arc::new(Anything),
         );
         change(&mut config);
+        let store = config.store.clone();
         let server = Server::start(config).await.unwrap();
         Self { server, store }
+    }
+
+    /// What is under the server.
+    pub fn store(&self) -> &dyn gifee_store::Store {
+        &*self.store
     }
 
     pub async fn send(&self, request: Request<Body>) -> Answer {

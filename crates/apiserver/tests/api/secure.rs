@@ -1,0 +1,115 @@
+//! Connections and what is stored: TLS, HTTP/1.1 and HTTP/2, encryption at rest, restarts, limits.
+
+use crate::world::World;
+use gifee_apiserver::{Body, Encryption};
+use http::Request;
+use http_body_util::BodyExt;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use rustls::pki_types::{PrivateKeyDer, ServerName};
+use serde_json::json;
+use std::sync::Arc;
+
+const SECRETS: &str = "/api/v1/namespaces/default/secrets";
+
+async fn listening(world: &World) -> (std::net::SocketAddr, tokio_rustls::TlsConnector) {
+    let made = rcgen::generate_simple_self_signed(vec!["localhost".into()]).unwrap();
+    let certificate = made.cert.der().clone();
+    let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
+    let tls = gifee_apiserver::tls(vec![certificate.clone()], key, Vec::new()).unwrap();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(world.server.clone().serve(listener, Some(tls)));
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(certificate).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let client = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    (address, tokio_rustls::TlsConnector::from(Arc::new(client)))
+}
+
+#[tokio::test]
+async fn both_versions_of_http_over_tls() {
+    let world = World::new().await;
+    let (address, connector) = listening(&world).await;
+    for version in ["h2", "http/1.1"] {
+        let mut config = (**connector.config()).clone();
+        config.alpn_protocols = vec![version.into()];
+        let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
+        let stream = tokio::net::TcpStream::connect(address).await.unwrap();
+        let stream = connector.connect(ServerName::try_from("localhost").unwrap(), stream).await.unwrap();
+        let request = Request::get("https://localhost/version").body(Body::empty()).unwrap();
+        let response = if version == "h2" {
+            let (mut sender, connection) =
+                hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
+                    .await
+                    .unwrap();
+            tokio::spawn(connection);
+            sender.send_request(request).await.unwrap()
+        } else {
+            let (mut sender, connection) =
+                hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
+            tokio::spawn(connection);
+            sender.send_request(request).await.unwrap()
+        };
+        assert_eq!(response.status(), 200, "{version}");
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        assert!(String::from_utf8_lossy(&body).contains("\"minor\":\"37\""));
+    }
+}
+
+#[tokio::test]
+async fn secrets_are_encrypted_at_rest_and_survive_a_restart() {
+    let disk = gifee_store::memory::Disk::default();
+    let encryption = Arc::new(Encryption::secrets("k1", [7; 32]));
+    let open = async |encryption: &Arc<Encryption>| {
+        let store = Arc::new(disk.open(gifee_store::Limits::default()).unwrap());
+        let encryption = encryption.clone();
+        World::with(move |config| {
+            config.store = store;
+            config.encryption = Some(encryption);
+        })
+        .await
+    };
+    let world = open(&encryption).await;
+    let secret = json!({ "apiVersion": "v1", "kind": "Secret", "metadata": { "name": "s" }, "data": { "password": "aHVudGVyMg==" } });
+    let made = world.post(SECRETS, &secret).await.expect(201);
+    let patched = world
+        .patch(&format!("{SECRETS}/s"), "merge-patch", &json!({ "data": { "more": "eA==" } }))
+        .await
+        .expect(200);
+    assert_eq!(patched["metadata"]["uid"], made["metadata"]["uid"]);
+    let mut watch = world.watch(&format!("{SECRETS}?watch=1")).await;
+    assert_eq!(watch.next().await.unwrap()["object"], patched);
+    let key = b"/registry/core/secrets/default/s";
+    let (entry, _) = world.store().get(key).await.unwrap();
+    let stored = entry.unwrap().value;
+    assert!(stored.starts_with(b"k8s:enc:aesgcm:v1:k1:"));
+    assert!(!stored.windows(8).any(|window| window == b"aHVudGVy"));
+    world.server.stop();
+    drop(watch);
+    drop(world);
+
+    let rotated = Arc::new(Encryption::new(
+        vec![(String::new(), "secrets".into())],
+        vec![("k2".into(), [8; 32]), ("k1".into(), [7; 32])],
+    ));
+    let world = open(&rotated).await;
+    assert_eq!(world.get(&format!("{SECRETS}/s")).await.expect(200), patched, "read with the old key");
+    world
+        .patch(&format!("{SECRETS}/s"), "merge-patch", &json!({ "data": { "more": "eQ==" } }))
+        .await
+        .expect(200);
+    let (entry, _) = world.store().get(key).await.unwrap();
+    assert!(entry.unwrap().value.starts_with(b"k8s:enc:aesgcm:v1:k2:"), "written with the new one");
+}
+
+#[tokio::test]
+async fn too_many_requests_at_once_are_turned_away() {
+    let world = World::with(|config| config.limits.reads_in_flight = 0).await;
+    let answer = world.get("/api/v1/pods").await;
+    assert_eq!(answer.failure(), "429 TooManyRequests: too many requests, please try again later");
+    assert_eq!(answer.headers["retry-after"], "1");
+}
