@@ -98,7 +98,12 @@ fn parse() -> (Vec<Role>, Vec<Binding>) {
             }
             line => {
                 if let Some(role) = roles.last_mut() {
-                    role.rules.push(rule(line));
+                    let mut rule = rule(line);
+                    let has = |verb: &str| rule.verbs.iter().any(|one| one == verb);
+                    if role.name.starts_with(CONTROLLER) && has("update") && !has("patch") {
+                        rule.verbs.push("patch".into());
+                    }
+                    role.rules.push(rule);
                 }
             }
         }
