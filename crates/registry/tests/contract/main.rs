@@ -1,5 +1,7 @@
 //! What holds for every row of KINDS.
 
+#![allow(clippy::unwrap_used)] // A panic is how a test fails, in its helpers too.
+
 mod refused;
 mod services;
 
