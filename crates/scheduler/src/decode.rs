@@ -1,0 +1,346 @@
+//! Pods out of their bytes, without keeping them.
+//!
+//! Answers to upstream's `PodRequests` and the `corev1` scheduling functions.
+
+use crate::node::{Term, nullable};
+use crate::pod::{Condition, HostPort, Pod, Template};
+use crate::resources::{Amounts, Resources};
+use gifee_base::Object;
+use gifee_base::labels::{Operator, Requirement};
+use gifee_reconcile::pod::Toleration;
+use serde::Deserialize;
+use std::collections::BTreeMap;
+
+/// What a container without a CPU request counts for in scores, in thousandths.
+const WEIGHT_CPU: i64 = 100;
+/// What a container without a memory request counts for in scores, in bytes.
+const WEIGHT_MEMORY: i64 = 200 << 20;
+
+#[derive(Deserialize)]
+struct Whole {
+    #[serde(default, deserialize_with = "nullable")]
+    spec: Spec,
+    #[serde(default, deserialize_with = "nullable")]
+    status: Status,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Spec {
+    #[serde(deserialize_with = "nullable")]
+    node_name: String,
+    #[serde(deserialize_with = "nullable")]
+    scheduler_name: String,
+    #[serde(deserialize_with = "nullable")]
+    priority: i32,
+    #[serde(deserialize_with = "nullable")]
+    preemption_policy: String,
+    #[serde(deserialize_with = "nullable")]
+    host_network: bool,
+    #[serde(deserialize_with = "nullable")]
+    containers: Vec<Container>,
+    #[serde(deserialize_with = "nullable")]
+    init_containers: Vec<Container>,
+    #[serde(deserialize_with = "nullable")]
+    resources: Demands,
+    overhead: Amounts,
+    #[serde(deserialize_with = "nullable")]
+    node_selector: BTreeMap<String, String>,
+    #[serde(deserialize_with = "nullable")]
+    affinity: Affinity,
+    #[serde(deserialize_with = "nullable")]
+    tolerations: Vec<Toleration>,
+    #[serde(deserialize_with = "nullable")]
+    scheduling_gates: Vec<Gate>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Container {
+    #[serde(deserialize_with = "nullable")]
+    name: String,
+    #[serde(deserialize_with = "nullable")]
+    image: String,
+    #[serde(deserialize_with = "nullable")]
+    restart_policy: String,
+    #[serde(deserialize_with = "nullable")]
+    resources: Demands,
+    #[serde(deserialize_with = "nullable")]
+    ports: Vec<Port>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Demands {
+    requests: Amounts,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Port {
+    #[serde(deserialize_with = "nullable")]
+    host_port: i32,
+    #[serde(rename = "hostIP", deserialize_with = "nullable")]
+    host_ip: String,
+    #[serde(deserialize_with = "nullable")]
+    protocol: String,
+    #[serde(deserialize_with = "nullable")]
+    container_port: i32,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Gate {
+    name: String,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Affinity {
+    #[serde(deserialize_with = "nullable")]
+    node_affinity: NodeAffinity,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct NodeAffinity {
+    #[serde(rename = "requiredDuringSchedulingIgnoredDuringExecution")]
+    required: Option<NodeSelector>,
+    #[serde(rename = "preferredDuringSchedulingIgnoredDuringExecution", deserialize_with = "nullable")]
+    preferred: Vec<Preferred>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct NodeSelector {
+    #[serde(deserialize_with = "nullable")]
+    node_selector_terms: Vec<NodeSelectorTerm>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Preferred {
+    weight: i32,
+    #[serde(deserialize_with = "nullable")]
+    preference: NodeSelectorTerm,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct NodeSelectorTerm {
+    #[serde(deserialize_with = "nullable")]
+    match_expressions: Vec<Expression>,
+    #[serde(deserialize_with = "nullable")]
+    match_fields: Vec<Expression>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Expression {
+    key: String,
+    operator: String,
+    #[serde(deserialize_with = "nullable")]
+    values: Vec<String>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Status {
+    #[serde(deserialize_with = "nullable")]
+    phase: String,
+    #[serde(deserialize_with = "nullable")]
+    conditions: Vec<PodCondition>,
+    #[serde(deserialize_with = "nullable")]
+    container_statuses: Vec<ContainerStatus>,
+    #[serde(deserialize_with = "nullable")]
+    init_container_statuses: Vec<ContainerStatus>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct PodCondition {
+    r#type: String,
+    status: String,
+    #[serde(deserialize_with = "nullable")]
+    reason: String,
+    #[serde(deserialize_with = "nullable")]
+    message: String,
+    #[serde(deserialize_with = "nullable")]
+    observed_generation: i64,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct ContainerStatus {
+    name: String,
+    allocated_resources: Amounts,
+    #[serde(deserialize_with = "nullable")]
+    resources: Demands,
+}
+
+/// Decodes a pod; its template is not yet shared.
+///
+/// # Errors
+/// If the bytes are no pod.
+pub fn pod(object: &Object) -> Result<Pod, serde_json::Error> {
+    let whole: Whole = serde_json::from_slice(object.raw())?;
+    let (spec, status) = (whole.spec, whole.status);
+    let requests = requests(&spec, &status, |_| {});
+    let weights = requests_for_scores(&spec, &status);
+    let conditions = &status.conditions;
+    let condition = conditions.iter().find(|one| one.r#type == "PodScheduled").map(|one| Condition {
+        status: one.status.clone(),
+        reason: one.reason.clone(),
+        message: one.message.clone(),
+        observed_generation: one.observed_generation,
+    });
+    let affinity = spec.affinity.node_affinity;
+    let template = Template {
+        requests,
+        weight: (weights.cpu, weights.memory),
+        priority: spec.priority,
+        preempts: spec.preemption_policy != "Never",
+        ports: host_ports(&spec.containers, &spec.init_containers, spec.host_network),
+        node_selector: spec.node_selector.into_iter().collect(),
+        required: affinity.required.map(|one| one.node_selector_terms.into_iter().map(term).collect()),
+        preferred: affinity.preferred.into_iter().map(|one| (one.weight, term(one.preference))).collect(),
+        tolerations: spec.tolerations,
+        images: images(&spec.init_containers, &spec.containers),
+        gates: spec.scheduling_gates.into_iter().map(|gate| gate.name).collect(),
+    };
+    Ok(Pod {
+        key: object.key(),
+        uid: object.uid().into(),
+        template: template.into(),
+        node: (!spec.node_name.is_empty()).then(|| spec.node_name.as_str().into()),
+        scheduler: spec.scheduler_name.as_str().into(),
+        deleting: object.deleting(),
+        ended: matches!(status.phase.as_str(), "Succeeded" | "Failed"),
+        revision: object.revision(),
+        generation: object.generation(),
+        condition,
+    })
+}
+
+fn requests_for_scores(spec: &Spec, status: &Status) -> Resources {
+    requests(spec, status, |requests| {
+        if requests.cpu == 0 {
+            requests.cpu = WEIGHT_CPU;
+        }
+        if requests.memory == 0 {
+            requests.memory = WEIGHT_MEMORY;
+        }
+    })
+}
+
+/// What the pod takes at most at any time: all containers and sidecars together, or an init container
+/// with the sidecars before it, plus the overhead. Requests of the pod as a whole take precedence.
+fn requests(spec: &Spec, status: &Status, complete: impl Fn(&mut Resources)) -> Resources {
+    let infeasible =
+        status.conditions.iter().any(|one| one.r#type == "PodResizePending" && one.reason == "Infeasible");
+    let of = |container: &Container, statuses: &[ContainerStatus]| {
+        let mut requests = container.resources.requests.resources();
+        if let Some(status) = statuses.iter().find(|status| status.name == container.name) {
+            let mut actual = status.resources.requests.resources();
+            actual.raise(&status.allocated_resources.resources());
+            // A resize that cannot be done takes nothing; one under way takes the larger of both.
+            if infeasible && !actual.is_zero() {
+                requests = actual;
+            } else {
+                requests.raise(&actual);
+            }
+        }
+        complete(&mut requests);
+        requests
+    };
+    let mut total = Resources::default();
+    for container in &spec.containers {
+        total.add(&of(container, &status.container_statuses));
+    }
+    let (mut sidecars, mut initial) = (Resources::default(), Resources::default());
+    for container in &spec.init_containers {
+        let own = of(container, &status.init_container_statuses);
+        if container.restart_policy == "Always" {
+            total.add(&own);
+            sidecars.add(&own);
+            initial.raise(&sidecars);
+        } else {
+            let mut peak = own;
+            peak.add(&sidecars);
+            initial.raise(&peak);
+        }
+    }
+    total.raise(&initial);
+    let whole = spec.resources.requests.resources();
+    for name in spec.resources.requests.0.keys() {
+        match name.as_str() {
+            "cpu" => total.cpu = whole.cpu,
+            "memory" => total.memory = whole.memory,
+            name if name.starts_with("hugepages-") => total.set_named(name, whole.other(name)),
+            _ => {}
+        }
+    }
+    total.add(&spec.overhead.resources());
+    total
+}
+
+fn host_ports(containers: &[Container], init: &[Container], host_network: bool) -> Vec<HostPort> {
+    let sidecars = init.iter().filter(|container| container.restart_policy == "Always");
+    let mut ports: Vec<HostPort> = Vec::new();
+    for port in containers.iter().chain(sidecars).flat_map(|container| &container.ports) {
+        // On the host's network every port is the host's; the server defaults it so.
+        let number = if port.host_port == 0 && host_network { port.container_port } else { port.host_port };
+        if number <= 0 {
+            continue;
+        }
+        let or =
+            |text: &str, default: &str| if text.is_empty() { default.to_owned() } else { text.to_owned() };
+        let port =
+            HostPort { ip: or(&port.host_ip, "0.0.0.0"), protocol: or(&port.protocol, "TCP"), port: number };
+        if !ports.contains(&port) {
+            ports.push(port);
+        }
+    }
+    ports
+}
+
+fn images(init: &[Container], containers: &[Container]) -> Vec<String> {
+    init.iter().chain(containers).map(|container| normalized(&container.image)).collect()
+}
+
+/// With the tag that an image without one gets.
+fn normalized(image: &str) -> String {
+    let tagged = image.rfind(':').is_some_and(|colon| image.rfind('/').is_none_or(|slash| colon > slash));
+    if tagged { image.to_owned() } else { format!("{image}:latest") }
+}
+
+fn term(term: NodeSelectorTerm) -> Term {
+    let mut valid = true;
+    let mut all = |expressions: Vec<Expression>, fields: bool| {
+        let requirements = expressions.into_iter().map(|one| requirement(one, fields));
+        let understood: Vec<Option<Requirement>> = requirements.collect();
+        valid &= understood.iter().all(Option::is_some);
+        understood.into_iter().flatten().collect()
+    };
+    let labels = all(term.match_expressions, false);
+    let fields = all(term.match_fields, true);
+    Term { labels, fields, valid }
+}
+
+fn requirement(expression: Expression, field: bool) -> Option<Requirement> {
+    let operator = match expression.operator.as_str() {
+        "In" => Operator::In,
+        "NotIn" => Operator::NotIn,
+        "Exists" if !field => Operator::Exists,
+        "DoesNotExist" if !field => Operator::DoesNotExist,
+        "Gt" if !field => Operator::GreaterThan,
+        "Lt" if !field => Operator::LessThan,
+        _ => return None,
+    };
+    if field {
+        // A node's name need not be a label's value.
+        let one = expression.values.len() == 1 && expression.key == "metadata.name";
+        return one.then_some(Requirement { key: expression.key, operator, values: expression.values });
+    }
+    Requirement::new(&expression.key, operator, expression.values).ok()
+}

@@ -1,0 +1,38 @@
+//! Prefers nodes that have a pod's images, the more so the larger they are and the more nodes have them,
+//! so that not all pods of an image run where it happened to be first.
+
+use super::{Plugin, SCORE_MAXIMUM, Scale, Scoring};
+
+const SIZE_MINIMUM: i64 = 23 << 20;
+const SIZE_MAXIMUM_PER_IMAGE: i64 = 1000 << 20;
+
+/// ImageLocality
+pub const PLUGIN: Plugin = Plugin {
+    score: Some(Scoring {
+        weight: 1,
+        scale: Scale::Absolute,
+        prepare: |pod, cluster| {
+            let images = &pod.template.images;
+            let nodes = i64::try_from(cluster.known().len()).unwrap_or(i64::MAX).max(1);
+            // Images that no node has change nothing.
+            let present: Vec<(&str, i64)> = images
+                .iter()
+                .map(|image| (image.as_str(), i64::try_from(cluster.nodes_with_image(image)).unwrap_or(0)))
+                .filter(|(_, spread)| *spread > 0)
+                .collect();
+            if present.is_empty() {
+                return None;
+            }
+            let maximum = SIZE_MAXIMUM_PER_IMAGE * i64::try_from(images.len()).unwrap_or(1);
+            Some(Box::new(move |index| {
+                let node = cluster.node(index);
+                let local = present.iter().filter_map(|(image, spread)| {
+                    node.image(image).map(|size| size.saturating_mul(*spread) / nodes)
+                });
+                let sum = local.sum::<i64>().clamp(SIZE_MINIMUM, maximum);
+                SCORE_MAXIMUM * (sum - SIZE_MINIMUM) / (maximum - SIZE_MINIMUM)
+            }))
+        },
+    }),
+    ..Plugin::named("ImageLocality")
+};

@@ -1,0 +1,71 @@
+//! Node selector and node affinity: required ones filter, preferred ones score.
+
+use super::{Plugin, Scale, Scoring, Verdict, accepts_now};
+use crate::node::{Node, Term};
+use crate::pod::Template;
+use gifee_base::labels::Operator;
+
+/// NodeAffinity
+pub const PLUGIN: Plugin = Plugin {
+    narrow,
+    filter: |pod, cluster| {
+        let template = &pod.template;
+        if template.node_selector.is_empty() && template.required.is_none() {
+            return None;
+        }
+        Some(Box::new(|index| {
+            let rejected = !accepts(template, cluster.node(index));
+            Verdict::unless(rejected, "node(s) didn't match Pod's node affinity/selector")
+        }))
+    },
+    score: Some(Scoring {
+        weight: 2,
+        scale: Scale::Highest,
+        prepare: |pod, cluster| {
+            let preferred = &pod.template.preferred;
+            if preferred.is_empty() {
+                return None;
+            }
+            Some(Box::new(|index| {
+                let node = cluster.node(index);
+                // Unlike a required term, an empty preferred one matches every node, but weighs nothing
+                // either way.
+                let matching = preferred.iter().filter(|(_, term)| term.matches(node));
+                matching.map(|(weight, _)| i64::from(*weight)).sum()
+            }))
+        },
+    }),
+    hint: |pod, event, cluster| accepts_now(event, cluster, |node| accepts(&pod.template, node)),
+    ..Plugin::named("NodeAffinity")
+};
+
+fn accepts(template: &Template, node: &Node) -> bool {
+    template.node_selector.iter().all(|(key, value)| node.label(key) == Some(value))
+        && template.required.as_ref().is_none_or(|terms| terms.iter().any(|term| term.matches(node)))
+}
+
+/// If every term names its nodes, only these: so pods of a DaemonSet cost one node each.
+fn narrow(template: &Template) -> Option<Vec<&str>> {
+    let terms = template.required.as_ref().filter(|terms| !terms.is_empty())?;
+    let mut names: Vec<&str> = Vec::new();
+    for term in terms {
+        let own = named(term)?;
+        names.extend(own);
+    }
+    names.sort_unstable();
+    names.dedup();
+    Some(names)
+}
+
+/// The nodes that a term names; none if it names none in particular.
+fn named(term: &Term) -> Option<Vec<&str>> {
+    let mut found: Option<Vec<&str>> = None;
+    for one in term.fields.iter().filter(|one| one.operator == Operator::In) {
+        let values = one.values.iter().map(String::as_str);
+        found = Some(match found {
+            None => values.collect(),
+            Some(earlier) => values.filter(|value| earlier.contains(value)).collect(),
+        });
+    }
+    found
+}

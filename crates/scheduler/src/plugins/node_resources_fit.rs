@@ -1,0 +1,79 @@
+//! A node must have what a pod asks for, and those that have most left are preferred.
+//!
+//! Answers to NodeResourcesFit with its default strategy, LeastAllocated of CPU and memory.
+
+use super::{Event, Plugin, SCORE_MAXIMUM, Scale, Scoring, Text, Verdict};
+use crate::cluster::{Cluster, Load};
+use crate::node::Node;
+use crate::pod::Template;
+use smallvec::SmallVec;
+
+/// NodeResourcesFit
+pub const PLUGIN: Plugin = Plugin {
+    filter: |pod, cluster| {
+        let template = &pod.template;
+        Some(Box::new(|index| fits(template, cluster.node(index), cluster.load(index))))
+    },
+    score: Some(Scoring {
+        weight: 1,
+        scale: Scale::Absolute,
+        prepare: |pod, cluster| {
+            let weight = pod.template.weight;
+            Some(Box::new(move |index| least_allocated(weight, cluster.node(index), cluster.load(index))))
+        },
+    }),
+    hint: |pod, event, cluster| match event {
+        Event::Node(old, index) => {
+            let grown = old.as_ref().is_none_or(|old| grown(old, cluster.node(*index)));
+            grown && fits_index(&pod.template, cluster, *index)
+        }
+        Event::Freed(_, index) => fits_index(&pod.template, cluster, *index),
+    },
+    ..Plugin::named("NodeResourcesFit")
+};
+
+fn fits_index(template: &Template, cluster: &Cluster, index: usize) -> bool {
+    fits(template, cluster.node(index), cluster.load(index)) == Verdict::Fits
+}
+
+fn grown(old: &Node, new: &Node) -> bool {
+    old.allocatable != new.allocatable || old.pods_maximum != new.pods_maximum
+}
+
+fn fits(template: &Template, node: &Node, load: &Load) -> Verdict {
+    let mut reasons: SmallVec<[Text; 1]> = SmallVec::new();
+    let mut resolvable = true;
+    if i64::try_from(load.pods.len()).unwrap_or(i64::MAX) >= node.pods_maximum {
+        reasons.push("Too many pods".into());
+    }
+    let (wanted, has, used) = (&template.requests, &node.allocatable, &load.requested);
+    let mut check = |wanted: i64, has: i64, used: i64, reason: &dyn Fn() -> Text| {
+        if wanted > 0 && wanted > has - used {
+            reasons.push(reason());
+            resolvable &= wanted <= has;
+        }
+    };
+    check(wanted.cpu, has.cpu, used.cpu, &|| "Insufficient cpu".into());
+    check(wanted.memory, has.memory, used.memory, &|| "Insufficient memory".into());
+    check(wanted.storage, has.storage, used.storage, &|| "Insufficient ephemeral-storage".into());
+    for (name, amount) in &wanted.others {
+        check(*amount, has.other(name), used.other(name), &|| format!("Insufficient {name}").into());
+    }
+    if reasons.is_empty() { Verdict::Fits } else { Verdict::Rejects { reasons, resolvable } }
+}
+
+fn least_allocated(weight: (i64, i64), node: &Node, load: &Load) -> i64 {
+    let parts = [
+        (node.allocatable.cpu, load.weight.0 + weight.0),
+        (node.allocatable.memory, load.weight.1 + weight.1),
+    ];
+    let (mut sum, mut count) = (0, 0);
+    for (has, taken) in parts {
+        if has > 0 {
+            let left = i128::from((has - taken).max(0)) * i128::from(SCORE_MAXIMUM) / i128::from(has);
+            sum += i64::try_from(left).unwrap_or(SCORE_MAXIMUM);
+            count += 1;
+        }
+    }
+    if count == 0 { 0 } else { sum / count }
+}

@@ -1,0 +1,122 @@
+//! A pod, as far as placement looks at it.
+//!
+//! Invariant: what pods of one template have in common is kept once, however many there are; none of a
+//! pod's bytes is kept.
+
+use crate::node::Term;
+use crate::resources::Resources;
+use gifee_base::ObjectKey;
+use gifee_reconcile::pod::Toleration;
+use std::collections::HashSet;
+use std::sync::Arc;
+
+/// What placement depends on, shared by all pods that agree in it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Template {
+    /// What the pod takes from its node.
+    pub requests: Resources,
+    /// The same for scores: thousandths of a CPU, bytes of memory, with a share for containers that ask for nothing.
+    pub weight: (i64, i64),
+    /// `spec.priority`
+    pub priority: i32,
+    /// Whether it may push out pods of lower priority: `spec.preemptionPolicy` is not `Never`.
+    pub preempts: bool,
+    /// Ports on the node's own addresses.
+    pub ports: Vec<HostPort>,
+    /// `spec.nodeSelector`
+    pub node_selector: Vec<(String, String)>,
+    /// Terms of the required node affinity, one of which must match.
+    pub required: Option<Vec<Term>>,
+    /// Terms of the preferred node affinity with their weights.
+    pub preferred: Vec<(i32, Term)>,
+    /// Taints that it bears.
+    pub tolerations: Vec<Toleration>,
+    /// Images of its containers, with tag.
+    pub images: Vec<String>,
+    /// `spec.schedulingGates`
+    pub gates: Vec<String>,
+}
+
+/// A port on the node's own addresses.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct HostPort {
+    /// Address; `0.0.0.0` is all.
+    pub ip: String,
+    /// `TCP`, `UDP` or `SCTP`.
+    pub protocol: String,
+    /// Number.
+    pub port: i32,
+}
+
+impl HostPort {
+    /// Whether both cannot be bound on one node.
+    pub fn conflicts(&self, other: &Self) -> bool {
+        let all = |ip: &str| ip == "0.0.0.0";
+        self.port == other.port
+            && self.protocol == other.protocol
+            && (self.ip == other.ip || all(&self.ip) || all(&other.ip))
+    }
+}
+
+/// A pod.
+#[derive(Clone, Debug)]
+pub struct Pod {
+    /// Namespace and name.
+    pub key: ObjectKey,
+    /// UID.
+    pub uid: Arc<str>,
+    /// What placement depends on.
+    pub template: Arc<Template>,
+    /// `spec.nodeName`
+    pub node: Option<Arc<str>>,
+    /// `spec.schedulerName`
+    pub scheduler: Arc<str>,
+    /// Whether it is being deleted.
+    pub deleting: bool,
+    /// Whether it has ended.
+    pub ended: bool,
+    /// Resource version.
+    pub revision: u64,
+    /// `metadata.generation`
+    pub generation: i64,
+    /// Its PodScheduled condition.
+    pub condition: Option<Condition>,
+}
+
+/// A PodScheduled condition.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Condition {
+    /// `True` or `False`.
+    pub status: String,
+    /// Such as `Unschedulable`.
+    pub reason: String,
+    /// For a person.
+    pub message: String,
+    /// `metadata.generation` of the pod that it is about.
+    pub observed_generation: i64,
+}
+
+/// Templates in use. At most twice as many as pods have, plus a few.
+#[derive(Debug, Default)]
+pub struct Templates {
+    known: HashSet<Arc<Template>>,
+    purge_at: usize,
+}
+
+const PURGE_MINIMUM: usize = 256;
+
+impl Templates {
+    /// The one copy of a template.
+    pub fn share(&mut self, template: Template) -> Arc<Template> {
+        if let Some(known) = self.known.get(&template) {
+            return known.clone();
+        }
+        if self.known.len() >= self.purge_at {
+            self.known.retain(|template| Arc::strong_count(template) > 1);
+            self.purge_at = (self.known.len() * 2).max(PURGE_MINIMUM);
+        }
+        let template = Arc::new(template);
+        self.known.insert(template.clone());
+        template
+    }
+}

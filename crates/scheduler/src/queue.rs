@@ -1,0 +1,278 @@
+//! The pods that wait for a place.
+//!
+//! Invariants: a pod is in exactly one of four places: active, backing off, unschedulable until something
+//! changes, gated. The length is bounded by the number of unbound pods. Time comes in. Answers to upstream's
+//! scheduling queue.
+
+use crate::plugins::{self, Set, Text};
+use crate::pod::{Pod, Template};
+use gifee_base::ObjectKey;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// Delay after the first failure; it doubles each time.
+const BACKOFF_BASE: Duration = Duration::from_secs(1);
+/// Longest delay after a failure.
+const BACKOFF_MAXIMUM: Duration = Duration::from_secs(10);
+/// How long a pod waits for a change at most: a safety net.
+const FLUSH: Duration = Duration::from_secs(300);
+
+/// A pod that waits for a place.
+#[derive(Clone, Debug)]
+pub struct Pending {
+    /// The pod.
+    pub pod: Pod,
+    /// Which plugins rejected it last.
+    pub rejected: Set,
+    /// How often no place was found.
+    attempts: u32,
+    /// How often in a row a place was found and the binding failed.
+    errors: u32,
+    /// When it came, or failed last.
+    since: Instant,
+    number: u64,
+    place: Place,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    Active,
+    Backoff(Instant),
+    Waiting,
+    Gated,
+}
+
+impl Pending {
+    fn backoff(&self) -> Instant {
+        let failures = if self.errors > 0 { self.errors } else { self.attempts };
+        let Some(doublings) = failures.checked_sub(1) else { return self.since };
+        self.since + BACKOFF_BASE.saturating_mul(1 << doublings.min(8)).min(BACKOFF_MAXIMUM)
+    }
+}
+
+/// Where a pod stands among the active ones.
+#[derive(Clone, Debug)]
+struct Rank {
+    template: Arc<Template>,
+    since: Instant,
+    number: u64,
+    key: ObjectKey,
+}
+
+impl Ord for Rank {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        plugins::order(&self.template, &other.template)
+            .then_with(|| (self.since, self.number).cmp(&(other.since, other.number)))
+    }
+}
+
+impl PartialOrd for Rank {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Rank {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for Rank {}
+
+/// The queue.
+#[derive(Debug, Default)]
+pub struct Queue {
+    pods: HashMap<ObjectKey, Pending>,
+    active: BTreeSet<Rank>,
+    /// By the end of the backoff.
+    backoff: BTreeMap<(Instant, u64), ObjectKey>,
+    /// By the time of the failure.
+    waiting: BTreeMap<(Instant, u64), ObjectKey>,
+    numbers: u64,
+}
+
+/// What putting a pod in came to.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Put {
+    /// It is in the queue.
+    Queued,
+    /// It must wait, for this reason, until its gates are gone.
+    Gated(Text),
+}
+
+impl Queue {
+    /// Puts a pod in, or its new state in place of the old one.
+    pub fn put(&mut self, pod: Pod, now: Instant) -> Put {
+        let key = pod.key.clone();
+        let gate = plugins::gate(&pod.template);
+        let old = self.take(&key).filter(|old| old.pod.uid == pod.uid);
+        let mut pending = match old {
+            Some(old) if Arc::ptr_eq(&old.pod.template, &pod.template) => {
+                let place = old.place;
+                self.insert(Pending { pod, ..old }, place);
+                return gate.map_or(Put::Queued, Put::Gated);
+            }
+            // What it asks for has changed: it may have a place now.
+            Some(old) => Pending { pod, ..old },
+            None => {
+                self.numbers += 1;
+                Pending {
+                    pod,
+                    rejected: Set::default(),
+                    attempts: 0,
+                    errors: 0,
+                    since: now,
+                    number: self.numbers,
+                    place: Place::Active,
+                }
+            }
+        };
+        if let Some(reason) = gate {
+            self.insert(pending, Place::Gated);
+            return Put::Gated(reason);
+        }
+        if pending.place == Place::Gated {
+            pending.since = now;
+        }
+        self.ready(pending, now);
+        Put::Queued
+    }
+
+    /// Takes a pod out.
+    pub fn take(&mut self, key: &ObjectKey) -> Option<Pending> {
+        let pending = self.pods.remove(key)?;
+        match pending.place {
+            Place::Active => {
+                self.active.remove(&rank(&pending));
+            }
+            Place::Backoff(until) => {
+                self.backoff.remove(&(until, pending.number));
+            }
+            Place::Waiting => {
+                self.waiting.remove(&(pending.since, pending.number));
+            }
+            Place::Gated => {}
+        }
+        Some(pending)
+    }
+
+    /// A pod in the queue.
+    pub fn get(&self, key: &ObjectKey) -> Option<&Pending> {
+        self.pods.get(key)
+    }
+
+    /// The keys of all pods in the queue.
+    pub fn keys(&self) -> impl Iterator<Item = &ObjectKey> {
+        self.pods.keys()
+    }
+
+    /// Takes out the pod to decide on now.
+    pub fn pop(&mut self, now: Instant) -> Option<Pending> {
+        self.promote(now);
+        if let Some(rank) = self.active.first() {
+            let key = rank.key.clone();
+            return self.take(&key);
+        }
+        // With nothing better to do, those that only back off to spare the scheduler need not wait. Those
+        // whose binding failed back off to spare the server, and do.
+        let idle = self.backoff.values().find(|key| self.pods.get(*key).is_some_and(|one| one.errors == 0));
+        let key = idle?.clone();
+        self.take(&key)
+    }
+
+    /// Puts back a pod for which there is no place until something changes.
+    pub fn unschedulable(&mut self, mut pending: Pending, rejected: Set, now: Instant) {
+        pending.rejected = rejected;
+        pending.attempts += 1;
+        pending.errors = 0;
+        pending.since = now;
+        self.insert(pending, Place::Waiting);
+    }
+
+    /// Puts back a pod whose binding failed.
+    pub fn failed(&mut self, mut pending: Pending, now: Instant) {
+        pending.errors += 1;
+        pending.since = now;
+        self.ready(pending, now);
+    }
+
+    /// Whether no pod waits for something to change.
+    pub fn none_wait(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    /// Something changed: those that it might let in come back.
+    pub fn wake(&mut self, now: Instant, lets_in: impl Fn(&Pending) -> bool) {
+        let woken: Vec<ObjectKey> =
+            self.waiting.values().filter(|key| self.pods.get(*key).is_some_and(&lets_in)).cloned().collect();
+        for key in woken {
+            if let Some(pending) = self.take(&key) {
+                self.ready(pending, now);
+            }
+        }
+    }
+
+    /// When to look again even if nothing happens.
+    pub fn deadline(&self) -> Option<Instant> {
+        let backoff = self.backoff.first_key_value().map(|((until, _), _)| *until);
+        let flush = self.waiting.first_key_value().map(|((since, _), _)| *since + FLUSH);
+        [backoff, flush].into_iter().flatten().min()
+    }
+
+    /// How many pods are active, backing off, waiting, gated.
+    pub fn counts(&self) -> [usize; 4] {
+        let placed = self.active.len() + self.backoff.len() + self.waiting.len();
+        [self.active.len(), self.backoff.len(), self.waiting.len(), self.pods.len() - placed]
+    }
+
+    fn promote(&mut self, now: Instant) {
+        while let Some((_, key)) =
+            self.waiting.first_key_value().filter(|((since, _), _)| *since + FLUSH <= now)
+        {
+            let key = key.clone();
+            let Some(pending) = self.take(&key) else { break };
+            self.ready(pending, now);
+        }
+        while let Some((_, key)) = self.backoff.first_key_value().filter(|((until, _), _)| *until <= now) {
+            let key = key.clone();
+            let Some(pending) = self.take(&key) else { break };
+            self.insert(pending, Place::Active);
+        }
+    }
+
+    fn ready(&mut self, pending: Pending, now: Instant) {
+        let until = pending.backoff();
+        let place = if until > now { Place::Backoff(until) } else { Place::Active };
+        self.insert(pending, place);
+    }
+
+    fn insert(&mut self, mut pending: Pending, place: Place) {
+        pending.place = place;
+        let key = pending.pod.key.clone();
+        match place {
+            Place::Active => {
+                self.active.insert(rank(&pending));
+            }
+            Place::Backoff(until) => {
+                self.backoff.insert((until, pending.number), key.clone());
+            }
+            Place::Waiting => {
+                self.waiting.insert((pending.since, pending.number), key.clone());
+            }
+            Place::Gated => {}
+        }
+        self.pods.insert(key, pending);
+    }
+}
+
+fn rank(pending: &Pending) -> Rank {
+    Rank {
+        template: pending.pod.template.clone(),
+        since: pending.since,
+        number: pending.number,
+        key: pending.pod.key.clone(),
+    }
+}

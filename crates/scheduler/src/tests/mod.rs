@@ -1,0 +1,3 @@
+//! The scheduler against a fake server, and its pure parts against fixtures.
+
+mod server;

@@ -1,0 +1,112 @@
+//! From a created pod to a bound one, over a fake server.
+
+use crate::{Config, run};
+use gifee_base::{Gvr, ObjectKey};
+use gifee_client::fake::Fake;
+use serde_json::{Value, json};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+
+fn node(name: &str, cpu: &str) -> Value {
+    json!({
+        "apiVersion": "v1", "kind": "Node", "metadata": { "name": name },
+        "status": { "allocatable": { "cpu": cpu, "memory": "4Gi", "pods": "110" } },
+    })
+}
+
+fn pod(name: &str, cpu: &str) -> Value {
+    json!({
+        "apiVersion": "v1", "kind": "Pod", "metadata": { "name": name, "namespace": "shop" },
+        "spec": {
+            "schedulerName": "default-scheduler",
+            "containers": [{ "name": "web", "image": "web:1", "resources": { "requests": { "cpu": cpu } } }],
+        },
+        "status": { "phase": "Pending" },
+    })
+}
+
+fn pods() -> Gvr {
+    Gvr::core("pods")
+}
+
+/// Waits until a pod is as it should be.
+async fn eventually(fake: &Arc<Fake>, name: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+    let key = ObjectKey::new("shop", name);
+    let last = async {
+        loop {
+            let pod = fake.object(&pods(), &key).unwrap_or_default();
+            if wanted(&pod) {
+                return pod;
+            }
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    let found = tokio::time::timeout(Duration::from_secs(20), last).await;
+    found.unwrap_or_else(|_| panic!("{name}: {:?}", fake.object(&pods(), &key)))
+}
+
+fn bound(pod: &Value) -> bool {
+    pod["spec"]["nodeName"].is_string()
+}
+
+fn start(fake: &Arc<Fake>) -> CancellationToken {
+    let shutdown = CancellationToken::new();
+    let config = Config { seed: Some(1), ..Config::default() };
+    tokio::spawn(run(fake.client(), config, shutdown.clone()));
+    shutdown
+}
+
+#[tokio::test]
+async fn binds_what_fits_and_says_why_not() {
+    let fake = Fake::new();
+    fake.put(node("one", "1"));
+    fake.put(pod("first", "600m"));
+    let shutdown = start(&fake);
+    let first = eventually(&fake, "first", bound).await;
+    assert_eq!(first["spec"]["nodeName"], "one");
+
+    fake.put(pod("second", "600m"));
+    let second = eventually(&fake, "second", |pod| pod["status"]["conditions"].is_array()).await;
+    let condition = &second["status"]["conditions"][0];
+    assert_eq!((&condition["type"], &condition["status"]), (&json!("PodScheduled"), &json!("False")));
+    assert_eq!(condition["reason"], "Unschedulable");
+    assert_eq!(
+        condition["message"],
+        "0/1 nodes are available: 1 Insufficient cpu. preemption: 0/1 nodes are available: \
+         1 No preemption victims found for incoming pod."
+    );
+
+    fake.remove(&pods(), &ObjectKey::new("shop", "first"));
+    eventually(&fake, "second", bound).await;
+    shutdown.cancel();
+}
+
+#[tokio::test]
+async fn a_quiet_cluster_is_not_written_to() {
+    let fake = Fake::new();
+    fake.put(node("one", "1"));
+    fake.put(pod("large", "2"));
+    fake.put(pod("small", "100m"));
+    let mut other = pod("other", "100m");
+    other["spec"]["schedulerName"] = "mine".into();
+    fake.put(other);
+    let shutdown = start(&fake);
+    eventually(&fake, "small", bound).await;
+    eventually(&fake, "large", |pod| pod["status"]["conditions"].is_array()).await;
+    // The events come last.
+    while fake.objects(&Gvr::new("events.k8s.io", "v1", "events")).len() < 2 {
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    fake.writes();
+    // Changes that are none to the scheduler.
+    fake.change(&Gvr::core("nodes"), &ObjectKey::cluster("one"), |node| {
+        node["metadata"]["annotations"] = json!({ "seen": "now" });
+    });
+    fake.change(&pods(), &ObjectKey::new("shop", "small"), |pod| pod["status"]["phase"] = "Running".into());
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert_eq!(fake.writes(), Vec::<String>::new());
+    let other = fake.object(&pods(), &ObjectKey::new("shop", "other")).unwrap();
+    assert!(!bound(&other));
+    shutdown.cancel();
+}
