@@ -1,23 +1,150 @@
-//! x
-use crate::agent::Agent;
-use crate::error::Error;
+//! The agent's HTTPS server: logs and streams of containers, for the API server.
+//!
+//! Invariant: nobody gets further than [`crate::Access`] lets them; a connection costs memory only for what it is
+//! being sent. Answers to `pkg/kubelet/server`.
+
+mod exec;
+mod follow;
+mod inotify;
+mod logs;
+mod query;
+mod routes;
+#[cfg(test)]
+mod tests;
+mod websocket;
+
+use std::net::SocketAddr;
 use std::sync::Arc;
-/// x
+use std::time::Duration;
+
+use bytes::Bytes;
+use gifee_base::{Reason, Status};
+use http::{Request, Response, StatusCode, header};
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio_rustls::TlsAcceptor;
+
+use crate::agent::Agent;
+use crate::config::Peer;
+use crate::error::Error;
+
+/// Connections at the same time; further ones wait.
+const CONNECTIONS: usize = 1000;
+/// Time for a TLS handshake, and for the head of a request.
+const HANDSHAKE: Duration = Duration::from_secs(30);
+
+/// What a response is made of.
+type Body = UnsyncBoxBody<Bytes, std::io::Error>;
+
+/// A server that listens and does not yet answer.
 pub struct Server {
-    listener: tokio::net::TcpListener,
+    listener: TcpListener,
+    address: SocketAddr,
 }
+
 impl Server {
-    /// x
-    pub async fn bind(address: std::net::SocketAddr) -> Result<Server, Error> {
-        let listener = tokio::net::TcpListener::bind(address)
-            .await
-            .map_err(|source| Error::Listen { address, source })?;
-        Ok(Server { listener })
+    /// Listens.
+    pub async fn bind(address: SocketAddr) -> Result<Server, Error> {
+        let failed = |source| Error::Listen { address, source };
+        let listener = TcpListener::bind(address).await.map_err(failed)?;
+        let address = listener.local_addr().map_err(failed)?;
+        Ok(Server { listener, address })
     }
-    /// x
+
+    /// The port it listens on.
     pub fn port(&self) -> u16 {
-        self.listener.local_addr().map_or(0, |a| a.port())
+        self.address.port()
     }
-    /// x
-    pub async fn serve(self, _agent: Arc<Agent>) {}
+
+    /// Answers until it is dropped.
+    pub async fn serve(self, agent: Arc<Agent>) {
+        let acceptor = TlsAcceptor::from(agent.config.tls.clone());
+        let slots = Arc::new(Semaphore::new(CONNECTIONS));
+        loop {
+            let Ok(slot) = slots.clone().acquire_owned().await else { return };
+            let stream = match self.listener.accept().await {
+                Ok((stream, _)) => stream,
+                Err(error) => {
+                    // Out of descriptors, most likely: there is no event for their return.
+                    tracing::warn!(%error, "a connection was not accepted");
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                    continue;
+                }
+            };
+            let (agent, acceptor) = (agent.clone(), acceptor.clone());
+            tokio::spawn(async move {
+                let shutdown = agent.shutdown.clone();
+                tokio::select! {
+                    () = connection(agent, acceptor, stream) => {}
+                    () = shutdown.cancelled() => {}
+                }
+                drop(slot);
+            });
+        }
+    }
+}
+
+async fn connection(agent: Arc<Agent>, acceptor: TlsAcceptor, stream: TcpStream) {
+    let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await else { return };
+    let certificates = stream.get_ref().1.peer_certificates();
+    let certificate = certificates.and_then(|all| all.first()).map(|one| one.to_vec());
+    let service = service_fn(move |request: Request<Incoming>| {
+        let (agent, certificate) = (agent.clone(), certificate.clone());
+        async move { Ok::<_, std::convert::Infallible>(answer(agent, certificate, request).await) }
+    });
+    let mut builder = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new());
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(HANDSHAKE);
+    builder.http2().timer(TokioTimer::new());
+    // A peer that goes away is no event.
+    let _ = builder.serve_connection_with_upgrades(TokioIo::new(stream), service).await;
+}
+
+async fn answer(
+    agent: Arc<Agent>,
+    certificate: Option<Vec<u8>>,
+    request: Request<Incoming>,
+) -> Response<Body> {
+    let token = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+    let token = token.and_then(|value| value.strip_prefix("Bearer ")).map(|token| token.trim().to_owned());
+    let peer = Peer { certificate, token };
+    let path = request.uri().path().to_owned();
+    let Some((route, rest)) = routes::find(&path) else {
+        return refuse(&Status::no_such_path());
+    };
+    let verb = match request.method().as_str() {
+        "GET" | "HEAD" => "get",
+        "POST" => "create",
+        _ => {
+            return refuse(&Status::new(
+                Reason::MethodNotAllowed,
+                "the server does not allow this method on the requested resource",
+            ));
+        }
+    };
+    if let Err(status) = agent.config.access.allowed(&peer, verb, route.subresource).await {
+        return refuse(&status);
+    }
+    match (route.answer)(agent, rest.to_owned(), request).await {
+        Ok(response) => response,
+        Err(status) => refuse(&status),
+    }
+}
+
+/// A failure as JSON.
+fn refuse(status: &Status) -> Response<Body> {
+    let code = StatusCode::from_u16(status.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    respond(code, "application/json", status.to_value().to_string())
+}
+
+fn respond(code: StatusCode, kind: &'static str, text: String) -> Response<Body> {
+    let body = Full::new(Bytes::from(text)).map_err(|never| match never {}).boxed_unsync();
+    let mut response = Response::new(body);
+    *response.status_mut() = code;
+    response.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static(kind));
+    response
 }

@@ -7,6 +7,7 @@ mod agent;
 mod lifecycle;
 mod machine;
 mod probes;
+mod streams;
 mod volumes;
 
 use std::process::ExitCode;
@@ -29,6 +30,7 @@ tests! {
     lifecycle: runs_and_ends, init_and_sidecars, crash_loop, graceful_deletion, missing_image, missing_config;
     probes: readiness_and_liveness, startup_holds_back;
     volumes: content_follows;
+    streams: logs, logs_follow, exec, exec_terminal, refusals;
     agent: registers, survives_restart, many;
 }
 
