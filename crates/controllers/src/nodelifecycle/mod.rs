@@ -22,9 +22,10 @@ use gifee_reconcile::{BY_NODE, Context, Outcome, Reconcile, Reference, Result, p
 use health::Health;
 use node::Node;
 use parking_lot::Mutex;
-use plan::{Plan, View};
+use plan::{Plan, Timing, View};
 use serde_json::{Value, json};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::time::Instant;
 use zones::{Permit, Shift};
 
@@ -34,6 +35,7 @@ pub const NAME: &str = "node-lifecycle-controller";
 const COMPONENT: &str = "node-controller";
 const LEASES: &str = "kube-node-lease";
 const WORKERS: usize = 8;
+const SHOWN: Duration = Duration::from_secs(5);
 
 fn nodes() -> Gvr {
     Gvr::core("nodes")
@@ -41,20 +43,22 @@ fn nodes() -> Gvr {
 
 /// Runs until the context's shutdown.
 pub fn run(context: Context, _: Arc<Config>) -> BoxFuture<'static, ()> {
-    async move {
-        let queue = Arc::new(Queue::new());
-        let controller = Arc::new(Nodes::new(context.recording(COMPONENT), queue.clone()));
-        controller.nodes.synced().await;
-        controller.leases.synced().await;
-        controller.pods.synced().await;
-        controller.clone().listen();
-        work(&context, NAME, queue, controller, WORKERS).await;
-    }
-    .boxed()
+    run_timed(context, Timing::default()).boxed()
+}
+
+async fn run_timed(context: Context, timing: Timing) {
+    let queue = Arc::new(Queue::new());
+    let controller = Arc::new(Nodes::new(context.recording(COMPONENT), timing, queue.clone()));
+    controller.nodes.synced().await;
+    controller.leases.synced().await;
+    controller.pods.synced().await;
+    controller.clone().listen();
+    work(&context, NAME, queue, controller, WORKERS).await;
 }
 
 struct Nodes {
     context: Context,
+    timing: Timing,
     queue: Arc<Queue<ObjectKey>>,
     nodes: Arc<Cache>,
     leases: Arc<Cache>,
@@ -63,7 +67,7 @@ struct Nodes {
 }
 
 impl Nodes {
-    fn new(context: Context, queue: Arc<Queue<ObjectKey>>) -> Self {
+    fn new(context: Context, timing: Timing, queue: Arc<Queue<ObjectKey>>) -> Self {
         let leases = Gvr::new("coordination.k8s.io", "v1", "leases");
         Self {
             nodes: context.caches.scope(Scope::all(nodes())),
@@ -71,6 +75,7 @@ impl Nodes {
             pods: context.caches.pods(),
             health: Mutex::default(),
             context,
+            timing,
             queue,
         }
     }
@@ -79,7 +84,7 @@ impl Nodes {
         // All zones are known before the first node is judged, or it would seem to be the only one.
         let known: Vec<_> = self.nodes.read().all().cloned().collect();
         for node in known.iter().filter_map(|object| Node::read(object).ok()) {
-            self.note(&node, plan::readiness(&node, std::time::Duration::ZERO));
+            self.note(&node, self.timing.readiness(&node, Duration::ZERO));
         }
         let this = self.clone();
         self.leases.subscribe(move |change| this.health.lock().lease_changed(change));
@@ -120,7 +125,7 @@ impl Nodes {
             self.context.events.normal(reference(name, object.uid()), "RegisteredNode", message);
         }
         let silent = self.health.lock().silent(name);
-        let ready = plan::readiness(&node, silent);
+        let ready = self.timing.readiness(&node, silent);
         self.note(&node, ready);
         let mut health = self.health.lock();
         let permit = match plan::needs_permit(&node, ready) {
@@ -135,7 +140,7 @@ impl Nodes {
             }
             _ => Vec::new(),
         };
-        Ok(View { node, silent, permit, pods })
+        Ok(View { node, timing: self.timing, silent, permit, pods })
     }
 
     async fn apply(&self, view: &View, plan: &Plan) -> Result<()> {
@@ -161,7 +166,10 @@ impl Nodes {
         }
         if change != json!({}) {
             let change = patch::pinned(current.as_ref().unwrap_or(&view.node.object), change);
-            client.patch(&nodes(), &key, PatchKind::Merge, change).await?;
+            current = Some(client.patch(&nodes(), &key, PatchKind::Merge, change).await?);
+        }
+        if let Some(written) = current {
+            shown(&self.nodes, &written).await;
         }
         calls::all(plan.unready.iter().map(|pod| self.mark_unready(pod)).collect()).await
     }
@@ -176,8 +184,8 @@ impl Nodes {
         let (client, pods) = (&self.context.client, Gvr::core("pods"));
         match client.patch_status(&pods, &pod.key(), PatchKind::Strategic, change).await {
             Err(error) if error.is_not_found() => return Ok(()),
-            other => other?,
-        };
+            other => shown(&self.pods, &other?).await,
+        }
         let reference = Reference::new(pod, &Gvk::new("", "v1", "Pod"));
         self.context.events.warning(reference, "NodeNotReady", "Node is not ready");
         Ok(())
@@ -191,6 +199,12 @@ impl Nodes {
             self.context.events.normal(reference(name, &uid), "RemovingNode", message);
         }
     }
+}
+
+/// Waits until a cache shows what was written, so that the next view is not older; not for ever, since a
+/// stale view does no harm: what is written on it meets a conflict.
+async fn shown(cache: &Cache, written: &Object) {
+    let _ = tokio::time::timeout(SHOWN, cache.reached(written.revision())).await;
 }
 
 fn reference(name: &str, uid: &str) -> Reference {

@@ -9,10 +9,35 @@ use serde_json::{Map, Value, json};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A node that was silent for this long is unreachable.
-pub const MONITOR_GRACE: Duration = Duration::from_secs(50);
-/// The same for a node that never said how it is.
-pub const STARTUP_GRACE: Duration = Duration::from_secs(60);
+/// How long a node may be silent.
+#[derive(Clone, Copy, Debug)]
+pub struct Timing {
+    /// After this it is unreachable.
+    pub monitor_grace: Duration,
+    /// The same for a node that never said how it is.
+    pub startup_grace: Duration,
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        Self { monitor_grace: Duration::from_secs(50), startup_grace: Duration::from_secs(60) }
+    }
+}
+
+impl Timing {
+    fn grace(&self, node: &Node) -> Duration {
+        if node.condition("Ready").is_some() { self.monitor_grace } else { self.startup_grace }
+    }
+
+    /// The status of the Ready condition that a node should have after this silence; none if it never had
+    /// one.
+    pub fn readiness<'a>(&self, node: &'a Node, silent: Duration) -> Option<&'a str> {
+        if silent >= self.grace(node) {
+            return Some("Unknown");
+        }
+        node.condition("Ready").map(|ready| ready["status"].as_str().unwrap_or_default())
+    }
+}
 
 const NOT_READY: &str = "node.kubernetes.io/not-ready";
 const UNREACHABLE: &str = "node.kubernetes.io/unreachable";
@@ -39,6 +64,8 @@ const LABELS: &[(&str, &str)] =
 pub struct View {
     /// The node.
     pub node: Node,
+    /// How long it may be silent.
+    pub timing: Timing,
     /// Time since it last gave a sign of life.
     pub silent: Duration,
     /// Whether its pods may be evicted now, should that be needed.
@@ -64,25 +91,12 @@ pub struct Plan {
     pub again: Option<Duration>,
 }
 
-/// How long a node may be silent.
-pub fn grace(node: &Node) -> Duration {
-    if node.condition("Ready").is_some() { MONITOR_GRACE } else { STARTUP_GRACE }
-}
-
-/// The status of the Ready condition that a node should have after this silence; none if it never had one.
-pub fn readiness(node: &Node, silent: Duration) -> Option<&str> {
-    if silent >= grace(node) {
-        return Some("Unknown");
-    }
-    node.condition("Ready").map(|ready| ready["status"].as_str().unwrap_or_default())
-}
-
 /// Plans one reconcile.
 pub fn plan(view: &View, now: Timestamp) -> Plan {
     let node = &view.node;
     let mut plan = Plan { labels: labels(&node.object), ..Plan::default() };
-    let ready = readiness(node, view.silent);
-    match grace(node).checked_sub(view.silent) {
+    let ready = view.timing.readiness(node, view.silent);
+    match view.timing.grace(node).checked_sub(view.silent) {
         Some(left) if !left.is_zero() => plan.again = Some(left),
         _ => plan.conditions = unknown(node, now),
     }
@@ -104,7 +118,10 @@ pub fn plan(view: &View, now: Timestamp) -> Plan {
 /// Whether a NoExecute taint would come to a node that has none yet: only this is rationed.
 pub fn needs_permit(node: &Node, ready: Option<&str>) -> bool {
     matches!(ready, Some("False" | "Unknown"))
-        && !node.taints.iter().any(|taint| is(taint, NOT_READY, "NoExecute") || is(taint, UNREACHABLE, "NoExecute"))
+        && !node
+            .taints
+            .iter()
+            .any(|taint| is(taint, NOT_READY, "NoExecute") || is(taint, UNREACHABLE, "NoExecute"))
 }
 
 /// The conditions of a node that nobody answers for.

@@ -106,7 +106,10 @@ impl Zones {
         // Zones that come or go change nothing for the others.
         let differs = after.iter().any(|(zone, state)| before.get(zone).is_some_and(|old| old != state));
         match (down(&before), down(&after)) {
-            (true, false) if !after.is_empty() => Shift::Recovered,
+            (true, false) if !after.is_empty() => {
+                self.zones.values_mut().for_each(|zone| zone.next = None);
+                Shift::Recovered
+            }
             (false, true) if !before.is_empty() => Shift::Changed,
             _ if differs => Shift::Changed,
             _ => Shift::None,
