@@ -164,5 +164,11 @@ impl Start<'_> {
             gifee_controllers::run(client, config, shutdown).await;
             Ok(())
         });
+        let client = loopback.client("system:kube-scheduler", &[]);
+        let shutdown = self.shutdown.clone();
+        failed.spawn(async move {
+            gifee_scheduler::run(client, gifee_scheduler::Config::default(), shutdown).await;
+            Ok(())
+        });
     }
 }
