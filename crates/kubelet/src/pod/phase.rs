@@ -85,7 +85,7 @@ fn count(members: &[Member], statuses: &[ContainerStatus]) -> Counts {
         match member.role {
             Role::Init => count_init(&mut counts, status),
             Role::Sidecar => {
-                if !status.is_some_and(|status| status.started == Some(true)) {
+                if status.is_none_or(|status| status.started != Some(true)) {
                     counts.pending_init += 1;
                 }
             }

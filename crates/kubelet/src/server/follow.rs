@@ -131,7 +131,11 @@ impl Reader {
             }
             self.take(line);
             line.clear();
-            if (self.piece.len() >= PIECE || self.left == 0) && (!self.flush().await || self.left == 0) {
+            let enough = self.left == 0;
+            if (self.piece.len() >= PIECE || enough) && !self.flush().await {
+                return Ok(Step::Enough);
+            }
+            if enough {
                 return Ok(Step::Enough);
             }
         }

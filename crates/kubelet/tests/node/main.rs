@@ -3,6 +3,8 @@
 //! Its own harness, because the test's executable is also the shim that holds containers. Everything happens in a
 //! network namespace of its own, so that nothing can be left in the machine's.
 
+#![expect(clippy::unwrap_used, reason = "without libtest this is a program to the linter, but it is a test")]
+
 mod agent;
 mod lifecycle;
 mod machine;
