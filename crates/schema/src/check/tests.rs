@@ -1,5 +1,7 @@
 //! Walks against what Go's round trip gives.
 
+use proptest::collection::{hash_map, vec};
+use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::{check, strict_error, strict_findings, type_meta};
@@ -96,7 +98,43 @@ fn durations_print_as_gos() {
     assert_eq!(super::parse_duration("1y").unwrap_err(), "time: unknown unit \"y\" in duration \"1y\"");
 }
 
+/// Trees of names that Pods have, with values that mostly do not belong there.
+fn trees() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        any::<f64>().prop_map(Value::from),
+        "[a-z0-9%]{0,5}".prop_map(Value::from),
+        Just(json!("100m")),
+        Just(json!("merge")),
+    ];
+    let names = "spec|metadata|status|containers|name|volumes|hostPath|resources|limits|cpu|env|ports|containerPort|\
+                 finalizers|labels|creationTimestamp|items|\\$patch|\\$retainKeys|\\$setElementOrder/containers|\
+                 \\$deleteFromPrimitiveList/finalizers";
+    leaf.prop_recursive(7, 60, 6, move |inner| {
+        prop_oneof![
+            vec(inner.clone(), 0..4).prop_map(Value::from),
+            hash_map(names, inner, 0..6).prop_map(|map| Value::Object(map.into_iter().collect())),
+        ]
+    })
+}
+
 proptest::proptest! {
+    #[test]
+    fn no_tree_panics(value in trees(), patch in trees()) {
+        let pod = schema("Pod");
+        let mut checked = value.clone();
+        if check(&pod, &mut checked).is_ok() {
+            let once = checked.clone();
+            check(&pod, &mut checked).unwrap();
+            prop_assert_eq!(&checked, &once);
+        }
+        let _ = crate::patch::strategic(&pod, value.clone(), patch.clone());
+        let _ = crate::patch::merge(value.clone(), patch.clone());
+        let _ = crate::patch::json(value, &patch);
+    }
+
     #[test]
     fn times_and_durations_never_panic(text in "[0-9TZ:.,+hms-]{0,30}") {
         let _ = super::canonical_time(&text, false);
