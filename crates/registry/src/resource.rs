@@ -33,7 +33,8 @@ pub fn rows() -> Vec<Kind> {
         row(V1, "ResourceSlice", "resourceslices")
             .table(extension::table_of_resource_slices())
             .cluster()
-            .fields(&["spec.nodeName", "spec.driver"])
+            .indexed("spec.nodeName")
+            .fields(&["spec.driver"])
             .generation()
             .rules(rules::SLICE),
     ]

@@ -267,7 +267,7 @@ pub(crate) const POD_REQUEST: Rules = Rules {
         let at = SPEC.child("maxExpirationSeconds");
         match seconds.as_i64() {
             None => errors.push(FieldError::required(&at, "must be set")),
-            Some(given) if given < 3_600 => {
+            Some(given) if !(3_600..=7_862_400).contains(&given) => {
                 errors.push(FieldError::invalid(&at, given, "must be in the range [3600, 7862400]"));
             }
             Some(_) => {}
