@@ -1,0 +1,48 @@
+use super::*;
+use expect_test::expect;
+use gifee_client::fake::Fake;
+use gifee_reconcile::Recorder;
+use std::time::Duration;
+
+#[tokio::test]
+async fn every_controller_that_exists_runs() {
+    let folders = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/src")).unwrap();
+    let folders = folders.filter(|entry| entry.as_ref().unwrap().file_type().unwrap().is_dir()).count();
+    assert_eq!(CONTROLLERS.len(), folders, "every folder is a row");
+
+    let (fake, stop) = (Fake::new(), CancellationToken::new());
+    let clock = Arc::new(gifee_base::SystemClock);
+    let context = Context::with(fake.client(), clock, Recorder::memory(), stop.clone());
+    let config = Config { root_ca: Some("PEM".into()), ..Config::default() };
+    let running = tokio::spawn({
+        let context = context.clone();
+        async move { start(&context, config).await }
+    });
+    let names = || {
+        let names: Vec<&str> = context.all_counts().into_iter().map(|(name, _)| name).collect();
+        names.join("\n") + "\n"
+    };
+    for _ in 0..1000 {
+        if names().lines().count() == CONTROLLERS.len() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(4)).await;
+    }
+    expect![[r#"
+        deployment-controller
+        endpoints-controller
+        endpointslice-controller
+        garbage-collector-controller
+        namespace-controller
+        node-lifecycle-controller
+        pod-garbage-collector-controller
+        replicaset-controller
+        root-ca-certificate-publisher-controller
+        serviceaccount-controller
+        taint-eviction-controller
+    "#]]
+    .assert_eq(&names());
+    assert_eq!(fake.writes(), Vec::<String>::new(), "an empty cluster is not written to");
+    stop.cancel();
+    running.await.unwrap();
+}
