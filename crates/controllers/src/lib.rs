@@ -8,12 +8,15 @@ pub mod deployment;
 pub mod endpoints;
 pub mod endpointslice;
 pub mod garbagecollector;
+pub mod namespace;
 pub mod nodelifecycle;
 pub mod podgc;
 pub mod replicaset;
 pub mod rootca;
 pub mod serviceaccount;
 pub mod tainteviction;
+#[cfg(test)]
+mod tests;
 
 use futures_util::future::BoxFuture;
 use gifee_base::ObjectKey;
@@ -59,6 +62,9 @@ pub struct Controller {
 pub const CONTROLLERS: &[Controller] = &[
     Controller { name: deployment::NAME, account: "deployment-controller", run: deployment::run },
     Controller { name: replicaset::NAME, account: "replicaset-controller", run: replicaset::run },
+    Controller { name: endpoints::NAME, account: "endpoint-controller", run: endpoints::run },
+    Controller { name: endpointslice::NAME, account: "endpointslice-controller", run: endpointslice::run },
+    Controller { name: namespace::NAME, account: "namespace-controller", run: namespace::run },
     Controller { name: rootca::NAME, account: "root-ca-cert-publisher", run: rootca::run },
     Controller {
         name: serviceaccount::NAME,
