@@ -17,7 +17,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::mpsc;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
-use tokio_tungstenite::tungstenite::protocol::{Message, Role};
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Message, Role};
 
 use super::{Body, respond};
 
@@ -102,6 +103,9 @@ pub(super) async fn serve(socket: Socket, session: Result<Session, gifee_oci::Er
         while let Some(message) = queue.recv().await {
             sink.send(message).await?;
         }
+        // Without a code, kubectl takes the end for a failure of the connection.
+        let end = CloseFrame { code: CloseCode::Normal, reason: "".into() };
+        sink.send(Message::Close(Some(end))).await?;
         sink.close().await
     };
     let working = async move {
