@@ -160,3 +160,72 @@ fn event(frame: &Bytes) -> Result<Result<Event, Status>, BoxError> {
         other => return Err(format!("an event of type {other:?}").into()),
     }))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn watch(chunks: &[&Bytes]) -> Watch {
+        let chunks: Vec<_> = chunks.iter().map(|chunk| Ok(Bytes::clone(chunk))).collect();
+        Watch::new("/pods".into(), Body::chunks(futures_util::stream::iter(chunks)))
+    }
+
+    fn added(name: &str) -> Bytes {
+        format!("{{\"type\":\"ADDED\",\"object\":{{\"metadata\":{{\"name\":\"{name}\"}}}}}}\n").into()
+    }
+
+    async fn events(chunks: &[&Bytes]) -> String {
+        let events: Vec<String> = watch(chunks)
+            .map(|event| match event {
+                Ok(Event::Added(object)) => format!("+{}", object.name()),
+                Ok(Event::Modified(object)) => format!("~{}", object.name()),
+                Ok(Event::Deleted(object)) => format!("-{}", object.name()),
+                Ok(Event::Bookmark { revision, initial_events_end }) => {
+                    format!("@{revision} {initial_events_end}")
+                }
+                Err(error) => error.to_string(),
+            })
+            .collect()
+            .await;
+        events.join(", ")
+    }
+
+    #[tokio::test]
+    async fn frames_are_found_wherever_chunks_end() {
+        let all = Bytes::from([added("one"), added("two"), added("three")].concat());
+        for cut in 0..all.len() {
+            assert_eq!(events(&[&all.slice(..cut), &all.slice(cut..)]).await, "+one, +two, +three");
+        }
+        let bytes: Vec<Bytes> = (0..all.len()).map(|at| all.slice(at..=at)).collect();
+        assert_eq!(events(&bytes.iter().collect::<Vec<_>>()).await, "+one, +two, +three");
+    }
+
+    #[tokio::test]
+    async fn every_kind_of_frame_is_understood() {
+        let check = async |frame: &str, expected: &str| {
+            assert_eq!(events(&[&Bytes::copy_from_slice(format!("{frame}\n").as_bytes())]).await, expected);
+        };
+        check(r#"{"object":{"metadata":{"name":"a"}},"type":"MODIFIED"}"#, "~a").await;
+        check(r#" {"type": "DELETED", "object": {"metadata": {"name": "a"}}} "#, "-a").await;
+        check(
+            r#"{"type":"BOOKMARK","object":{"metadata":{"resourceVersion":"7","annotations":{"k8s.io/initial-events-end":"true"}}}}"#,
+            "@7 true",
+        )
+        .await;
+        check(r#"{"type":"ERROR","object":{"kind":"Status","code":410,"reason":"Expired","message":"too old"}}"#, "too old").await;
+        check(r#"{"type":"ADDED","object":{"metadata":{"name":"a"}},"more":{}}"#, "+a").await;
+        check("\n", "").await;
+        assert!(events(&[&Bytes::from("nonsense\n")]).await.starts_with("decoding the answer of /pods"));
+    }
+
+    #[tokio::test]
+    async fn an_object_is_a_slice_of_its_own_frame_and_no_more() {
+        let within = |object: &Object, chunk: &Bytes| chunk.as_ptr_range().contains(&object.raw().as_ptr());
+        let one = added("one");
+        let Some(Ok(Event::Added(object))) = watch(&[&one]).next().await else { panic!() };
+        assert!(within(&object, &one), "a frame that came alone is not copied");
+        let many = Bytes::from([added("one"), added("two"), added("three")].concat());
+        let Some(Ok(Event::Added(object))) = watch(&[&many]).next().await else { panic!() };
+        assert!(!within(&object, &many), "an object does not keep its neighbours");
+    }
+}

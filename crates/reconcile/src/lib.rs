@@ -15,6 +15,8 @@ pub mod lease;
 pub mod owner;
 pub mod patch;
 pub mod pod;
+#[cfg(test)]
+mod tests;
 
 pub use caches::{BY_CONTROLLER, BY_NODE, Caches};
 pub use codec::{decode, encode, gvk, gvr, gvr_of};
