@@ -167,20 +167,59 @@ impl Dispatch {
             return None;
         }
         let mailbox = Arc::new(Mailbox::new(&pod));
+        let refused = records.sandboxes.is_empty() && !is_over(&pod) && self.is_full();
         self.agent.pods.lock().insert(uid.to_owned(), mailbox.clone());
-        let worker = Worker::new(self.agent.clone(), mailbox.clone(), pod, revision, records);
-        let (agent, uid) = (self.agent.clone(), uid.to_owned());
-        tokio::spawn(async move {
-            tokio::select! {
-                () = worker.work() => {
-                    agent.pods.lock().remove(&uid);
-                }
-                // Containers outlive the agent.
-                () = agent.shutdown.cancelled() => {}
-            }
-        });
+        let mut worker = Worker::new(self.agent.clone(), mailbox.clone(), pod.clone(), revision, records);
+        if refused {
+            let most = self.agent.config.max_pods;
+            let message = format!(
+                "Pod was rejected: Node didn't have enough resource: pods, requested: 1, used: {most}, capacity: {most}"
+            );
+            worker.refuse("OutOfpods", message);
+        }
+        tokio::spawn(supervise(self.agent.clone(), mailbox.clone(), pod, worker));
         Some(mailbox)
     }
+
+    /// Whether as many pods as may run do so.
+    fn is_full(&self) -> bool {
+        let mailboxes: Vec<Arc<Mailbox>> = self.agent.pods.lock().values().cloned().collect();
+        let active =
+            mailboxes.iter().filter(|mailbox| mailbox.shown().is_none_or(|shown| !is_over(&shown.pod)));
+        active.count() >= self.agent.config.max_pods
+    }
+}
+
+/// Whether the pod has a final phase.
+fn is_over(pod: &Pod) -> bool {
+    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+    matches!(phase, Some("Succeeded" | "Failed"))
+}
+
+/// Lets a worker work. One that panics is replaced by a new one, which finds what the old one did in the runtime.
+async fn supervise(agent: Arc<Agent>, mailbox: Arc<Mailbox>, pod: Arc<Pod>, mut worker: Worker) {
+    let uid = members::uid(&pod).to_owned();
+    let mut pause = std::time::Duration::from_secs(1);
+    loop {
+        let mut task = tokio::task::JoinSet::new();
+        task.spawn(worker.work());
+        let ended = tokio::select! {
+            ended = task.join_next() => ended,
+            // Containers outlive the agent.
+            () = agent.shutdown.cancelled() => return,
+        };
+        let Some(Err(error)) = ended else { break };
+        tracing::error!(pod = members::describe(&pod), %error, "a pod's worker panicked");
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(std::time::Duration::from_secs(300));
+        let records = records(&agent).await.ok().and_then(|mut all| all.remove(&uid)).unwrap_or_default();
+        let latest = mailbox.shown().map_or_else(|| pod.clone(), |shown| shown.pod.clone());
+        worker = Worker::new(agent.clone(), mailbox.clone(), latest, 0, records);
+        if mailbox.removed() {
+            mailbox.remove();
+        }
+    }
+    agent.pods.lock().remove(&uid);
 }
 
 /// A pod as far as the runtime remembers it.

@@ -63,9 +63,7 @@ impl Worker {
 
     fn set_up(&mut self) {
         if self.claim.is_none() {
-            let mailbox = self.mailbox.clone();
-            let claim = self.agent.references.claim(&self.pod, move || mailbox.references());
-            self.claim = Some(Arc::new(claim));
+            self.claim_references();
         }
         // A sandbox died, before the eyes of this agent or of none.
         let died = self.ground.sandbox.is_none() && !self.ground.dead.is_empty();
@@ -78,6 +76,13 @@ impl Worker {
             let result = hooks::set_up(&run, &mut ground).await;
             Done::SetUp(Box::new(ground), result)
         });
+    }
+
+    /// Watches what the pod names.
+    pub(super) fn claim_references(&mut self) {
+        let mailbox = self.mailbox.clone();
+        let claim = self.agent.references.claim(&self.pod, move || mailbox.references());
+        self.claim = Some(Arc::new(claim));
     }
 
     fn start(&mut self, name: &str, number: i32) {

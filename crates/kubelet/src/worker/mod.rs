@@ -164,6 +164,13 @@ impl Worker {
         }
     }
 
+    /// Makes the pod fail before anything of it begins.
+    pub fn refuse(&mut self, reason: &str, message: String) {
+        self.agent.warning(&self.pod, None, reason, message.clone());
+        let failed = Some((reason.to_owned(), message));
+        self.ending = Some(Ending { deadline: self.start_time, failed });
+    }
+
     /// Works until nothing of the pod is left, or until it is dropped.
     pub async fn work(mut self) {
         loop {

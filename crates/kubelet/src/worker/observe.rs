@@ -26,7 +26,12 @@ impl Worker {
             };
             // What volumes can show of the pod itself.
             inbox.references |= fields(&self.pod) != fields(&pod);
+            let changed = self.pod.metadata.generation != pod.metadata.generation;
             (self.pod, self.revision) = (pod, revision);
+            if changed && self.claim.is_some() {
+                // Added containers may name further objects.
+                self.claim_references();
+            }
             let members = members::members(&self.pod);
             self.members = std::sync::Arc::new(members);
         }
@@ -224,6 +229,6 @@ impl Worker {
             return Some(metadata.deletion_grace_period_seconds.unwrap_or(spec).max(1));
         }
         // Nobody deleted it in time, but it is gone.
-        self.removed.then_some(spec.clamp(1, 30))
+        self.removed.then_some(spec.max(1))
     }
 }

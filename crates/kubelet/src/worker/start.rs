@@ -111,6 +111,7 @@ impl Start {
     }
 
     async fn create(&self, image: Image) -> Result<String, Failed> {
+        self.claim.synced().await;
         let Some(sandbox) = self.ground.sandbox.clone() else { return Err(Failed::Cancelled) };
         let spec = self.spec(image).map_err(|message| self.failed("CreateContainerConfigError", message))?;
         let file = container::message_path(&self.paths, self.member.name(), self.number);
@@ -137,7 +138,7 @@ impl Start {
             .map_err(|error| error.to_string())?;
         if environment.iter().all(|(name, _)| name != "HOSTNAME") {
             let host = if members::host_network(pod) {
-                self.agent.config.node_name.clone()
+                rustix::system::uname().nodename().to_string_lossy().into_owned()
             } else {
                 crate::hooks::resolver::names(pod, &self.agent.config.cluster_domain).0
             };

@@ -1,5 +1,6 @@
 //! Pods from their first container to their last.
 
+use gifee_oci::Runtime;
 use serde_json::{Value, json};
 
 use crate::machine::Machine;
@@ -67,7 +68,7 @@ pub async fn init_and_sidecars() {
                 "volumeMounts": [{"name": "shared", "mountPath": "/v"}]}]}),
     );
     machine.wait("app", |pod| holds(pod, "Ready")).await;
-    assert_eq!(machine.log("app", "main", 0), "first side second\n");
+    machine.wait("app", |_| machine.log("app", "main", 0) == "first side second\n").await;
     machine.clean().await;
 }
 
@@ -176,5 +177,54 @@ pub async fn missing_config() {
     let begun = std::time::Instant::now();
     machine.wait("late", |pod| holds(pod, "Ready")).await;
     assert!(begun.elapsed().as_secs() < 5, "it did not follow the object: {:?}", begun.elapsed());
+    machine.clean().await;
+}
+
+pub async fn lost_sandbox() {
+    let machine = Machine::new().await;
+    machine.pod("held", json!({"containers": [{"name": "main", "command": ["sleep", "1000"]}]}));
+    let before = machine.wait("held", |pod| holds(pod, "Ready")).await;
+    let sandbox = machine.runtime.sandboxes().await.unwrap().remove(0);
+    let holder = sandbox.pid.unwrap();
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(holder as i32), nix::sys::signal::Signal::SIGKILL)
+        .unwrap();
+    let pod = machine
+        .wait("held", |pod| pod["status"]["containerStatuses"][0]["restartCount"] == 1 && holds(pod, "Ready"))
+        .await;
+    assert_ne!(before["status"]["podIP"], Value::Null);
+    assert_ne!(pod["status"]["podIP"], Value::Null);
+    assert_eq!(pod["status"]["containerStatuses"][0]["lastState"]["terminated"]["exitCode"], 255);
+    assert!(machine.events().iter().any(|event| event.starts_with("SandboxChanged: ")));
+    machine.clean().await;
+}
+
+pub async fn namespaces_of_the_host() {
+    let machine = Machine::new().await;
+    machine.pod(
+        "host",
+        json!({"hostNetwork": true, "hostPID": true, "restartPolicy": "Never", "containers": [{"name": "main",
+        "command": shell("head -1 /etc/hosts; test -d /proc/2 && echo sees; hostname")}]}),
+    );
+    let pod = machine.phase("host", "Succeeded").await;
+    assert_eq!(pod["status"]["podIP"], pod["status"]["hostIP"]);
+    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let log = machine.log("host", "main", 0);
+    assert_eq!(log, format!("# Kubernetes-managed hosts file (host network).\nsees\n{host}\n"));
+    machine.pod("shared", json!({"shareProcessNamespace": true, "containers": [
+        {"name": "one", "command": ["sleep", "4711"]},
+        {"name": "two", "command": shell("while ! grep -q 4711 /proc/[0-9]*/cmdline; do sleep 0.05; done; echo seen; exec sleep 1000")}]}));
+    machine.wait("shared", |_| machine.log("shared", "two", 0).contains("seen")).await;
+    machine.clean().await;
+}
+
+pub async fn deadline() {
+    let machine = Machine::new().await;
+    machine.pod(
+        "late",
+        json!({"activeDeadlineSeconds": 1, "terminationGracePeriodSeconds": 1, "containers": [
+        {"name": "main", "command": shell("trap 'exit 0' TERM; while true; do sleep 0.1; done")}]}),
+    );
+    let pod = machine.phase("late", "Failed").await;
+    assert_eq!(pod["status"]["reason"], "DeadlineExceeded");
     machine.clean().await;
 }

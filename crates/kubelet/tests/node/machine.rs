@@ -324,7 +324,7 @@ fn write_rootfs(path: &Path) {
     add("etc/passwd", 0o644, b"root:x:0:0:root:/root:/bin/sh\n");
     for name in [
         "sh", "cat", "echo", "sleep", "ls", "env", "hostname", "kill", "touch", "rm", "test", "httpd",
-        "date", "nc", "seq", "mkdir", "true", "wc", "head",
+        "date", "nc", "seq", "mkdir", "true", "wc", "head", "grep",
     ] {
         let mut header = tar::Header::new_gnu();
         header.set_entry_type(tar::EntryType::Symlink);

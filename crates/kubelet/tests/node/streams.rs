@@ -132,9 +132,11 @@ pub async fn logs() {
     machine.wait("writer", |pod| pod["status"]["containerStatuses"][0]["restartCount"] == 1).await;
     let port = machine.port().await;
     let base = "/containerLogs/default/writer/main";
-    machine.wait("writer", |pod| {
+    machine
+        .wait("writer", |pod| {
             pod["status"]["containerStatuses"][0]["state"]["waiting"]["reason"] == "CrashLoopBackOff"
-        }).await;
+        })
+        .await;
     let (status, text) = get(port, base).await;
     assert_eq!((status, text.as_str()), (200, "line 1\nline 2\nline 3\nline 4\nline 5\noops\n"));
     let text = |query: &str| {
@@ -181,8 +183,7 @@ pub async fn logs_follow() {
 pub async fn exec() {
     let machine = Machine::new().await;
     let port = sleeper(&machine).await;
-    let path =
-        "/exec/default/box/main?command=sh&command=-c&command=echo+out;echo+err%3E%262;exit+3&output=1&error=1";
+    let path = "/exec/default/box/main?command=sh&command=-c&command=echo+out;echo+err%3E%262;exit+3&output=1&error=1";
     let mut socket = websocket(port, path, "v4.channel.k8s.io").await;
     let channels = collect(&mut socket).await;
     assert_eq!((channels[1].as_str(), channels[2].as_str()), ("out\n", "err\n"));
