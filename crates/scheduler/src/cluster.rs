@@ -44,6 +44,8 @@ pub struct Cluster {
     loads: Vec<Load>,
     /// Indexes of known nodes, in the order in which they came.
     known: Vec<usize>,
+    /// Whether the node of an index is known.
+    is_known: Vec<bool>,
     by_name: HashMap<Arc<str>, usize>,
     free: Vec<usize>,
     pods: HashMap<ObjectKey, Placed>,
@@ -69,7 +71,7 @@ impl Cluster {
 
     /// The index of a known node.
     pub fn find(&self, name: &str) -> Option<usize> {
-        self.by_name.get(name).copied().filter(|index| self.known.contains(index))
+        self.by_name.get(name).copied().filter(|index| self.is_known[*index])
     }
 
     /// On how many nodes an image is.
@@ -90,7 +92,7 @@ impl Cluster {
     /// Puts a node in, or in place of its older state, which is returned; and its index.
     pub fn put_node(&mut self, node: Node) -> (usize, Option<Node>) {
         let index = self.slot(&node.name);
-        let is_known = self.known.contains(&index);
+        let is_known = std::mem::replace(&mut self.is_known[index], true);
         for (image, _) in &node.images {
             *self.images.entry(image.clone()).or_default() += 1;
         }
@@ -107,6 +109,7 @@ impl Cluster {
     pub fn remove_node(&mut self, name: &str) -> bool {
         let Some(index) = self.find(name) else { return false };
         self.known.retain(|one| *one != index);
+        self.is_known[index] = false;
         let name = self.nodes[index].name.clone();
         let old = std::mem::replace(&mut self.nodes[index], Node { name, ..Node::default() });
         self.forget_images(&old);
@@ -139,6 +142,7 @@ impl Cluster {
             None => {
                 self.nodes.push(node);
                 self.loads.push(Load::default());
+                self.is_known.push(false);
                 self.nodes.len() - 1
             }
         };
@@ -148,7 +152,7 @@ impl Cluster {
 
     /// Frees the index of a node that is not known and has no pods.
     fn release(&mut self, index: usize) {
-        if self.loads[index].pods.is_empty() && !self.known.contains(&index) {
+        if self.loads[index].pods.is_empty() && !self.is_known[index] {
             let name = self.nodes[index].name.clone();
             self.by_name.remove(&name);
             self.free.push(index);

@@ -36,8 +36,6 @@ struct Spec {
     #[serde(deserialize_with = "nullable")]
     preemption_policy: String,
     #[serde(deserialize_with = "nullable")]
-    host_network: bool,
-    #[serde(deserialize_with = "nullable")]
     containers: Vec<Container>,
     #[serde(deserialize_with = "nullable")]
     init_containers: Vec<Container>,
@@ -84,8 +82,6 @@ struct Port {
     host_ip: String,
     #[serde(deserialize_with = "nullable")]
     protocol: String,
-    #[serde(deserialize_with = "nullable")]
-    container_port: i32,
 }
 
 #[derive(Default, Deserialize)]
@@ -200,7 +196,7 @@ pub fn pod(object: &Object) -> Result<Pod, serde_json::Error> {
         weight: (weights.cpu, weights.memory),
         priority: spec.priority,
         preempts: spec.preemption_policy != "Never",
-        ports: host_ports(&spec.containers, &spec.init_containers, spec.host_network),
+        ports: host_ports(&spec.containers, &spec.init_containers),
         node_selector: spec.node_selector.into_iter().collect(),
         required: affinity.required.map(|one| one.node_selector_terms.into_iter().map(term).collect()),
         preferred: affinity.preferred.into_iter().map(|one| (one.weight, term(one.preference))).collect(),
@@ -284,19 +280,20 @@ fn requests(spec: &Spec, status: &Status, complete: impl Fn(&mut Resources)) -> 
     total
 }
 
-fn host_ports(containers: &[Container], init: &[Container], host_network: bool) -> Vec<HostPort> {
+fn host_ports(containers: &[Container], init: &[Container]) -> Vec<HostPort> {
     let sidecars = init.iter().filter(|container| container.restart_policy == "Always");
     let mut ports: Vec<HostPort> = Vec::new();
     for port in containers.iter().chain(sidecars).flat_map(|container| &container.ports) {
-        // On the host's network every port is the host's; the server defaults it so.
-        let number = if port.host_port == 0 && host_network { port.container_port } else { port.host_port };
-        if number <= 0 {
+        if port.host_port <= 0 {
             continue;
         }
         let or =
             |text: &str, default: &str| if text.is_empty() { default.to_owned() } else { text.to_owned() };
-        let port =
-            HostPort { ip: or(&port.host_ip, "0.0.0.0"), protocol: or(&port.protocol, "TCP"), port: number };
+        let port = HostPort {
+            ip: or(&port.host_ip, "0.0.0.0"),
+            protocol: or(&port.protocol, "TCP"),
+            port: port.host_port,
+        };
         if !ports.contains(&port) {
             ports.push(port);
         }

@@ -1,3 +1,97 @@
-//! The scheduler against a fake server, and its pure parts against fixtures.
+//! The scheduler against fixtures, a reference, a simulation and a fake server.
 
+mod decode;
+mod places;
+mod queue;
+mod reference;
 mod server;
+mod simulation;
+
+use crate::cluster::Cluster;
+use crate::node::Node;
+use crate::placement::{Placement, decide};
+use crate::pod::Pod;
+use crate::{decode as decoding, preemption};
+use gifee_base::Object;
+use serde_json::{Value, json};
+
+fn object(value: &Value) -> Object {
+    Object::received(value.to_string().into()).unwrap()
+}
+
+fn node(value: &Value) -> Node {
+    Node::decode(&object(value)).unwrap()
+}
+
+fn pod(value: &Value) -> Pod {
+    decoding::pod(&object(value)).unwrap()
+}
+
+/// A node of 1 CPU, 1 GiB and 10 pods, with changes.
+fn node_with(name: &str, changes: &Value) -> Value {
+    let mut node = json!({
+        "apiVersion": "v1", "kind": "Node",
+        "metadata": { "name": name, "labels": { "kubernetes.io/hostname": name } },
+        "spec": {},
+        "status": { "allocatable": { "cpu": "1", "memory": "1Gi", "pods": "10" } },
+    });
+    merge(&mut node, changes);
+    node
+}
+
+/// A pod of one container with a spec; `cpu` and `memory` in it are the container's requests, `ports` its ports.
+fn pod_with(name: &str, spec: &Value) -> Value {
+    let mut spec = spec.clone();
+    let map = spec.as_object_mut().unwrap();
+    let (cpu, memory) = (map.remove("cpu"), map.remove("memory"));
+    let ports = map.remove("ports").unwrap_or_default();
+    let mut requests = json!({});
+    for (key, value) in [("cpu", cpu), ("memory", memory)] {
+        if let Some(value) = value {
+            requests[key] = value;
+        }
+    }
+    if !map.contains_key("containers") {
+        let container =
+            json!({ "name": "c", "image": "web", "resources": { "requests": requests }, "ports": ports });
+        map.insert("containers".into(), json!([container]));
+    }
+    map.entry("schedulerName").or_insert("default-scheduler".into());
+    json!({
+        "apiVersion": "v1", "kind": "Pod", "spec": spec, "status": { "phase": "Pending" },
+        "metadata": { "name": name, "namespace": "shop", "uid": format!("uid-{name}"), "generation": 1 },
+    })
+}
+
+fn merge(target: &mut Value, changes: &Value) {
+    match (target, changes) {
+        (Value::Object(target), Value::Object(changes)) => {
+            for (key, change) in changes {
+                merge(target.entry(key.as_str()).or_insert(Value::Null), change);
+            }
+        }
+        (target, changes) => *target = changes.clone(),
+    }
+}
+
+fn cluster(nodes: &[Value], placed: &[(&str, Value)]) -> Cluster {
+    let mut cluster = Cluster::default();
+    for value in nodes {
+        cluster.put_node(node(value));
+    }
+    for (number, (name, spec)) in placed.iter().enumerate() {
+        let pod = pod(&pod_with(&format!("placed-{number}"), spec));
+        cluster.place(&pod, &(*name).into(), true);
+    }
+    cluster
+}
+
+/// The name of the node, or the message why there is none.
+fn outcome(cluster: &Cluster, pod: &Pod) -> String {
+    match decide(cluster, pod, &mut 0, &mut || 0) {
+        Placement::Node(index) => cluster.node(index).name.to_string(),
+        Placement::None(diagnosis) => {
+            format!("{} {}", diagnosis.message(), preemption::message(cluster, pod, &diagnosis))
+        }
+    }
+}
