@@ -5,6 +5,7 @@
 
 mod calls;
 pub mod deployment;
+mod disruption;
 pub mod endpoints;
 pub mod endpointslice;
 pub mod garbagecollector;
@@ -58,6 +59,7 @@ pub struct Controller {
     pub run: fn(Context, Arc<Config>) -> BoxFuture<'static, ()>,
 }
 
+// Not extensions: calls.
 /// Every controller there is.
 pub const CONTROLLERS: &[Controller] = &[
     Controller { name: deployment::NAME, account: "deployment-controller", run: deployment::run },
