@@ -17,13 +17,13 @@ use crate::agent::Agent;
 use crate::config::Config;
 use crate::dispatch::{self, Dispatch};
 use crate::error::Error;
+use crate::files;
 use crate::images::Puller;
 use crate::node::Heart;
 use crate::node::machine::Machine;
 use crate::paths::Paths;
 use crate::references::References;
 use crate::server::Server;
-use crate::volumes;
 
 /// How many sandboxes and containers are made at once, for each processor.
 const STARTS_PER_CPU: usize = 3;
@@ -110,9 +110,7 @@ fn folder_error(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error
 
 /// Mounts the file system in memory for what must not reach the disk, unless an agent before did.
 fn mount_memory(path: &Path) -> Result<(), Error> {
-    if volumes::is_mount(path)
-        .map_err(|error| folder_error("looking at", path)(std::io::Error::other(error)))?
-    {
+    if files::mounted(path).map_err(|error| folder_error("looking at", path)(std::io::Error::other(error)))? {
         return Ok(());
     }
     let mounted =

@@ -3,6 +3,7 @@
 //! Invariant: pure. Answers to the kubelet's `generateContainerConfig` and `applyPlatformSpecificContainerConfig`.
 
 mod message;
+pub mod mounts;
 mod security;
 #[cfg(test)]
 mod tests;

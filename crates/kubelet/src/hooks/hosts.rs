@@ -8,8 +8,9 @@ use std::net::IpAddr;
 use async_trait::async_trait;
 use k8s_openapi::api::core::v1::Pod;
 
-use super::{Failed, Ground, Hook, Run, blocking, resolver};
+use super::{Failed, Ground, Hook, Run, blocking};
 use crate::pod::members;
+use crate::resolver;
 
 /// The step.
 pub(super) struct Hosts;

@@ -8,7 +8,6 @@ mod control_group;
 mod folders;
 mod hosts;
 mod network;
-pub mod resolver;
 mod sandbox;
 #[cfg(test)]
 mod tests;
@@ -27,6 +26,7 @@ use crate::pod::members;
 use crate::references::Claim;
 use crate::volumes::Mounted;
 
+// Not extensions: resolver.
 /// The steps.
 pub const HOOKS: &[&dyn Hook] = &[
     &folders::Folders,

@@ -3,9 +3,10 @@
 use async_trait::async_trait;
 use gifee_oci::spec::{Network, PidMode, SandboxSpec};
 
-use super::{Failed, Ground, Hook, Run, resolver};
+use super::{Failed, Ground, Hook, Run};
 use crate::labels;
 use crate::pod::{members, qos};
+use crate::resolver;
 
 /// The step.
 pub(super) struct Sandbox;

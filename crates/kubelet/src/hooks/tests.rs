@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::config::{Access, Config, Peer};
+use crate::resolver;
 
 struct Nobody;
 

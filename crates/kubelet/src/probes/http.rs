@@ -67,7 +67,8 @@ pub async fn probe(action: &HTTPGetAction, target: &Target<'_>, limit: Duration)
 /// Probes a host that the action names itself.
 #[cfg(test)]
 pub(super) async fn try_once(action: &HTTPGetAction, limit: Duration) -> Outcome {
-    visit(place(action, &Container::default(), None).unwrap(), action, limit).await
+    let place = place(action, &Container::default(), None).expect("a test names host and port");
+    visit(place, action, limit).await
 }
 
 async fn visit(mut place: Place, action: &HTTPGetAction, limit: Duration) -> Outcome {

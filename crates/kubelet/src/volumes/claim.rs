@@ -5,7 +5,8 @@ use std::path::Path;
 use async_trait::async_trait;
 use k8s_openapi::api::core::v1::Volume;
 
-use super::{Context, Error, Mounted, VolumeType, host_path, ownership};
+use super::{Context, Error, Mounted, VolumeType, host_path};
+use crate::files::ownership;
 use crate::pod::members;
 
 /// The type.

@@ -3,7 +3,8 @@
 use async_trait::async_trait;
 use k8s_openapi::api::core::v1::Volume;
 
-use super::{Context, Error, Mounted, VolumeType, atomic, ownership, payload};
+use super::{Context, Error, Mounted, VolumeType};
+use crate::files::{atomic, ownership, payload};
 
 /// The type.
 pub struct DownwardApi;

@@ -8,7 +8,8 @@ use gifee_base::Quantity;
 use k8s_openapi::api::core::v1::Volume;
 use rustix::mount::MountFlags;
 
-use super::{Context, Error, Mounted, VolumeType, ownership};
+use super::{Context, Error, Mounted, VolumeType};
+use crate::files::{mounted, ownership};
 
 /// The type.
 pub struct EmptyDir;
@@ -69,13 +70,4 @@ fn mount(path: &Path, kind: &str, options: &str) -> Result<(), Error> {
         std::ffi::CString::new(options).map_err(|_| Error::Invalid("a NUL in mount options".into()))?;
     rustix::mount::mount(kind, path, kind, MountFlags::empty(), options.as_c_str())
         .map_err(Error::file("mount", path))
-}
-
-/// Whether a folder is a mount of its own.
-pub fn mounted(path: &Path) -> Result<bool, Error> {
-    use std::os::unix::fs::MetadataExt;
-    let device = |path: &Path| {
-        std::fs::metadata(path).map(|metadata| metadata.dev()).map_err(Error::file("look at", path))
-    };
-    Ok(device(path)? != device(path.parent().unwrap_or(path))?)
 }

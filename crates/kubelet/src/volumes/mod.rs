@@ -3,23 +3,18 @@
 //! Invariant: setting up is idempotent, and is also how the content of a volume is brought up to date; a volume that
 //! nothing uses any more leaves no mount and no file. Answers to the kubelet's volume plugins and volume manager.
 
-pub mod atomic;
 mod claim;
 mod config_map;
 mod downward;
 mod empty_dir;
 mod host_path;
-pub mod mounts;
-pub mod ownership;
-pub mod payload;
 mod projected;
 mod secret;
-pub mod subpath;
 #[cfg(test)]
 mod tests;
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -30,6 +25,7 @@ use crate::paths::PodPaths;
 use crate::pod::members;
 use crate::references::Reference;
 
+// Not extensions: atomic, mounts, ownership, payload, subpath.
 /// The types. A volume has the first one that owns it.
 pub const VOLUMES: &[&dyn VolumeType] = &[
     &empty_dir::EmptyDir,
@@ -41,47 +37,8 @@ pub const VOLUMES: &[&dyn VolumeType] = &[
     &claim::Claim,
 ];
 
-pub use empty_dir::mounted as is_mount;
-
-/// Why a volume cannot be set up; the words of a `FailedMount` event.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// A named object does not exist, or lacks what is asked of it.
-    #[error("{0}")]
-    Reference(String),
-    /// The spec cannot be carried out.
-    #[error("{0}")]
-    Invalid(String),
-    /// A file operation failed.
-    #[error("failed to {operation} {path}: {source}")]
-    File {
-        /// A verb phrase.
-        operation: &'static str,
-        /// The file.
-        path: PathBuf,
-        /// The system's answer.
-        source: std::io::Error,
-    },
-    /// No row owns the volume.
-    #[error("volume {0:?} is of a type that this node does not support")]
-    Unsupported(String),
-    /// The API did not give what was asked for.
-    #[error("failed to fetch {what}: {source}")]
-    Api {
-        /// What.
-        what: String,
-        /// Its answer.
-        source: gifee_client::Error,
-    },
-}
-
-impl Error {
-    /// Wraps the failure of `operation` on `path`; made for `map_err`.
-    pub fn file<E: Into<std::io::Error>>(operation: &'static str, path: &Path) -> impl FnOnce(E) -> Error {
-        let path = path.to_owned();
-        move |source| Error::File { operation, path, source: source.into() }
-    }
-}
+pub use crate::files::Error;
+use crate::files::{remove_tree, subpath, unmount_below};
 
 /// Objects that only some volumes ask for, from the API.
 #[async_trait]
@@ -189,32 +146,4 @@ pub fn tear_down(paths: &PodPaths) -> Result<(), Error> {
         remove_tree(&root)?;
     }
     Ok(())
-}
-
-/// Unmounts what is mounted at or below a folder, the deepest first.
-pub fn unmount_below(root: &Path) -> Result<(), Error> {
-    let table = Path::new("/proc/self/mountinfo");
-    let text = std::fs::read_to_string(table).map_err(Error::file("read", table))?;
-    let points = text.lines().filter_map(|line| line.split(' ').nth(4)).map(unescape);
-    let mut below: Vec<PathBuf> = points.filter(|point| point.starts_with(root)).collect();
-    below.sort_by_key(|point| std::cmp::Reverse(point.as_os_str().len()));
-    for point in below {
-        rustix::mount::unmount(&point, rustix::mount::UnmountFlags::DETACH)
-            .map_err(Error::file("unmount", &point))?;
-    }
-    Ok(())
-}
-
-/// Spaces and their like are octal in the mount table.
-fn unescape(field: &str) -> PathBuf {
-    let field =
-        field.replace("\\040", " ").replace("\\011", "\t").replace("\\012", "\n").replace("\\134", "\\");
-    PathBuf::from(field)
-}
-
-fn remove_tree(root: &Path) -> Result<(), Error> {
-    match std::fs::remove_dir_all(root) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Error::file("remove", root)(error)),
-        _ => Ok(()),
-    }
 }

@@ -7,8 +7,9 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ServiceAccountTokenProjection, Volume, VolumeProjection};
 
-use super::payload::Payload;
-use super::{Context, Error, Mounted, VolumeType, atomic, ownership, payload};
+use super::{Context, Error, Mounted, VolumeType};
+use crate::files::payload::Payload;
+use crate::files::{atomic, ownership, payload};
 use crate::pod::members;
 use crate::references::Reference;
 

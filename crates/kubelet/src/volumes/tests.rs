@@ -4,13 +4,17 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, symlink};
 
+use std::path::Path;
+
 use expect_test::{Expect, expect};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use serde_json::{Value, json};
 
-use super::payload::{File, Payload};
 use super::*;
+use crate::container::mounts;
+use crate::files::payload::{File, Payload};
+use crate::files::{atomic, ownership, payload, subpath};
 
 fn at(second: i64) -> Timestamp {
     Timestamp::from_second(1_700_000_000 + second).unwrap()

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Mailbox;
 use crate::agent::Agent;
+use crate::container::mounts::mounts;
 use crate::container::{self, Parts};
 use crate::environment::{Facts, environment};
 use crate::hooks::Ground;
@@ -21,7 +22,6 @@ use crate::paths::PodPaths;
 use crate::pod::{Member, members};
 use crate::probes::Target;
 use crate::references::Claim;
-use crate::volumes::mounts::mounts;
 
 /// Why a container was not started.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -140,7 +140,7 @@ impl Start {
             let host = if members::host_network(pod) {
                 rustix::system::uname().nodename().to_string_lossy().into_owned()
             } else {
-                crate::hooks::resolver::names(pod, &self.agent.config.cluster_domain).0
+                crate::resolver::names(pod, &self.agent.config.cluster_domain).0
             };
             environment.insert(0, ("HOSTNAME".to_owned(), host));
         }

@@ -128,7 +128,7 @@ async fn sleeper(machine: &Machine) -> u16 {
 pub async fn logs() {
     let machine = Machine::new().await;
     machine.pod("writer", json!({"restartPolicy": "OnFailure", "containers": [{"name": "main",
-        "command": ["sh", "-c", "for i in $(seq 1 5); do echo line $i; done; echo oops >&2; test -e /tmp/../second || sleep 0.1; exit $(test -e /x || echo 1)"]}]}));
+        "command": ["sh", "-c", "for i in $(seq 1 5); do echo line $i; done; sleep 0.2; echo oops >&2; test -e /tmp/../second || sleep 0.1; exit $(test -e /x || echo 1)"]}]}));
     machine.wait("writer", |pod| pod["status"]["containerStatuses"][0]["restartCount"] == 1).await;
     let port = machine.port().await;
     let base = "/containerLogs/default/writer/main";

@@ -8,9 +8,10 @@ use std::path::PathBuf;
 use gifee_oci::spec::{Mount, Propagation};
 use k8s_openapi::api::core::v1::{Container, VolumeMount};
 
-use super::{Error, Mounted, subpath};
 use crate::environment::expand::expand;
+use crate::files::{Error, subpath};
 use crate::paths::PodPaths;
+use crate::volumes::Mounted;
 
 /// The mounts, in the order of the spec. Parts of volumes are bound to folders of the pod on the way.
 pub fn mounts(
