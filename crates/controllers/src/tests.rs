@@ -1,3 +1,5 @@
+//! The set of controllers that run is the set that exists.
+
 use super::*;
 use expect_test::expect;
 use gifee_client::fake::Fake;

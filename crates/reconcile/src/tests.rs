@@ -1,3 +1,5 @@
+//! The typed side against a fake server.
+
 use super::*;
 use async_trait::async_trait;
 use gifee_base::{Gvk, Gvr, LabelSelector, Object, ObjectKey, SystemClock};

@@ -109,60 +109,60 @@ async fn spend(
         options: Value::Null,
         warnings: write.warnings,
     };
-    let name = budget.name().to_owned();
     let unready = !ready(pod);
-    let edit = |old: &Value| {
-        let (spec, status) = (&old["spec"], &old["status"]);
-        let number = |field: &str| status[field].as_i64().unwrap_or_default();
-        let generation = old["metadata"]["generation"].as_i64().unwrap_or_default();
-        let always = spec["unhealthyPodEvictionPolicy"] == "AlwaysAllow";
-        let spare = number("currentHealthy") >= number("desiredHealthy") && number("desiredHealthy") > 0;
-        if unready && (always || spare) {
-            // Such a Pod may go without a change of the budget.
-            return Ok(old.clone());
-        }
-        if number("observedGeneration") < generation {
-            return Err(refused(format!(
-                "The disruption budget {name} is still being processed by the server."
-            )));
-        }
-        let allowed = number("disruptionsAllowed");
-        if allowed < 0 {
-            return Err(Status::forbidden(
-                "policy",
-                "poddisruptionbudgets",
-                &name,
-                "pdb disruptions allowed is negative",
-            ));
-        }
-        let disrupted = status["disruptedPods"].as_object().map_or(0, Map::len);
-        if disrupted > DISRUPTED_MAXIMUM {
-            let why = "DisruptedPods map too big - too many evictions not confirmed by PDB controller";
-            return Err(Status::forbidden("policy", "poddisruptionbudgets", &name, why));
-        }
-        if allowed == 0 {
-            return Err(refused(format!(
-                "The disruption budget {name} needs {} healthy pods and has {} currently",
-                number("desiredHealthy"),
-                number("currentHealthy")
-            )));
-        }
-        let mut new = old.clone();
-        new["status"]["disruptionsAllowed"] = (allowed - 1).into();
-        if allowed == 1 {
-            let condition = json!({
-                "type": "DisruptionAllowed", "status": "False", "reason": "InsufficientPods", "message": "",
-                "observedGeneration": number("observedGeneration"),
-            });
-            set_condition(&mut new, condition, &write.now);
-        }
-        if !new["status"]["disruptedPods"].is_object() {
-            new["status"]["disruptedPods"] = Value::Object(Map::new());
-        }
-        new["status"]["disruptedPods"][pod_name] = write.now.as_str().into();
-        Ok(new)
-    };
+    let edit = |old: &Value| spent(old, unready, budget.name(), pod_name, &write.now);
     update_object(&change, budget.namespace(), budget.name(), &edit, None).await.map(drop)
+}
+
+/// The budget with one disruption less; the budget itself if the Pod may go without one.
+fn spent(old: &Value, unready: bool, name: &str, pod_name: &str, now: &str) -> Result<Value, Status> {
+    let (spec, status) = (&old["spec"], &old["status"]);
+    let number = |field: &str| status[field].as_i64().unwrap_or_default();
+    let generation = old["metadata"]["generation"].as_i64().unwrap_or_default();
+    let always = spec["unhealthyPodEvictionPolicy"] == "AlwaysAllow";
+    let spare = number("currentHealthy") >= number("desiredHealthy") && number("desiredHealthy") > 0;
+    if unready && (always || spare) {
+        // Such a Pod may go without a change of the budget.
+        return Ok(old.clone());
+    }
+    if number("observedGeneration") < generation {
+        return Err(refused(format!("The disruption budget {name} is still being processed by the server.")));
+    }
+    let allowed = number("disruptionsAllowed");
+    if allowed < 0 {
+        return Err(Status::forbidden(
+            "policy",
+            "poddisruptionbudgets",
+            name,
+            "pdb disruptions allowed is negative",
+        ));
+    }
+    let disrupted = status["disruptedPods"].as_object().map_or(0, Map::len);
+    if disrupted > DISRUPTED_MAXIMUM {
+        let why = "DisruptedPods map too big - too many evictions not confirmed by PDB controller";
+        return Err(Status::forbidden("policy", "poddisruptionbudgets", name, why));
+    }
+    if allowed == 0 {
+        return Err(refused(format!(
+            "The disruption budget {name} needs {} healthy pods and has {} currently",
+            number("desiredHealthy"),
+            number("currentHealthy")
+        )));
+    }
+    let mut new = old.clone();
+    new["status"]["disruptionsAllowed"] = (allowed - 1).into();
+    if allowed == 1 {
+        let condition = json!({
+            "type": "DisruptionAllowed", "status": "False", "reason": "InsufficientPods", "message": "",
+            "observedGeneration": number("observedGeneration"),
+        });
+        set_condition(&mut new, condition, now);
+    }
+    if !new["status"]["disruptedPods"].is_object() {
+        new["status"]["disruptedPods"] = Value::Object(Map::new());
+    }
+    new["status"]["disruptedPods"][pod_name] = now.into();
+    Ok(new)
 }
 
 /// Says in the Pod's status why it goes.

@@ -1,3 +1,5 @@
+//! Caches against a fake server: lists, watches, resumptions, indexes.
+
 use super::*;
 use crate::fake::Fake;
 use serde_json::{Value, json};

@@ -1,3 +1,5 @@
+//! The fake server keeps the rules that controllers rely on.
+
 use super::*;
 use crate::options::{DeleteOptions, ListOptions, PatchKind, Propagation, WatchOptions};
 use crate::watch::Event;

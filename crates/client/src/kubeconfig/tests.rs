@@ -1,3 +1,5 @@
+//! Kubeconfigs as people have them, merged, written and refused.
+
 use super::*;
 use expect_test::expect;
 

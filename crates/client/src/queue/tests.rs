@@ -1,3 +1,5 @@
+//! Keys are handed out once, in order, and later after failures.
+
 use super::*;
 use std::sync::Arc;
 

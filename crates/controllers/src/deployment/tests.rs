@@ -1,3 +1,5 @@
+//! Plans of Deployments from fixtures, and their fixed points.
+
 use super::plan::{Plan, plan};
 use super::revision::{DESIRED, HISTORY, REVISION};
 use super::template::{hash, same};

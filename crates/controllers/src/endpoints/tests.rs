@@ -1,3 +1,5 @@
+//! Plans of Endpoints from fixtures.
+
 use super::plan::{Plan, View, plan};
 use super::*;
 use gifee_base::Object;

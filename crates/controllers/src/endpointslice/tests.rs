@@ -1,3 +1,5 @@
+//! Plans of EndpointSlices from fixtures.
+
 use super::plan::{MANAGED_BY, MANAGER, Plan, SERVICE_NAME, View, plan};
 use super::*;
 use crate::endpoints::tests::{object, pod, service};

@@ -1,3 +1,5 @@
+//! Deletion of namespaces against a fake server.
+
 use super::plan::{Remains, View, plan};
 use super::*;
 use expect_test::expect;

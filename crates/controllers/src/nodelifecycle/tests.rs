@@ -1,3 +1,5 @@
+//! Health and taints of nodes from fixtures.
+
 use super::plan::plan;
 use super::zones::Zones;
 use super::*;

@@ -1,3 +1,5 @@
+//! Plans of ReplicaSets from fixtures.
+
 use super::plan::{DELETION_COST, View, plan};
 use super::*;
 use gifee_base::Status;

@@ -1,3 +1,5 @@
+//! Every namespace gets its service account.
+
 use super::*;
 use gifee_client::fake::Fake;
 use gifee_reconcile::Recorder;

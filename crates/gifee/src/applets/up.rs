@@ -163,7 +163,7 @@ async fn serve(arguments: &Arguments, with_node: bool) -> Result<()> {
         progress: &progress,
         shutdown: shutdown.clone(),
     };
-    let Running { mut failed, loopback, .. } = start.run().await?;
+    let Running { mut failed, loopback } = start.run().await?;
     if with_node {
         let name = &settings.node_name;
         let clients = node::Clients {

@@ -28,8 +28,6 @@ const KEY_BYTES: usize = 32;
 
 /// A running server role.
 pub struct Running {
-    /// The API server.
-    pub server: Arc<Server>,
     /// Clients of it.
     pub loopback: Loopback,
     /// Ends when a part of the role has failed for good.
@@ -83,7 +81,7 @@ impl Start<'_> {
             .context("writing the first objects of the cluster")?;
         self.components(&loopback, &mut failed);
         self.progress.done("namespaces, roles, controllers and scheduler");
-        Ok(Running { server, loopback, failed })
+        Ok(Running { loopback, failed })
     }
 
     fn config(&self, kubelet_client: &Pair) -> Result<Config> {

@@ -1,3 +1,5 @@
+//! Events are sent, counted together, and rationed.
+
 use super::correlate::{Correlator, Write};
 use super::*;
 use jiff::Timestamp;
