@@ -83,8 +83,8 @@ async fn worker<K>(
             }
             Ok(Err(error)) => {
                 counts.failed.fetch_add(1, Ordering::Relaxed);
-                if error.is_conflict() {
-                    tracing::debug!(controller = name, %key, %error, "reconcile met another writer");
+                if error.is_overtaken() {
+                    tracing::debug!(controller = name, %key, %error, "reconcile was overtaken");
                 } else {
                     tracing::warn!(controller = name, %key, %error, "reconcile failed");
                 }

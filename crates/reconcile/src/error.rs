@@ -53,8 +53,8 @@ impl Error {
         Self::Invalid { subject: subject.to_string(), why: why.to_string() }
     }
 
-    /// Whether it is a conflict with another writer, which a retry resolves.
-    pub fn is_conflict(&self) -> bool {
-        matches!(self, Self::Client(error) if error.is_conflict())
+    /// Whether another writer was faster: the object changed or is gone, which the next try will see.
+    pub fn is_overtaken(&self) -> bool {
+        matches!(self, Self::Client(error) if error.is_conflict() || error.is_not_found())
     }
 }

@@ -45,27 +45,22 @@ impl Conditions {
             "type": kind, "status": status, "reason": why.reason, "message": why.message,
             "lastUpdateTime": now, "lastTransitionTime": since,
         });
-        // In place, so that their order says nothing about what changed.
-        match self.0.iter_mut().find(|condition| condition["type"] == kind) {
-            Some(old) => *old = condition,
-            None => self.0.push(condition),
-        }
+        // What changed last stands last, as upstream.
+        self.remove(kind);
+        self.0.push(condition);
     }
 
     /// Sets a condition even if status and reason are the same: progress was made now.
     fn refresh(&mut self, kind: &str, status: &str, why: Why, now: Timestamp) {
         let since = self.get(kind).filter(|old| old["status"] == status);
         let since = since.map(|old| old["lastTransitionTime"].clone());
-        let place = self.0.iter().position(|condition| condition["type"] == kind);
         let time = Value::from(clock::format_time(now));
         let condition = json!({
             "type": kind, "status": status, "reason": why.reason, "message": why.message,
             "lastUpdateTime": time, "lastTransitionTime": since.unwrap_or(time),
         });
-        match place {
-            Some(place) => self.0[place] = condition,
-            None => self.0.push(condition),
-        }
+        self.remove(kind);
+        self.0.push(condition);
     }
 }
 

@@ -226,8 +226,8 @@ fn a_rollout_from_the_first_set_to_the_third() {
     model.check(expect![[r#"
         web-794686fc5b revision 1 image web:1 replicas 3 available 4
         web-849fb4b4d5 revision 2 image web:2 replicas 1 available 0
-        Progressing=True ReplicaSetUpdated ReplicaSet \web-849fb4b4d5\ is progressing.
         Available=True MinimumReplicasAvailable Deployment has minimum availability.
+        Progressing=True ReplicaSetUpdated ReplicaSet \web-849fb4b4d5\ is progressing.
     "#]]);
     model.settle();
     assert_eq!(model.sets[1]["metadata"]["annotations"]["kubernetes.io/change-cause"], "second");
@@ -237,8 +237,8 @@ fn a_rollout_from_the_first_set_to_the_third() {
     model.check(expect![[r#"
         web-794686fc5b revision 3 image web:1 replicas 4 available 4
         web-849fb4b4d5 revision 2 image web:2 replicas 0 available 0
-        Progressing=True NewReplicaSetAvailable ReplicaSet \web-794686fc5b\ has successfully progressed.
         Available=True MinimumReplicasAvailable Deployment has minimum availability.
+        Progressing=True NewReplicaSetAvailable ReplicaSet \web-794686fc5b\ has successfully progressed.
     "#]]);
     assert_eq!(model.sets[0]["metadata"]["annotations"][HISTORY], "1");
     assert_eq!(model.deployment["metadata"]["annotations"][REVISION], "3");
@@ -314,8 +314,8 @@ fn no_progress_for_too_long_is_said_once() {
     model.step();
     model.check(expect![[r#"
         web-794686fc5b revision 1 image web:1 replicas 2 available 0
-        Progressing=False ProgressDeadlineExceeded ReplicaSet \web-794686fc5b\ has timed out progressing.
         Available=False MinimumReplicasUnavailable Deployment does not have minimum availability.
+        Progressing=False ProgressDeadlineExceeded ReplicaSet \web-794686fc5b\ has timed out progressing.
     "#]]);
     assert!(model.rests() && model.plan().again.is_none());
     model.settle();
