@@ -78,6 +78,7 @@ async fn attempt(write: &Write<'_>, namespace: &str, mut object: Value) -> Resul
     hooks.prepare_create(&mut object, &context);
     let mut errors = metadata::validate(&object, resource.kind.name_rule, resource.namespaced());
     errors.extend(hooks.validate(&object, &context));
+    errors.extend(hooks.validate_create(&object, &context));
     if !errors.is_empty() {
         return Err(write.invalid(&key.name, &errors));
     }

@@ -154,11 +154,12 @@ async fn once(
         return Ok(Step::Done(Arc::new(dry)));
     }
     let outcome = write.replace(namespace, name, &raw, current.revision()).await;
-    if let Ok(Committed::Done(object)) = outcome {
-        return Ok(Step::Done(object));
-    }
-    if let Err(error) = hooks.release(&present(resource, stored), Some(&old), &context).await {
-        tracing::warn!(%key, %error, "what was allocated for a failed change could not be given back");
+    let new = present(resource, stored);
+    // What only the state that lost had is given back: the old one's after a commit, else the new one's.
+    let committed = matches!(outcome, Ok(Committed::Done(_)));
+    let (lost, stays) = if committed { (&old, &new) } else { (&new, &old) };
+    if let Err(error) = hooks.release(lost, Some(stays), &context).await {
+        tracing::warn!(%key, %error, "what a change no longer needs could not be given back");
     }
     Ok(outcome?.into())
 }

@@ -335,3 +335,25 @@ async fn concurrent_changes_are_all_applied() {
     let map = world.get(&format!("{MAPS}/many")).await.expect(200);
     assert_eq!(map["data"].as_object().unwrap().len(), 21);
 }
+
+#[tokio::test]
+async fn a_port_that_a_service_gives_up_is_free_again() {
+    let world = World::new().await;
+    let services = "/api/v1/namespaces/default/services";
+    let service = |name: &str| {
+        json!({ "apiVersion": "v1", "kind": "Service", "metadata": { "name": name },
+            "spec": { "type": "NodePort", "selector": { "a": "b" }, "ports": [{ "port": 80, "nodePort": 30123 }] } })
+    };
+    let mut first = world.post(services, &service("first")).await.expect(201);
+    assert!(
+        world
+            .post(services, &service("second"))
+            .await
+            .failure()
+            .contains("provided port is already allocated")
+    );
+    first["spec"]["type"] = "ClusterIP".into();
+    first["spec"]["ports"][0]["nodePort"].take();
+    world.put(&format!("{services}/first"), &first).await.expect(200);
+    world.post(services, &service("second")).await.expect(201);
+}
