@@ -13,6 +13,7 @@ use rcgen::{
 use rustls::RootCertStore;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use serde::{Deserialize, Serialize};
 use std::fs;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -25,7 +26,7 @@ const RENEW_BEFORE: SignedDuration = SignedDuration::from_hours(90 * 24);
 const BACKDATE: Duration = Duration::from_secs(300);
 
 /// A certificate and its key, as PEM.
-#[derive(Clone)]
+#[derive(Clone, Serialize, Deserialize)]
 pub struct Pair {
     /// The certificate.
     pub certificate: String,
@@ -159,15 +160,15 @@ impl Authority {
         self.issue(&Subject { file: "apiserver", name: "kube-apiserver", groups: &[], names })
     }
 
-    /// The serving certificate of a node agent.
+    /// The serving certificate of a node agent, kept in `file`.
     ///
     /// # Errors
     /// If it cannot be made.
-    pub fn kubelet_serving(&self, node: &str, addresses: &[IpAddr]) -> Result<Pair> {
+    pub fn kubelet_serving(&self, file: &str, node: &str, addresses: &[IpAddr]) -> Result<Pair> {
         let mut names = vec![node.to_owned()];
         names.extend(addresses.iter().map(IpAddr::to_string));
         let user = format!("system:node:{node}");
-        self.issue(&Subject { file: "kubelet-serving", name: &user, groups: &["system:nodes"], names })
+        self.issue(&Subject { file, name: &user, groups: &["system:nodes"], names })
     }
 
     /// The client certificate of a user.
@@ -276,12 +277,12 @@ mod tests {
     fn certificates_are_kept_while_good_and_renewed_for_new_names() {
         let folder = tempfile::tempdir().unwrap();
         let authority = Authority::open(folder.path()).unwrap();
-        let first = authority.kubelet_serving("n", &["10.0.0.1".parse().unwrap()]).unwrap();
+        let first = authority.kubelet_serving("serving", "n", &["10.0.0.1".parse().unwrap()]).unwrap();
         let again = Authority::open(folder.path()).unwrap();
         assert_eq!(again.certificate(), authority.certificate());
-        let same = again.kubelet_serving("n", &["10.0.0.1".parse().unwrap()]).unwrap();
+        let same = again.kubelet_serving("serving", "n", &["10.0.0.1".parse().unwrap()]).unwrap();
         assert_eq!(first.certificate, same.certificate);
-        let other = again.kubelet_serving("n", &["10.0.0.2".parse().unwrap()]).unwrap();
+        let other = again.kubelet_serving("serving", "n", &["10.0.0.2".parse().unwrap()]).unwrap();
         assert_ne!(first.certificate, other.certificate);
         let mode = fs::metadata(folder.path().join("pki/ca.key")).unwrap().permissions();
         assert_eq!(std::os::unix::fs::PermissionsExt::mode(&mode) & 0o777, 0o600);

@@ -2,6 +2,7 @@
 //!
 //! Words that are none of these belong to the API client: `gifee get pods`.
 
+mod agent;
 mod down;
 mod image;
 mod status;
@@ -27,6 +28,12 @@ pub const APPLETS: &[Applet] = &[
     Applet { name: "status", about: "Say how the cluster on this machine is", run: status::status },
     Applet { name: "image", about: "Import, pull, list and remove images of the node", run: image::image },
     Applet { name: "server", about: "Run the control plane alone, for nodes elsewhere", run: up::server },
+    Applet {
+        name: "credentials",
+        about: "Write what a node needs to join this control plane",
+        run: agent::credentials,
+    },
+    Applet { name: "agent", about: "Run a node of a control plane elsewhere", run: agent::agent },
 ];
 
 /// Runs what the command line asks for.
@@ -62,7 +69,7 @@ pub fn run(arguments: &[String]) -> ExitCode {
 
 fn help() -> String {
     let mut text = String::from("gifee: Kubernetes on this machine, in one program\n\n");
-    let line = |name: &str, about: &str| format!("  {name:<8} {about}\n");
+    let line = |name: &str, about: &str| format!("  {name:<11} {about}\n");
     text.push_str("This machine:\n");
     text.extend(APPLETS.iter().map(|applet| line(applet.name, applet.about)));
     text.push_str("\nThe cluster (kubectl works as well):\n");

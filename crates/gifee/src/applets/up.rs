@@ -16,6 +16,7 @@ use std::os::fd::AsRawFd;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 /// Where everything is kept unless another folder is named.
@@ -81,12 +82,17 @@ fn start(name: &'static str, about: &'static str, words: &[String], node: bool) 
     }
     // A container's files, sockets and logs are many descriptors.
     raise_limit();
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(serve(&arguments, node))?;
+    runtime()?.block_on(serve(&arguments, node))?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn raise_limit() {
+/// The runtime that a role's parts share.
+pub(super) fn runtime() -> Result<tokio::runtime::Runtime> {
+    Ok(tokio::runtime::Builder::new_multi_thread().enable_all().build()?)
+}
+
+/// Lets this process open as many files as it may.
+pub(super) fn raise_limit() {
     use nix::sys::resource::{Resource, getrlimit, setrlimit};
     if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
         // Without more descriptors a small cluster runs as well: no reason to stop.
@@ -131,7 +137,8 @@ fn detach(name: &str, words: &[String], arguments: &Arguments) -> Result<ExitCod
     bail!("gifee {name} ended before the cluster was ready ({status}); its log is {}", log_path.display())
 }
 
-fn logging() {
+/// Sends what is logged to standard error; `GIFEE_LOG` says how much.
+pub(super) fn logging() {
     let filter = tracing_subscriber::EnvFilter::try_from_env("GIFEE_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn,gifee=info"));
     let colours = std::io::IsTerminal::is_terminal(&std::io::stderr());
@@ -173,8 +180,8 @@ async fn serve(arguments: &Arguments, with_node: bool) -> Result<()> {
         let start = node::Start {
             data_dir: &arguments.data_dir,
             settings: &settings,
-            serving: authority.kubelet_serving(name, &[advertise])?,
-            authority: &authority,
+            serving: authority.kubelet_serving("kubelet-serving", name, &[advertise])?,
+            roots: authority.roots()?,
             address: advertise,
             clients,
             progress: &progress,
@@ -187,18 +194,23 @@ async fn serve(arguments: &Arguments, with_node: bool) -> Result<()> {
     progress.ready();
     let outcome = tokio::select! {
         outcome = ended() => outcome,
-        part = failed.join_next() => match part {
-            Some(Ok(Err(error))) => Err(error),
-            Some(Err(error)) => Err(error).context("a part of gifee panicked"),
-            _ => Ok(()),
-        },
+        outcome = first_failure(&mut failed) => outcome,
     };
     shutdown.cancel();
     outcome
 }
 
+/// Waits until a part of the process has ended, and says how.
+pub(super) async fn first_failure(parts: &mut JoinSet<Result<()>>) -> Result<()> {
+    match parts.join_next().await {
+        Some(Ok(outcome)) => outcome,
+        Some(Err(error)) => Err(error).context("a part of gifee panicked"),
+        None => Ok(()),
+    }
+}
+
 /// Waits for a signal that asks this process to end.
-async fn ended() -> Result<()> {
+pub(super) async fn ended() -> Result<()> {
     use tokio::signal::unix::{SignalKind, signal};
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     tokio::select! {

@@ -5,7 +5,7 @@
 mod access;
 
 use crate::layout;
-use crate::pki::{Authority, Pair};
+use crate::pki::Pair;
 use crate::progress::Progress;
 use crate::settings::Settings;
 use anyhow::{Context, Result};
@@ -14,6 +14,7 @@ use gifee_base::{FieldSelector, Gvr};
 use gifee_client::{Client, Event, WatchOptions};
 use gifee_net::Network;
 use gifee_oci::local::Local;
+use rustls::RootCertStore;
 use rustls::server::WebPkiClientVerifier;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
@@ -38,7 +39,7 @@ pub struct Start<'a> {
     /// Certificate and key that the agent's server shows.
     pub serving: Pair,
     /// Who signs the certificates of those that may ask the agent.
-    pub authority: &'a Authority,
+    pub roots: RootCertStore,
     /// The machine's address.
     pub address: IpAddr,
     /// Clients of the API.
@@ -94,7 +95,7 @@ impl Start<'_> {
     fn kubelet(&self) -> Result<gifee_kubelet::Config> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let clients =
-            WebPkiClientVerifier::builder_with_provider(Arc::new(self.authority.roots()?), provider.clone())
+            WebPkiClientVerifier::builder_with_provider(Arc::new(self.roots.clone()), provider.clone())
                 .allow_unauthenticated()
                 .build()?;
         let (chain, key) = self.serving.rustls()?;
