@@ -11,6 +11,10 @@ use serde::Deserialize;
 use serde_json::Value;
 use smallvec::SmallVec;
 use std::borrow::Cow;
+use std::cell::RefCell;
+
+/// Bytes that the place where objects are encoded keeps for the next one.
+const SCRATCH_MAXIMUM: usize = 64 << 10;
 
 /// Where a string stands: in the bytes, or behind their end in the side buffer if it had escapes.
 #[derive(Clone, Copy, Debug, Default)]
@@ -172,7 +176,20 @@ impl Object {
         if let Some(metadata) = value.get_mut("metadata").and_then(Value::as_object_mut) {
             metadata.remove("resourceVersion");
         }
-        Bytes::from(value.to_string())
+        thread_local! {
+            /// Where objects are encoded, so that what is kept has exactly its size.
+            static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+        }
+        SCRATCH.with_borrow_mut(|scratch| {
+            scratch.clear();
+            // Writing to memory does not fail, and every tree has a text.
+            let _ = serde_json::to_writer(&mut *scratch, value);
+            let bytes = Bytes::copy_from_slice(scratch);
+            if scratch.capacity() > SCRATCH_MAXIMUM {
+                *scratch = Vec::new();
+            }
+            bytes
+        })
     }
 
     /// An object from stored bytes and the revision they were committed at.
