@@ -14,13 +14,13 @@ const OWN_KUBECONFIG: &str = "/var/lib/gifee/kubeconfig";
 #[derive(Args, Clone, Debug, Default)]
 pub struct Globals {
     /// Kubeconfig file [default: $KUBECONFIG, ~/.kube/config, or the one of `gifee up`]
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, global = true, value_name = "FILE")]
     pub kubeconfig: Option<PathBuf>,
     /// Context of the kubeconfig
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, global = true, value_name = "NAME")]
     pub context: Option<String>,
     /// Namespace [default: the context's]
-    #[arg(short, long, value_name = "NAME")]
+    #[arg(short, long, global = true, value_name = "NAME")]
     pub namespace: Option<String>,
 }
 

@@ -12,7 +12,7 @@ use std::process::ExitCode;
 
 /// Create objects from files
 #[derive(Parser, Debug)]
-#[command(name = "create", bin_name = "gifee create", args_conflicts_with_subcommands = true)]
+#[command(name = "create", bin_name = "gifee create")]
 struct Arguments {
     /// File, folder, or - for standard input; may be repeated
     #[arg(short, long, value_name = "FILE")]
@@ -30,8 +30,6 @@ enum Kind {
     Namespace {
         /// Its name
         name: String,
-        #[command(flatten)]
-        globals: Globals,
     },
     /// A Deployment of one image
     #[command(visible_alias = "deploy")]
@@ -47,8 +45,6 @@ enum Kind {
         /// The port that the container listens on
         #[arg(long)]
         port: Option<u16>,
-        #[command(flatten)]
-        globals: Globals,
     },
 }
 
@@ -56,13 +52,13 @@ enum Kind {
 pub async fn run(words: Vec<String>) -> Result<ExitCode> {
     let arguments: Arguments = parse(words);
     match arguments.kind {
-        Some(Kind::Namespace { name, globals }) => {
+        Some(Kind::Namespace { name }) => {
             let object = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": name } });
-            globals.open()?.client.create(&Gvr::core("namespaces"), "", object).await?;
+            arguments.globals.open()?.client.create(&Gvr::core("namespaces"), "", object).await?;
             println!("namespace/{name} created");
         }
-        Some(Kind::Deployment { name, image, replicas, port, globals }) => {
-            let session = globals.open()?;
+        Some(Kind::Deployment { name, image, replicas, port }) => {
+            let session = arguments.globals.open()?;
             let mut container = json!({ "name": name.rsplit('.').next(), "image": image });
             if let Some(port) = port {
                 container["ports"] = json!([{ "containerPort": port }]);

@@ -3,11 +3,12 @@
 use super::parse;
 use super::up::DATA_DIR;
 use crate::instance::Instance;
+use crate::pki::Authority;
 use crate::settings::Settings;
 use anyhow::Result;
 use clap::Args;
 use gifee_base::Gvr;
-use gifee_client::{Client, Kubeconfig, ListOptions, Tls};
+use gifee_client::{Client, Credentials, ListOptions, Tls, TlsConfig};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -44,7 +45,7 @@ pub fn status(words: &[String]) -> Result<ExitCode> {
     println!("pods        {}", settings.cluster_cidr);
     println!("services    {}", settings.service_cidr);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let asked = runtime.block_on(async { tokio::time::timeout(TIMEOUT, cluster(&arguments.data_dir)).await });
+    let asked = runtime.block_on(async { tokio::time::timeout(TIMEOUT, cluster(&arguments.data_dir, &settings)).await });
     match asked {
         Ok(Ok(true)) => Ok(ExitCode::SUCCESS),
         Ok(Ok(false)) => Ok(not_running),
@@ -65,9 +66,18 @@ fn resident_megabytes(pid: i32) -> u64 {
     line.trim().trim_end_matches(" kB").trim().parse::<u64>().unwrap_or_default() / 1024
 }
 
-async fn cluster(data_dir: &Path) -> Result<bool> {
-    let kubeconfig = Kubeconfig::load(&data_dir.join("kubeconfig"))?;
-    let client = Client::new(Arc::new(Tls::new(&kubeconfig.tls(None)?)?)).named("gifee-status");
+/// Asks as the administrator, out of the data directory itself: the kubeconfig may be anywhere.
+async fn cluster(data_dir: &Path, settings: &Settings) -> Result<bool> {
+    let authority = Authority::open(data_dir)?;
+    let pair = authority.client("admin", "kubernetes-admin", &["system:masters"])?;
+    let certificate = Some((pair.certificate.into_bytes(), pair.key.into_bytes()));
+    let config = TlsConfig {
+        server: settings.api_url(),
+        authorities: authority.certificate().as_bytes().to_vec(),
+        credentials: Credentials { certificate, ..Credentials::default() },
+        ..TlsConfig::default()
+    };
+    let client = Client::new(Arc::new(Tls::new(&config)?)).named("gifee-status");
     let nodes = values(&client, "nodes").await?;
     let mut all_ready = !nodes.is_empty();
     for node in &nodes {
