@@ -100,28 +100,27 @@ fn addresses(view: &View, status: &mut PodStatus) {
 
 fn container_status(view: &View, plan: &Plan, member: &Member) -> ContainerStatus {
     let observed = view.container(member.name());
-    let default = waiting_by_default(view, member);
     let waiting =
         plan.waiting.get(member.name()).map(|waiting| (waiting.reason.clone(), waiting.message.clone()));
-    let mut attempts = observed.attempts.iter().peekable();
+    // A run counts once its start is over, postStart included; until then the one before it is shown.
+    let begun = |attempt: &&Attempt| match attempt.state {
+        AttemptState::Created => false,
+        AttemptState::Running { .. } => !observed.starting(),
+        AttemptState::Exited { .. } => true,
+    };
+    let mut attempts = observed.attempts.iter().filter(begun);
     let mut status = blank(view, member);
-    let Some(latest) = attempts.next_if(|attempt| attempt.state != AttemptState::Created) else {
-        let previous = attempts.find(|attempt| attempt.state != AttemptState::Created);
-        without_attempt(view, plan, member, &mut status, waiting, previous);
+    let Some(latest) = attempts.next() else {
+        without_attempt(view, plan, member, &mut status, waiting);
         return status;
     };
     let previous = attempts.next().map(terminated);
     identify(&mut status, latest);
     match &latest.state {
-        // Until its postStart has ended it is not said to run.
-        AttemptState::Running { .. } if observed.starting() => {
-            status.state = Some(waiting_state(default.0, default.1));
-            status.last_state = previous;
-        }
         AttemptState::Running { since } => {
             let running = ContainerStateRunning { started_at: Some(Time(seconds(*since))) };
             status.state = Some(ContainerState { running: Some(running), ..ContainerState::default() });
-            status.last_state = previous;
+            status.last_state = previous.or(status.last_state);
             status.started = Some(observed.started);
             status.ready = observed.started && observed.ready && member.role != Role::Init;
             status.resources = Some(member.container.resources.clone().unwrap_or_default());
@@ -133,7 +132,7 @@ fn container_status(view: &View, plan: &Plan, member: &Member) -> ContainerStatu
                 status.last_state = Some(terminated(latest));
             } else {
                 status.state = Some(terminated(latest));
-                status.last_state = previous;
+                status.last_state = previous.or(status.last_state);
             }
         }
         AttemptState::Created => {}
@@ -142,16 +141,9 @@ fn container_status(view: &View, plan: &Plan, member: &Member) -> ContainerStatu
 }
 
 /// `PodInitializing` or `ContainerCreating`.
-fn waiting_by_default(view: &View, member: &Member) -> (String, String) {
+fn waiting_by_default(view: &View) -> (String, String) {
     let init = view.members.iter().any(|one| matches!(one.role, Role::Init | Role::Sidecar));
-    let first = view.members.first().is_some_and(|first| first.name() == member.name());
-    let creating = !init || (first && view.live_sandbox().is_none());
-    let reason = if creating && !(init && member.role == Role::Main) {
-        "ContainerCreating"
-    } else {
-        "PodInitializing"
-    };
-    (reason.to_owned(), String::new())
+    (if init { "PodInitializing" } else { "ContainerCreating" }.to_owned(), String::new())
 }
 
 fn blank(view: &View, member: &Member) -> ContainerStatus {
@@ -200,14 +192,9 @@ fn without_attempt(
     member: &Member,
     status: &mut ContainerStatus,
     waiting: Option<(String, String)>,
-    previous: Option<&Attempt>,
 ) {
-    if let Some(previous) = previous {
-        identify(status, previous);
-        status.last_state = Some(terminated(previous));
-    }
     let old = view.reported(member.name());
-    let ran = old.filter(|old| previous.is_none() && old.container_id.is_some());
+    let ran = old.filter(|old| old.container_id.is_some());
     if let Some(old) = ran {
         status.container_id.clone_from(&old.container_id);
         status.image_id.clone_from(&old.image_id);
@@ -222,7 +209,7 @@ fn without_attempt(
         }
         status.last_state = Some(state);
     }
-    let (reason, message) = waiting.unwrap_or_else(|| waiting_by_default(view, member));
+    let (reason, message) = waiting.unwrap_or_else(|| waiting_by_default(view));
     status.state = Some(waiting_state(reason, message));
 }
 

@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::start::{self, Start};
 use super::stop::Stopping;
 use super::{Done, Worker};
+use crate::container;
 use crate::hooks;
 use crate::pod::plan::duration;
 use crate::pod::{Action, Failure, Member, Plan, Setup, Work, members};
@@ -139,11 +140,23 @@ impl Worker {
     fn remove(&mut self, name: String, id: String) {
         self.memories.entry(name.clone()).or_default().work = Some(Work::Removing);
         let agent = self.agent.clone();
+        let number = self
+            .attempts
+            .get(&name)
+            .and_then(|all| all.iter().find(|one| one.id == id))
+            .map(|one| one.number);
+        let logs = self.paths.logs(members::namespace(&self.pod), members::name(&self.pod));
+        let message = number.map(|number| container::message_path(&self.paths, &name, number));
+        let log = number.map(|number| logs.join(container::log_path(&name, number)));
         self.tasks.spawn(async move {
             let removed = agent.runtime.remove_container(&id).await;
             if let Err(error) = &removed {
                 tracing::warn!(id, %error, "a dead container was not removed");
                 tokio::time::sleep(Duration::from_secs(1)).await;
+            } else {
+                // A run that is made again under the same number writes them anew.
+                message.as_deref().map(remove_with_rotated);
+                log.as_deref().map(remove_with_rotated);
             }
             Done::Removed(name, id, removed.is_ok())
         });
@@ -321,6 +334,18 @@ impl Worker {
                 }
                 _ => {}
             }
+        }
+    }
+}
+
+/// Removes a file, and what was put aside of it. What is not there need not be removed.
+fn remove_with_rotated(path: &std::path::Path) {
+    let (Some(folder), Some(name)) = (path.parent(), path.file_name().and_then(|name| name.to_str())) else {
+        return;
+    };
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        if entry.file_name().to_str().is_some_and(|one| one.starts_with(name)) {
+            let _ = std::fs::remove_file(entry.path());
         }
     }
 }

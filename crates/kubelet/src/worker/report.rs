@@ -97,7 +97,9 @@ impl Worker {
                 Err(error) if error.is_not_found() || error.is_conflict() => Reported::Gone,
                 Err(error) => {
                     tracing::warn!(pod = members::describe(&pod), %error, "a status was not written");
-                    Reported::Failed
+                    // What the server will never take must not keep the pod from being deleted.
+                    let refused = error.status().is_some_and(|status| matches!(status.code, 400 | 413 | 422));
+                    if refused { Reported::Written(None) } else { Reported::Failed }
                 }
             }))
         });

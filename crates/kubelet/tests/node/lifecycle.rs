@@ -228,3 +228,45 @@ pub async fn deadline() {
     assert_eq!(pod["status"]["reason"], "DeadlineExceeded");
     machine.clean().await;
 }
+
+pub async fn ephemeral_container() {
+    let machine = Machine::new().await;
+    machine.pod("target", json!({"containers": [{"name": "main", "command": ["sleep", "4711"]}]}));
+    machine.wait("target", |pod| holds(pod, "Ready")).await;
+    let key = gifee_base::ObjectKey::new("default", "target");
+    machine.fake.change(&gifee_base::Gvr::core("pods"), &key, |pod| {
+        pod["metadata"]["generation"] = json!(2);
+        pod["spec"]["ephemeralContainers"] = json!([{"name": "look", "image": crate::machine::IMAGE,
+            "imagePullPolicy": "IfNotPresent", "targetContainerName": "main",
+            "command": ["sh", "-c", "grep -c 4711 /proc/1/cmdline; exit 5"]}]);
+    });
+    let pod = machine
+        .wait("target", |pod| {
+            pod["status"]["ephemeralContainerStatuses"][0]["state"]["terminated"]["exitCode"] == 5
+        })
+        .await;
+    assert_eq!(machine.log("target", "look", 0), "1\n");
+    assert_eq!(pod["status"]["phase"], "Running");
+    assert!(holds(&pod, "Ready"));
+    machine.clean().await;
+}
+
+pub async fn dead_runs_are_removed() {
+    let machine = Machine::new().await;
+    // Each run lasts too short for a back-off to be forgotten, so four runs take half a minute: three are enough.
+    machine.pod(
+        "crash",
+        json!({"containers": [{"name": "main", "command": shell("echo run; sleep 0.2; exit 1")}]}),
+    );
+    machine.wait("crash", |pod| pod["status"]["containerStatuses"][0]["restartCount"] == 2).await;
+    machine
+        .wait("crash", |pod| {
+            pod["status"]["containerStatuses"][0]["state"]["waiting"]["reason"] == "CrashLoopBackOff"
+        })
+        .await;
+    machine.wait("crash", |_| machine.log("crash", "main", 0).is_empty()).await;
+    assert_eq!(machine.log("crash", "main", 1), "run\n");
+    assert_eq!(machine.log("crash", "main", 2), "run\n");
+    assert_eq!(machine.runtime.containers().await.unwrap().len(), 2);
+    machine.clean().await;
+}

@@ -30,7 +30,7 @@ macro_rules! tests {
 
 tests! {
     lifecycle: runs_and_ends, init_and_sidecars, crash_loop, graceful_deletion, missing_image, missing_config,
-        lost_sandbox, namespaces_of_the_host, deadline;
+        lost_sandbox, namespaces_of_the_host, deadline, ephemeral_container, dead_runs_are_removed;
     probes: readiness_and_liveness, startup_holds_back;
     volumes: content_follows;
     streams: logs, logs_follow, exec, exec_terminal, refusals;
