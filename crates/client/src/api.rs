@@ -109,6 +109,15 @@ impl Client {
         self.object(&Request::object(Method::GET, gvr, key)).await
     }
 
+    /// Reads the metadata of one object, where the server can give it alone.
+    ///
+    /// # Errors
+    /// As [`Client::send`].
+    pub async fn get_metadata(&self, gvr: &Gvr, key: &ObjectKey) -> Result<Object> {
+        let accept = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json;q=0.9";
+        self.object(&Request::object(Method::GET, gvr, key).accept(accept)).await
+    }
+
     /// Lists one page, of a namespace or (if it is empty) of all.
     ///
     /// # Errors
