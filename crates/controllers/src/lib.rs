@@ -59,7 +59,7 @@ pub struct Controller {
     pub run: fn(Context, Arc<Config>) -> BoxFuture<'static, ()>,
 }
 
-// Not extensions: calls.
+// Not extensions: calls, disruption.
 /// Every controller there is.
 pub const CONTROLLERS: &[Controller] = &[
     Controller { name: deployment::NAME, account: "deployment-controller", run: deployment::run },

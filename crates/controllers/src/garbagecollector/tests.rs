@@ -1,3 +1,5 @@
+//! The graph and the plans as tables, and the controller against a fake server.
+
 use super::graph::Kind;
 use super::plan::plan;
 use super::*;

@@ -1,3 +1,5 @@
+//! The plans as tables, and the controller against a fake server.
+
 use super::plan::{end, excess};
 use super::*;
 use gifee_client::fake::Fake;

@@ -1,3 +1,5 @@
+//! The plan as a table, and the controller against a fake server.
+
 use super::*;
 use gifee_client::fake::Fake;
 use gifee_reconcile::Recorder;
