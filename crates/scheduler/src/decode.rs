@@ -184,11 +184,13 @@ pub fn pod(object: &Object) -> Result<Pod, serde_json::Error> {
     let requests = requests(&spec, &status, |_| {});
     let weights = requests_for_scores(&spec, &status);
     let conditions = &status.conditions;
-    let condition = conditions.iter().find(|one| one.r#type == "PodScheduled").map(|one| Condition {
-        status: one.status.clone(),
-        reason: one.reason.clone(),
-        message: one.message.clone(),
-        observed_generation: one.observed_generation,
+    let condition = conditions.iter().find(|one| one.r#type == "PodScheduled").map(|one| {
+        Box::new(Condition {
+            status: one.status.clone(),
+            reason: one.reason.clone(),
+            message: one.message.clone(),
+            observed_generation: one.observed_generation,
+        })
     });
     let affinity = spec.affinity.node_affinity;
     let template = Template {

@@ -19,6 +19,7 @@ mod scheduler;
 mod tests;
 
 pub use cluster::{Cluster, Load, Placed};
+pub use decode::pod as decode;
 pub use node::{Node, Taint, Term};
 pub use placement::{Diagnosis, Placement, decide};
 pub use plugins::{PLUGINS, Plugin};

@@ -80,7 +80,7 @@ pub struct Pod {
     /// `metadata.generation`
     pub generation: i64,
     /// Its PodScheduled condition.
-    pub condition: Option<Condition>,
+    pub condition: Option<Box<Condition>>,
 }
 
 /// A PodScheduled condition.

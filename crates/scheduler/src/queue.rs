@@ -19,6 +19,9 @@ const BACKOFF_MAXIMUM: Duration = Duration::from_secs(10);
 /// How long a pod waits for a change at most: a safety net.
 const FLUSH: Duration = Duration::from_secs(300);
 
+/// Maps with room for fewer pods are left as they are.
+const GIVE_BACK_MINIMUM: usize = 1024;
+
 /// A pod that waits for a place.
 #[derive(Clone, Debug)]
 pub struct Pending {
@@ -85,7 +88,7 @@ impl Eq for Rank {}
 /// The queue.
 #[derive(Debug, Default)]
 pub struct Queue {
-    pods: HashMap<ObjectKey, Pending>,
+    pods: HashMap<ObjectKey, Box<Pending>>,
     active: BTreeSet<Rank>,
     /// By the end of the backoff.
     backoff: BTreeMap<(Instant, u64), ObjectKey>,
@@ -112,14 +115,14 @@ impl Queue {
         let mut pending = match old {
             Some(old) if Arc::ptr_eq(&old.pod.template, &pod.template) => {
                 let place = old.place;
-                self.insert(Pending { pod, ..old }, place);
+                self.insert(Box::new(Pending { pod, ..*old }), place);
                 return gate.map_or(Put::Queued, Put::Gated);
             }
             // What it asks for has changed: it may have a place now.
-            Some(old) => Pending { pod, ..old },
+            Some(old) => Box::new(Pending { pod, ..*old }),
             None => {
                 self.numbers += 1;
-                Pending {
+                Box::new(Pending {
                     pod,
                     rejected: Set::default(),
                     attempts: 0,
@@ -127,7 +130,7 @@ impl Queue {
                     since: now,
                     number: self.numbers,
                     place: Place::Active,
-                }
+                })
             }
         };
         if let Some(reason) = gate {
@@ -142,8 +145,9 @@ impl Queue {
     }
 
     /// Takes a pod out.
-    pub fn take(&mut self, key: &ObjectKey) -> Option<Pending> {
+    pub fn take(&mut self, key: &ObjectKey) -> Option<Box<Pending>> {
         let pending = self.pods.remove(key)?;
+        give_back(&mut self.pods);
         match pending.place {
             Place::Active => {
                 self.active.remove(&rank(&pending));
@@ -161,7 +165,7 @@ impl Queue {
 
     /// A pod in the queue.
     pub fn get(&self, key: &ObjectKey) -> Option<&Pending> {
-        self.pods.get(key)
+        self.pods.get(key).map(Box::as_ref)
     }
 
     /// The keys of all pods in the queue.
@@ -170,7 +174,7 @@ impl Queue {
     }
 
     /// Takes out the pod to decide on now.
-    pub fn pop(&mut self, now: Instant) -> Option<Pending> {
+    pub fn pop(&mut self, now: Instant) -> Option<Box<Pending>> {
         self.promote(now);
         if let Some(rank) = self.active.first() {
             let key = rank.key.clone();
@@ -184,7 +188,7 @@ impl Queue {
     }
 
     /// Puts back a pod for which there is no place until something changes.
-    pub fn unschedulable(&mut self, mut pending: Pending, rejected: Set, now: Instant) {
+    pub fn unschedulable(&mut self, mut pending: Box<Pending>, rejected: Set, now: Instant) {
         pending.rejected = rejected;
         pending.attempts += 1;
         pending.errors = 0;
@@ -193,7 +197,7 @@ impl Queue {
     }
 
     /// Puts back a pod whose binding failed.
-    pub fn failed(&mut self, mut pending: Pending, now: Instant) {
+    pub fn failed(&mut self, mut pending: Box<Pending>, now: Instant) {
         pending.errors += 1;
         pending.since = now;
         self.ready(pending, now);
@@ -206,8 +210,12 @@ impl Queue {
 
     /// Something changed: those that it might let in come back.
     pub fn wake(&mut self, now: Instant, lets_in: impl Fn(&Pending) -> bool) {
-        let woken: Vec<ObjectKey> =
-            self.waiting.values().filter(|key| self.pods.get(*key).is_some_and(&lets_in)).cloned().collect();
+        let woken: Vec<ObjectKey> = self
+            .waiting
+            .values()
+            .filter(|key| self.pods.get(*key).is_some_and(|one| lets_in(one)))
+            .cloned()
+            .collect();
         for key in woken {
             if let Some(pending) = self.take(&key) {
                 self.ready(pending, now);
@@ -243,13 +251,13 @@ impl Queue {
         }
     }
 
-    fn ready(&mut self, pending: Pending, now: Instant) {
+    fn ready(&mut self, pending: Box<Pending>, now: Instant) {
         let until = pending.backoff();
         let place = if until > now { Place::Backoff(until) } else { Place::Active };
         self.insert(pending, place);
     }
 
-    fn insert(&mut self, mut pending: Pending, place: Place) {
+    fn insert(&mut self, mut pending: Box<Pending>, place: Place) {
         pending.place = place;
         let key = pending.pod.key.clone();
         match place {
@@ -265,6 +273,13 @@ impl Queue {
             Place::Gated => {}
         }
         self.pods.insert(key, pending);
+    }
+}
+
+/// Gives memory back that a burst of pods has left.
+pub fn give_back<V>(map: &mut HashMap<ObjectKey, V>) {
+    if map.capacity() > GIVE_BACK_MINIMUM && map.len() < map.capacity() / 8 {
+        map.shrink_to(map.len() * 2);
     }
 }
 

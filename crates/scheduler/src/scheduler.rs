@@ -9,7 +9,7 @@ use crate::placement::{Placement, decide};
 use crate::plugins::{self, Event, Set};
 use crate::pod::{Condition, Pod, Templates};
 use crate::preemption;
-use crate::queue::{Pending, Put, Queue};
+use crate::queue::{Pending, Put, Queue, give_back};
 use gifee_base::ObjectKey;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
@@ -53,7 +53,7 @@ impl Report {
             message: self.message.clone(),
             observed_generation: self.pod.generation,
         };
-        (self.pod.condition.as_ref() != Some(&condition)).then_some(condition)
+        (self.pod.condition.as_deref() != Some(&condition)).then_some(condition)
     }
 }
 
@@ -66,7 +66,7 @@ pub struct Scheduler {
     name: Box<str>,
     templates: Templates,
     /// Pods whose binding is under way.
-    binding: HashMap<ObjectKey, Pending>,
+    binding: HashMap<ObjectKey, Box<Pending>>,
     /// Gated pods that do not say so yet.
     gated: VecDeque<Report>,
     start: usize,
@@ -238,6 +238,7 @@ impl Scheduler {
     pub fn bound(&mut self, pod: &Pod) {
         if self.binding.get(&pod.key).is_some_and(|pending| pending.pod.uid == pod.uid) {
             self.binding.remove(&pod.key);
+            give_back(&mut self.binding);
         }
     }
 

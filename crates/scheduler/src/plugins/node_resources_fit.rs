@@ -70,8 +70,7 @@ fn least_allocated(weight: (i64, i64), node: &Node, load: &Load) -> i64 {
     let (mut sum, mut count) = (0, 0);
     for (has, taken) in parts {
         if has > 0 {
-            let left = i128::from((has - taken).max(0)) * i128::from(SCORE_MAXIMUM) / i128::from(has);
-            sum += i64::try_from(left).unwrap_or(SCORE_MAXIMUM);
+            sum += (has - taken).max(0).saturating_mul(SCORE_MAXIMUM) / has;
             count += 1;
         }
     }

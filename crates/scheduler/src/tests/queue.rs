@@ -28,7 +28,7 @@ impl Fixture {
         self.queue.put(pod, self.at(seconds))
     }
 
-    fn pop(&mut self, seconds: f64) -> Option<Pending> {
+    fn pop(&mut self, seconds: f64) -> Option<Box<Pending>> {
         self.queue.pop(self.at(seconds))
     }
 

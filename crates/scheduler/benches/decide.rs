@@ -1,0 +1,104 @@
+//! Measures the scheduler without its effects: time of a decision and memory of a placed pod, by the size of
+//! the cluster.
+
+use gifee_base::Object;
+use gifee_scheduler::{Node, Scheduler, Step, decode};
+use serde_json::json;
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
+
+/// Counts the bytes in use.
+struct Counting;
+
+static IN_USE: AtomicUsize = AtomicUsize::new(0);
+
+// SAFETY: both calls go to the system's allocator with what they were given.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        IN_USE.fetch_add(layout.size(), Ordering::Relaxed);
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        IN_USE.fetch_sub(layout.size(), Ordering::Relaxed);
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+const PODS: usize = 10_000;
+
+fn object(value: &serde_json::Value) -> Object {
+    Object::received(value.to_string().into()).expect("an object")
+}
+
+fn node(number: usize, pods: usize) -> Node {
+    let name = format!("node-{number}");
+    let value = json!({
+        "apiVersion": "v1", "kind": "Node",
+        "metadata": { "name": name, "labels": { "kubernetes.io/hostname": name, "zone": format!("z{}", number % 3) } },
+        "status": { "allocatable": { "cpu": pods.to_string(), "memory": format!("{pods}Gi"), "pods": pods.to_string() } },
+    });
+    Node::decode(&object(&value)).expect("a node")
+}
+
+fn pod(number: usize) -> Object {
+    object(&json!({
+        "apiVersion": "v1", "kind": "Pod",
+        "metadata": {
+            "name": format!("web-7d9c5b8f6d-{number:05}"), "namespace": "shop",
+            "uid": format!("00000000-0000-4000-8000-{number:012}"), "labels": { "app": "web" },
+        },
+        "spec": {
+            "schedulerName": "default-scheduler",
+            "nodeSelector": { "zone": "z1" },
+            "containers": [{ "name": "web", "image": "web:1", "resources": { "requests": { "cpu": "100m", "memory": "64Mi" } } }],
+            "tolerations": [
+                { "key": "node.kubernetes.io/not-ready", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300 },
+                { "key": "node.kubernetes.io/unreachable", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300 },
+            ],
+        },
+        "status": { "phase": "Pending" },
+    }))
+}
+
+fn measure(nodes: usize) {
+    let now = tokio::time::Instant::now();
+    let mut scheduler = Scheduler::new("default-scheduler", 1);
+    let room = PODS * 4 / nodes + 100;
+    scheduler.replace_nodes((0..nodes.max(2)).map(|number| node(number, room)).collect(), now);
+    scheduler.replace_pods(Vec::new(), now);
+    let pods: Vec<Object> = (0..PODS).map(pod).collect();
+    let before = IN_USE.load(Ordering::Relaxed);
+    let start = Instant::now();
+    for pod in &pods {
+        scheduler.pod_changed(decode(pod).expect("a pod"), now);
+    }
+    let queued = start.elapsed();
+    let start = Instant::now();
+    let mut bound = Vec::with_capacity(PODS);
+    while let Some(Step::Bind(binding)) = scheduler.next(now) {
+        bound.push(binding);
+    }
+    let decided = start.elapsed();
+    let count = bound.len();
+    for binding in bound {
+        scheduler.bound(&binding.pod);
+    }
+    let bytes = IN_USE.load(Ordering::Relaxed).saturating_sub(before) / PODS;
+    println!(
+        "{nodes:>5} nodes: {count} placed, {:.1} us to queue, {:.1} us to decide ({:.0} a second), {bytes} bytes a pod",
+        queued.as_secs_f64() * 1e6 / PODS as f64,
+        decided.as_secs_f64() * 1e6 / PODS as f64,
+        PODS as f64 / decided.as_secs_f64(),
+    );
+}
+
+fn main() {
+    for nodes in [1, 10, 100, 1000, 5000] {
+        measure(nodes);
+    }
+}
