@@ -136,7 +136,10 @@ fn suffix(text: &str) -> Result<(Scale, Format), Error> {
         let exponent = exponent.parse::<i32>().map_err(|_| Error::Suffix)?;
         return Ok((Scale::Ten(exponent), Format::DecimalExponent));
     }
-    Err(Error::Suffix)
+    // Letters that no suffix begins with are against the grammar; the rest is a suffix that does not exist.
+    let letters = text.trim_start_matches(|c| "eEinumkKMGTP".contains(c));
+    let digits = letters.strip_prefix(['-', '+']).unwrap_or(letters);
+    if digits.bytes().all(|byte| byte.is_ascii_digit()) { Err(Error::Suffix) } else { Err(Error::Format) }
 }
 
 impl FromStr for Quantity {

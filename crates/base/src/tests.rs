@@ -49,6 +49,14 @@ fn quantities_are_canonical() {
     ] {
         assert!(quantity::canonical(bad).is_err(), "{bad:?}");
     }
+    for (bad, error) in [
+        ("12 cats", quantity::Error::Format),
+        ("1x", quantity::Error::Format),
+        ("1ki", quantity::Error::Suffix),
+        ("1e", quantity::Error::Suffix),
+    ] {
+        assert_eq!(quantity::canonical(bad), Err(error), "{bad:?}");
+    }
 }
 
 #[test]
