@@ -45,7 +45,8 @@ pub fn status(words: &[String]) -> Result<ExitCode> {
     println!("pods        {}", settings.cluster_cidr);
     println!("services    {}", settings.service_cidr);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let asked = runtime.block_on(async { tokio::time::timeout(TIMEOUT, cluster(&arguments.data_dir, &settings)).await });
+    let asked = runtime
+        .block_on(async { tokio::time::timeout(TIMEOUT, cluster(&arguments.data_dir, &settings)).await });
     match asked {
         Ok(Ok(true)) => Ok(ExitCode::SUCCESS),
         Ok(Ok(false)) => Ok(not_running),
