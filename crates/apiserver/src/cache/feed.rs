@@ -5,21 +5,19 @@
 
 use super::{Cache, CacheLimits, Change, fields::Fields};
 use crate::encryption::Encryption;
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use gifee_base::{Cause, Reason, Status};
-use gifee_store::{self as store, Progress, Range, Store};
-use parking_lot::RwLock;
-use std::collections::HashMap;
+use gifee_store::{self as store, Progress, Store};
+use parking_lot::{Mutex, RwLock};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 
 /// Where objects are.
-const ROOT: &[u8] = b"/registry/";
+pub(super) const ROOT: &[u8] = b"/registry/";
 /// Where taken names of allocation ranges are.
 pub const RANGES: &str = "/ranges/";
-/// Entries read at once when the caches are filled.
-const LOAD_PAGE: usize = 2_000;
 /// How long a read waits for the cache to reach a revision; upstream's figure.
 const FRESH_TIMEOUT: Duration = Duration::from_secs(3);
 
@@ -50,24 +48,29 @@ pub fn store_key(group: &str, resource: &str, namespace: &str, name: &str) -> By
 /// Group and resource under whose name objects are stored.
 pub type Storage = (Arc<str>, Arc<str>);
 
-type ByStorage = HashMap<Box<[u8]>, Arc<Cache>>;
-
 /// The caches of all stored resources.
 pub struct Caches {
     store: Arc<dyn Store>,
     encryption: Option<Arc<Encryption>>,
     limits: CacheLimits,
-    by_storage: RwLock<ByStorage>,
+    /// Sorted by group and resource. Readers take no lock; who adds one holds `adding`.
+    sorted: ArcSwap<Vec<Arc<Cache>>>,
+    adding: Mutex<()>,
     progress: watch::Sender<u64>,
     request: RwLock<Option<Progress>>,
 }
 
 /// The part of a key that names the storage, with its slash, and the rest.
-fn split(key: &Bytes) -> Option<(&[u8], Bytes)> {
+pub(super) fn split(key: &Bytes) -> Option<(&[u8], Bytes)> {
     let rest = key.strip_prefix(ROOT)?;
     let mut slashes = rest.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at);
     let end = ROOT.len() + slashes.nth(1)? + 1;
     Some((&key[..end], key.slice(end..)))
+}
+
+/// Where a storage is in the sorted list, or where it would be.
+fn place(sorted: &[Arc<Cache>], group: &str, resource: &str) -> Result<usize, usize> {
+    sorted.binary_search_by(|cache| (&*cache.storage.0, &*cache.storage.1).cmp(&(group, resource)))
 }
 
 impl Caches {
@@ -77,7 +80,8 @@ impl Caches {
             store,
             encryption,
             limits,
-            by_storage: RwLock::default(),
+            sorted: ArcSwap::default(),
+            adding: Mutex::default(),
             progress: watch::Sender::new(0),
             request: RwLock::new(None),
         }
@@ -85,29 +89,59 @@ impl Caches {
 
     /// The cache of a storage, made if it is not there yet.
     pub fn of(&self, group: &str, resource: &str, fields: Fields) -> Arc<Cache> {
-        let prefix = store_prefix(group, resource).into_bytes();
-        let mut caches = self.by_storage.write();
-        let floor = *self.progress.borrow();
-        let new = || Cache::new((group.into(), resource.into()), fields, floor, self.limits);
-        caches.entry(prefix.into()).or_insert_with(|| Arc::new(new())).clone()
+        let _one_at_a_time = self.adding.lock();
+        let sorted = self.sorted.load_full();
+        match place(&sorted, group, resource) {
+            Ok(index) => sorted[index].clone(),
+            Err(index) => {
+                let storage = (group.into(), resource.into());
+                let cache = Arc::new(Cache::new(storage, fields, self.progress(), self.limits));
+                let mut sorted = sorted.to_vec();
+                sorted.insert(index, cache.clone());
+                self.sorted.store(Arc::new(sorted));
+                cache
+            }
+        }
     }
 
     /// The cache of a storage, if there is one.
     pub fn find(&self, group: &str, resource: &str) -> Option<Arc<Cache>> {
-        self.by_storage.read().get(store_prefix(group, resource).as_bytes()).cloned()
+        let sorted = self.sorted.load();
+        place(&sorted, group, resource).ok().map(|index| sorted[index].clone())
     }
 
-    fn by_prefix(&self, prefix: &[u8]) -> Arc<Cache> {
-        if let Some(cache) = self.by_storage.read().get(prefix) {
-            return cache.clone();
-        }
-        let text = String::from_utf8_lossy(prefix).into_owned();
+    /// All caches.
+    pub(super) fn all(&self) -> Arc<Vec<Arc<Cache>>> {
+        self.sorted.load_full()
+    }
+
+    /// The cache of the storage that a key begins with; made without selectable fields if no row has claimed it.
+    pub(super) fn by_prefix(&self, prefix: &[u8]) -> Arc<Cache> {
+        let text = std::str::from_utf8(prefix).unwrap_or_default();
         let mut parts = text.split('/').skip(2);
         let group = parts.next().filter(|group| *group != "core").unwrap_or_default();
-        self.of(group, parts.next().unwrap_or_default(), Fields::default())
+        let resource = parts.next().unwrap_or_default();
+        self.find(group, resource).unwrap_or_else(|| self.of(group, resource, Fields::default()))
     }
 
-    fn open(&self, key: &[u8], value: Bytes) -> Option<Bytes> {
+    /// Says how far the caches are, and how to ask the watch for more.
+    pub(super) fn reached(&self, revision: u64, request: Option<Progress>) {
+        if request.is_some() {
+            *self.request.write() = request;
+        }
+        self.progress.send_if_modified(|progress| {
+            let newer = revision > *progress;
+            *progress = revision.max(*progress);
+            newer
+        });
+    }
+
+    /// The store.
+    pub(super) fn store(&self) -> &dyn Store {
+        &*self.store
+    }
+
+    pub(super) fn open(&self, key: &[u8], value: Bytes) -> Option<Bytes> {
         let Some(encryption) = &self.encryption else { return Some(value) };
         match encryption.open(key, &value) {
             Ok(value) => Some(value),
@@ -156,47 +190,6 @@ impl Caches {
         }
     }
 
-    /// Fills the caches and gives the watch that goes on from there.
-    ///
-    /// # Errors
-    /// If the store fails.
-    pub async fn load(&self) -> Result<store::Watch, store::Error> {
-        let end = store::prefix_end(ROOT);
-        let mut range = Range { start: ROOT.into(), end: end.clone(), limit: LOAD_PAGE, revision: None };
-        let revision = loop {
-            let page = self.store.range(range.clone()).await?;
-            let next = page.entries.last().map(|entry| store::successor(&entry.key));
-            let mut start = 0;
-            while let Some(first) = page.entries.get(start) {
-                let Some((prefix, _)) = split(&first.key) else {
-                    start += 1;
-                    continue;
-                };
-                let same = page.entries[start..].iter().take_while(|entry| entry.key.starts_with(prefix));
-                let count = same.count().max(1);
-                let entries = page.entries[start..start + count].iter().filter_map(|entry| {
-                    let value = self.open(&entry.key, entry.value.clone())?;
-                    Some((entry.key.slice(prefix.len()..), value, entry.revision))
-                });
-                self.by_prefix(prefix).load(entries);
-                start += count;
-            }
-            match next {
-                Some(next) if page.more => {
-                    range = Range { start: next, revision: Some(page.revision), ..range };
-                }
-                _ => break page.revision,
-            }
-        };
-        for cache in self.by_storage.read().values() {
-            cache.forget(revision);
-        }
-        let watch = self.store.watch(ROOT.into(), end, revision).await?;
-        *self.request.write() = Some(watch.progress());
-        self.progress.send_replace(revision);
-        Ok(watch)
-    }
-
     /// Takes in one batch of the watch.
     pub fn apply(&self, batch: store::Batch) {
         // Nearly always one or two resources, so a list finds them faster than a map.
@@ -220,38 +213,34 @@ impl Caches {
         for (cache, changes) in by_cache {
             cache.apply(changes);
         }
-        self.progress.send_if_modified(|progress| {
-            let newer = batch.revision > *progress;
-            *progress = batch.revision.max(*progress);
-            newer
-        });
+        self.reached(batch.revision, None);
     }
 
     /// Sends bookmarks to all watchers that want them. Only the task that also follows may call it: it must
     /// not overtake events.
     pub fn bookmark(&self) {
         let revision = self.progress();
-        for cache in self.by_storage.read().values() {
+        for cache in self.all().iter() {
             cache.bookmark(revision);
         }
     }
 
     /// Forgets the past up to a revision.
     pub fn forget(&self, revision: u64) {
-        for cache in self.by_storage.read().values() {
+        for cache in self.all().iter() {
             cache.forget(revision);
         }
     }
 
     /// How many objects each storage holds.
     pub fn counts(&self) -> Vec<(Storage, usize)> {
-        let caches = self.by_storage.read();
-        caches.values().map(|cache| (cache.storage.clone(), cache.snapshot().objects.len())).collect()
+        let caches = self.all();
+        caches.iter().map(|cache| (cache.storage.clone(), cache.snapshot().objects.len())).collect()
     }
 
     /// Ends all watches.
     pub fn close(&self) {
-        for cache in self.by_storage.read().values() {
+        for cache in self.all().iter() {
             cache.close();
         }
     }

@@ -10,6 +10,7 @@ mod feed;
 pub mod fields;
 mod filter;
 mod history;
+mod load;
 mod subscription;
 mod watchers;
 
@@ -236,9 +237,9 @@ impl Cache {
         }
     }
 
-    /// Fills an empty cache.
-    fn load(&self, entries: impl Iterator<Item = (Bytes, Bytes, u64)>) {
-        let mut snapshot = Snapshot::clone(&self.snapshot.load());
+    /// Fills an empty cache with the state at `revision`; what was before is unknown.
+    fn fill(&self, revision: u64, entries: impl Iterator<Item = (Bytes, Bytes, u64)>) {
+        let mut snapshot = Snapshot::default();
         for (key, value, revision) in entries {
             if let Some(entry) = self.entry(value, revision) {
                 snapshot.objects.insert(key, entry);
@@ -246,6 +247,23 @@ impl Cache {
             }
         }
         self.snapshot.store(Arc::new(snapshot));
+        self.forget(revision);
+    }
+
+    /// The changes that lead from what is here to the state at `revision`. A key that is gone was deleted no
+    /// later than then.
+    fn difference(&self, revision: u64, entries: Vec<(Bytes, Bytes, u64)>) -> Vec<Change> {
+        let mut old = self.snapshot().objects.clone();
+        let mut changes = Vec::new();
+        for (key, value, at) in entries {
+            let known = old.remove(&key).is_some_and(|entry| entry.object.revision() == at);
+            if !known {
+                changes.push(Change { revision: at, key, value: Some(value) });
+            }
+        }
+        changes.sort_by_key(|change| change.revision);
+        changes.extend(old.keys().map(|key| Change { revision, key: key.clone(), value: None }));
+        changes
     }
 
     /// Takes in what happened, in order.
@@ -254,7 +272,7 @@ impl Cache {
         let mut snapshot = Snapshot::clone(&self.snapshot.load());
         let mut events = Vec::with_capacity(changes.len());
         for change in changes {
-            if change.revision <= snapshot.revision {
+            if change.revision < snapshot.revision {
                 continue;
             }
             let Some(event) = self.event(&mut snapshot.objects, change) else { continue };

@@ -47,7 +47,7 @@ async fn drive(kind: &Kind) -> Result<(), String> {
         return Err("get shows something else than create did".into());
     }
     let list = step("list", world.get(&base).await, 200)?;
-    let found = list["items"].as_array().unwrap().iter().any(|item| *item == made);
+    let found = list["items"].as_array().unwrap().contains(&made);
     if list["kind"] != *kind.list_kind || !found {
         return Err(format!("list: {list}"));
     }

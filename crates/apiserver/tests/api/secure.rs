@@ -113,3 +113,30 @@ async fn too_many_requests_at_once_are_turned_away() {
     assert_eq!(answer.failure(), "429 TooManyRequests: too many requests, please try again later");
     assert_eq!(answer.headers["retry-after"], "1");
 }
+
+#[tokio::test]
+async fn watches_of_before_a_restart_resume() {
+    let disk = gifee_store::memory::Disk::default();
+    let open = async || {
+        let store = Arc::new(disk.open(gifee_store::Limits::default()).unwrap());
+        World::with(move |config| config.store = store).await
+    };
+    let maps = "/api/v1/namespaces/default/configmaps";
+    let map = |name: &str| json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": name } });
+    let world = open().await;
+    world.post(maps, &map("one")).await.expect(201);
+    let list = world.get(maps).await.expect(200);
+    let revision = list["metadata"]["resourceVersion"].as_str().unwrap().to_owned();
+    world.post(maps, &map("two")).await.expect(201);
+    world.patch(&format!("{maps}/two"), "merge-patch", &json!({ "data": { "a": "b" } })).await.expect(200);
+    world.delete(&format!("{maps}/one")).await.expect(200);
+    world.server.stop();
+    drop(world);
+    let world = open().await;
+    let mut watch = world.watch(&format!("{maps}?watch=1&resourceVersion={revision}")).await;
+    assert_eq!(watch.take(3).await, ["ADDED two", "MODIFIED two", "DELETED one"]);
+    world.post(maps, &map("three")).await.expect(201);
+    assert_eq!(watch.take(1).await, ["ADDED three"]);
+    let exact = format!("{maps}?resourceVersion={revision}&resourceVersionMatch=Exact");
+    assert_eq!(world.get(&exact).await.expect(200)["items"], list["items"]);
+}
