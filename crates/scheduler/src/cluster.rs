@@ -5,10 +5,10 @@
 //! Answers to the scheduler's cache and snapshot.
 
 use crate::node::Node;
-use crate::pod::{HostPort, Pod, Template};
+use crate::pod::{HostPort, Life, Pod, Template};
 use crate::resources::Resources;
 use gifee_base::ObjectKey;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 /// What is placed on a node.
@@ -35,6 +35,8 @@ pub struct Placed {
     pub template: Arc<Template>,
     /// Whether the server has said so; otherwise it is assumed.
     pub bound: bool,
+    /// How far its life has come.
+    pub life: Life,
 }
 
 /// Nodes and placed pods.
@@ -51,6 +53,8 @@ pub struct Cluster {
     pods: HashMap<ObjectKey, Placed>,
     /// On how many nodes an image is, by name.
     images: HashMap<Box<str>, usize>,
+    /// How many placed pods there are of each priority.
+    priorities: BTreeMap<i32, usize>,
 }
 
 impl Cluster {
@@ -162,17 +166,44 @@ impl Cluster {
     /// Places a pod, taking it from where it was; what was there before.
     pub fn place(&mut self, pod: &Pod, node: &Arc<str>, bound: bool) -> Option<Placed> {
         let old = self.remove(&pod.key);
-        let index = self.slot(node);
-        let load = &mut self.loads[index];
-        let template = &pod.template;
+        let node = self.slot(node);
+        let (uid, template) = (pod.uid.clone(), pod.template.clone());
+        self.restore(&pod.key, Placed { uid, node, template, bound, life: pod.life });
+        old
+    }
+
+    /// Puts a pod back that was taken out.
+    pub fn restore(&mut self, key: &ObjectKey, placed: Placed) {
+        let load = &mut self.loads[placed.node];
+        let template = &placed.template;
         load.requested.add(&template.requests);
         load.weight.0 += template.weight.0;
         load.weight.1 += template.weight.1;
         load.ports.extend(template.ports.iter().cloned());
-        load.pods.push(pod.key.clone());
-        let placed = Placed { uid: pod.uid.clone(), node: index, template: template.clone(), bound };
-        self.pods.insert(pod.key.clone(), placed);
-        old
+        load.pods.push(key.clone());
+        *self.priorities.entry(template.priority).or_default() += 1;
+        self.pods.insert(key.clone(), placed);
+    }
+
+    /// A pod's life has gone on.
+    pub fn live(&mut self, key: &ObjectKey, life: Life) {
+        if let Some(placed) = self.pods.get_mut(key) {
+            placed.life = life;
+        }
+    }
+
+    /// Whether a pod of this template could push another out.
+    pub fn has_lower(&self, template: &Template) -> bool {
+        template.preempts
+            && self.priorities.first_key_value().is_some_and(|(lowest, _)| *lowest < template.priority)
+    }
+
+    /// The pods on a node of lower priority than a template's.
+    pub fn lower(&self, index: usize, template: &Template) -> Vec<ObjectKey> {
+        let below = |key: &&ObjectKey| {
+            self.pods.get(*key).is_some_and(|placed| placed.template.priority < template.priority)
+        };
+        self.loads[index].pods.iter().filter(below).cloned().collect()
     }
 
     /// Takes a pod out; where it was.
@@ -190,6 +221,12 @@ impl Cluster {
         }
         if let Some(at) = load.pods.iter().position(|one| one == key) {
             load.pods.swap_remove(at);
+        }
+        if let Some(count) = self.priorities.get_mut(&template.priority) {
+            *count -= 1;
+            if *count == 0 {
+                self.priorities.remove(&template.priority);
+            }
         }
         self.release(placed.node);
         Some(placed)

@@ -3,13 +3,15 @@
 //! Answers to upstream's `PodRequests` and the `corev1` scheduling functions.
 
 use crate::node::{Term, nullable};
-use crate::pod::{Condition, HostPort, Pod, Template};
+use crate::pod::{Condition, HostPort, Life, Pod, Template};
 use crate::resources::{Amounts, Resources};
 use gifee_base::Object;
+use gifee_base::clock::parse_time;
 use gifee_base::labels::{Operator, Requirement};
 use gifee_reconcile::pod::Toleration;
 use serde::Deserialize;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// What a container without a CPU request counts for in scores, in thousandths.
 const WEIGHT_CPU: i64 = 100;
@@ -145,6 +147,10 @@ struct Status {
     #[serde(deserialize_with = "nullable")]
     phase: String,
     #[serde(deserialize_with = "nullable")]
+    start_time: String,
+    #[serde(deserialize_with = "nullable")]
+    nominated_node_name: String,
+    #[serde(deserialize_with = "nullable")]
     conditions: Vec<PodCondition>,
     #[serde(deserialize_with = "nullable")]
     container_statuses: Vec<ContainerStatus>,
@@ -205,19 +211,39 @@ pub fn pod(object: &Object) -> Result<Pod, serde_json::Error> {
         tolerations: spec.tolerations,
         images: images(&spec.init_containers, &spec.containers),
         gates: spec.scheduling_gates.into_iter().map(|gate| gate.name).collect(),
+        labels: labels(object),
+    };
+    let preempted = |one: &PodCondition| {
+        one.r#type == "DisruptionTarget" && one.status == "True" && one.reason == "PreemptionByScheduler"
+    };
+    let life = Life {
+        started: parse_time(&status.start_time).map_or(i64::MAX, |at| at.as_second()),
+        deleting: object.deleting(),
+        preempted: object.deleting() && conditions.iter().any(preempted),
     };
     Ok(Pod {
         key: object.key(),
         uid: object.uid().into(),
         template: template.into(),
-        node: (!spec.node_name.is_empty()).then(|| spec.node_name.as_str().into()),
+        node: name(&spec.node_name),
+        nominated: name(&status.nominated_node_name),
+        life,
         scheduler: spec.scheduler_name.as_str().into(),
-        deleting: object.deleting(),
         ended: matches!(status.phase.as_str(), "Succeeded" | "Failed"),
         revision: object.revision(),
         generation: object.generation(),
         condition,
     })
+}
+
+fn name(text: &str) -> Option<Arc<str>> {
+    (!text.is_empty()).then(|| text.into())
+}
+
+fn labels(object: &Object) -> Vec<(Box<str>, Box<str>)> {
+    let mut labels: Vec<_> = object.labels().map(|(key, value)| (key.into(), value.into())).collect();
+    labels.sort();
+    labels
 }
 
 fn requests_for_scores(spec: &Spec, status: &Status) -> Resources {

@@ -1,14 +1,14 @@
-//! What the scheduler writes: bindings, conditions, events.
-
-use crate::scheduler::{Binding, Report};
-use gifee_base::{Clock, Gvk, Gvr, clock};
-use gifee_client::{Client, PatchKind, Result};
-use gifee_reconcile::events::Severity;
-use gifee_reconcile::{Recorder, Reference};
-use serde_json::json;
-use std::sync::Arc;
+//! What the scheduler writes: bindings, conditions, nominations, deletions, events.
 
 use crate::pod::Pod;
+use crate::scheduler::{Binding, Nominate, Preemption, Report};
+use futures_util::future::{join_all, try_join_all};
+use gifee_base::{Clock, Gvk, Gvr, ObjectKey, clock};
+use gifee_client::{Client, DeleteOptions, PatchKind, Result};
+use gifee_reconcile::events::Severity;
+use gifee_reconcile::{Recorder, Reference};
+use serde_json::{Value, json};
+use std::sync::Arc;
 
 /// Where effects go; cheap to clone.
 #[derive(Clone)]
@@ -25,17 +25,21 @@ fn pods() -> Gvr {
     Gvr::core("pods")
 }
 
-fn reference(pod: &Pod) -> Reference {
+fn reference(key: &ObjectKey, uid: &str, revision: u64) -> Reference {
     let kind = Gvk::new("", "v1", "Pod");
     Reference {
         api_version: kind.api_version(),
         kind: kind.kind.to_string(),
-        namespace: pod.key.namespace.to_string(),
-        name: pod.key.name.to_string(),
-        uid: pod.uid.to_string(),
-        resource_version: pod.revision.to_string(),
+        namespace: key.namespace.to_string(),
+        name: key.name.to_string(),
+        uid: uid.to_owned(),
+        resource_version: if revision > 0 { revision.to_string() } else { String::new() },
         field_path: String::new(),
     }
+}
+
+fn about(pod: &Pod) -> Reference {
+    reference(&pod.key, &pod.uid, pod.revision)
 }
 
 impl Effects {
@@ -52,7 +56,7 @@ impl Effects {
         });
         self.client.create_subresource(&pods(), &pod.key, "binding", body).await?;
         let message = format!("Successfully assigned {} to {node}", pod.key);
-        self.events.record(reference(pod), None, Severity::Normal, "Scheduled", "Binding", message);
+        self.events.record(about(pod), None, Severity::Normal, "Scheduled", "Binding", message);
         Ok(())
     }
 
@@ -65,7 +69,7 @@ impl Effects {
         if report.reason != "SchedulingGated" {
             let message = report.message.clone();
             self.events.record(
-                reference(pod),
+                about(pod),
                 None,
                 Severity::Warning,
                 "FailedScheduling",
@@ -73,17 +77,70 @@ impl Effects {
                 message,
             );
         }
-        let Some(condition) = report.condition() else { return Ok(()) };
-        let mut body = json!({
-            "type": "PodScheduled", "status": condition.status, "reason": condition.reason,
-            "message": condition.message, "observedGeneration": condition.observed_generation,
-        });
-        // The time of the last transition stays where the status does: conditions merge by type.
-        if pod.condition.as_ref().is_none_or(|old| old.status != condition.status) {
-            body["lastTransitionTime"] = clock::format_time(self.clock.now()).into();
+        let mut status = json!({});
+        match &report.nominate {
+            Nominate::Keep => {}
+            Nominate::Clear => status["nominatedNodeName"] = Value::Null,
+            Nominate::Node(node) => status["nominatedNodeName"] = (**node).into(),
         }
-        let patch = json!({ "metadata": { "uid": &*pod.uid }, "status": { "conditions": [body] } });
-        self.client.patch_status(&pods(), &pod.key, PatchKind::Strategic, patch).await?;
+        if let Some(condition) = report.condition() {
+            let mut body = json!({
+                "type": "PodScheduled", "status": condition.status, "reason": condition.reason,
+                "message": condition.message, "observedGeneration": condition.observed_generation,
+            });
+            // The time of the last transition stays where the status does: conditions merge by type.
+            if pod.condition.as_ref().is_none_or(|old| old.status != condition.status) {
+                body["lastTransitionTime"] = clock::format_time(self.clock.now()).into();
+            }
+            status["conditions"] = json!([body]);
+        }
+        match status.as_object().is_some_and(|status| status.is_empty()) {
+            true => Ok(()),
+            false => self.patch_status(&pod.key, &pod.uid, status).await,
+        }
+    }
+
+    async fn patch_status(&self, key: &ObjectKey, uid: &str, status: Value) -> Result<()> {
+        let patch = json!({ "metadata": { "uid": uid }, "status": status });
+        self.client.patch_status(&pods(), key, PatchKind::Strategic, patch).await.map(drop)
+    }
+
+    /// Tells pods to leave for another.
+    ///
+    /// # Errors
+    /// If the server refuses one.
+    pub async fn preempt(&self, preemption: &Preemption) -> Result<()> {
+        let cleared = preemption.cleared.iter().map(|pod| async move {
+            let status = json!({ "nominatedNodeName": null });
+            if let Err(error) = self.patch_status(&pod.key, &pod.uid, status).await {
+                tracing::debug!(pod = %pod.key, %error, "cannot clear a nomination");
+            }
+        });
+        join_all(cleared).await;
+        let victims = preemption.victims.iter().map(|(key, placed)| self.evict(preemption, key, &placed.uid));
+        try_join_all(victims).await.map(drop)
+    }
+
+    /// Marks and deletes one pod; one that is gone already is as well.
+    async fn evict(&self, preemption: &Preemption, key: &ObjectKey, uid: &str) -> Result<()> {
+        let pod = &preemption.pod;
+        let condition = json!({
+            "type": "DisruptionTarget", "status": "True", "reason": "PreemptionByScheduler",
+            "message": format!("{}: preempting to accommodate a higher priority pod", pod.scheduler),
+            "lastTransitionTime": clock::format_time(self.clock.now()),
+        });
+        let told = async {
+            self.patch_status(key, uid, json!({ "conditions": [condition] })).await?;
+            self.client.delete(&pods(), key, &DeleteOptions::of_uid(uid)).await
+        };
+        match told.await {
+            Err(error) if error.is_not_found() || error.is_conflict() => return Ok(()),
+            Err(error) => return Err(error),
+            Ok(_) => {}
+        }
+        let message = format!("Preempted by pod {} on node {}", pod.uid, preemption.node);
+        let victim = reference(key, uid, 0);
+        self.events.record(victim, Some(about(pod)), Severity::Normal, "Preempted", "Preempting", message);
         Ok(())
     }
 }

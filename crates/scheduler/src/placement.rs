@@ -6,6 +6,7 @@
 use crate::cluster::Cluster;
 use crate::plugins::{Filter, PLUGINS, Set, Text, Verdict};
 use crate::pod::Pod;
+use smallvec::SmallVec;
 use std::collections::BTreeMap;
 
 /// Up to so many nodes are all looked at.
@@ -42,21 +43,45 @@ impl Diagnosis {
         unavailable(self.nodes, &self.reasons)
     }
 
-    fn reject(
-        &mut self,
-        plugin: usize,
-        index: usize,
-        reasons: impl IntoIterator<Item = Text>,
-        resolvable: bool,
-    ) {
-        self.rejected.insert(plugin);
-        for reason in reasons {
+    fn reject(&mut self, index: usize, rejection: Rejection) {
+        self.rejected.insert(rejection.plugin);
+        for reason in rejection.reasons {
             *self.reasons.entry(reason).or_default() += 1;
         }
-        if resolvable {
+        if rejection.resolvable {
             self.resolvable.push(index);
         }
     }
+}
+
+/// Which plugin rejects a node, and why.
+#[derive(Debug)]
+pub struct Rejection {
+    /// Its place in [`PLUGINS`].
+    pub plugin: usize,
+    /// Why.
+    pub reasons: SmallVec<[Text; 1]>,
+    /// Whether the pod could run there if other pods went away.
+    pub resolvable: bool,
+}
+
+type Filters<'a> = SmallVec<[(usize, Filter<'a>); PLUGINS.len()]>;
+
+fn prepare<'a>(cluster: &'a Cluster, pod: &'a Pod) -> Filters<'a> {
+    let plugins = PLUGINS.iter().enumerate();
+    plugins.filter_map(|(number, plugin)| Some((number, (plugin.filter)(pod, cluster)?))).collect()
+}
+
+fn reject(filters: &Filters<'_>, index: usize) -> Option<Rejection> {
+    filters.iter().find_map(|(plugin, filter)| match filter(index) {
+        Verdict::Fits => None,
+        Verdict::Rejects { reasons, resolvable } => Some(Rejection { plugin: *plugin, reasons, resolvable }),
+    })
+}
+
+/// Why a pod may not run on one node; none if it may.
+pub fn rejection(cluster: &Cluster, pod: &Pod, index: usize) -> Option<Rejection> {
+    reject(&prepare(cluster, pod), index)
 }
 
 /// `0/3 nodes are available: 1 for a reason, 2 for another.`
@@ -74,29 +99,21 @@ pub fn decide(cluster: &Cluster, pod: &Pod, start: &mut usize, random: &mut dyn 
     if let Some(narrowed) = &narrowed {
         candidates = narrowed;
     }
-    let filters: Vec<(usize, Filter<'_>)> = PLUGINS
-        .iter()
-        .enumerate()
-        .filter_map(|(number, plugin)| Some((number, (plugin.filter)(pod, cluster)?)))
-        .collect();
+    let filters = prepare(cluster, pod);
     let wanted = sample(candidates.len());
     let mut feasible = Vec::with_capacity(wanted.min(candidates.len()));
     let mut seen = 0;
     for offset in 0..candidates.len() {
         let index = candidates[(*start + offset) % candidates.len()];
         seen += 1;
-        let rejection = filters.iter().find_map(|(number, filter)| match filter(index) {
-            Verdict::Fits => None,
-            Verdict::Rejects { reasons, resolvable } => Some((*number, reasons, resolvable)),
-        });
-        match rejection {
+        match reject(&filters, index) {
             None => {
                 feasible.push(index);
                 if feasible.len() == wanted {
                     break;
                 }
             }
-            Some((number, reasons, resolvable)) => diagnosis.reject(number, index, reasons, resolvable),
+            Some(rejection) => diagnosis.reject(index, rejection),
         }
     }
     if narrowed.is_none() && !candidates.is_empty() {

@@ -35,6 +35,16 @@ pub struct Template {
     pub images: Vec<String>,
     /// `spec.schedulingGates`
     pub gates: Vec<String>,
+    /// Labels, sorted by key.
+    pub labels: Vec<(Box<str>, Box<str>)>,
+}
+
+impl Template {
+    /// The value of a label.
+    pub fn label(&self, key: &str) -> Option<&str> {
+        let found = self.labels.binary_search_by(|(one, _)| (**one).cmp(key));
+        found.ok().map(|at| &*self.labels[at].1)
+    }
 }
 
 /// A port on the node's own addresses.
@@ -71,16 +81,29 @@ pub struct Pod {
     pub node: Option<Arc<str>>,
     /// `spec.schedulerName`
     pub scheduler: Arc<str>,
-    /// Whether it is being deleted.
-    pub deleting: bool,
     /// Whether it has ended.
     pub ended: bool,
+    /// How far its life has come.
+    pub life: Life,
+    /// `status.nominatedNodeName`
+    pub nominated: Option<Arc<str>>,
     /// Resource version.
     pub revision: u64,
     /// `metadata.generation`
     pub generation: i64,
     /// Its PodScheduled condition.
     pub condition: Option<Box<Condition>>,
+}
+
+/// How far a pod's life has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Life {
+    /// `status.startTime` in seconds; one that has not started is later than all that have.
+    pub started: i64,
+    /// Whether it is being deleted.
+    pub deleting: bool,
+    /// Whether it is being deleted to make room for another pod.
+    pub preempted: bool,
 }
 
 /// A PodScheduled condition.

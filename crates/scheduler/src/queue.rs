@@ -230,6 +230,15 @@ impl Queue {
         [backoff, flush].into_iter().flatten().min()
     }
 
+    /// A waiting pod comes back.
+    pub fn activate(&mut self, key: &ObjectKey, now: Instant) {
+        if self.pods.get(key).is_some_and(|pending| pending.place == Place::Waiting)
+            && let Some(pending) = self.take(key)
+        {
+            self.ready(pending, now);
+        }
+    }
+
     /// How many pods are active, backing off, waiting, gated.
     pub fn counts(&self) -> [usize; 4] {
         let placed = self.active.len() + self.backoff.len() + self.waiting.len();

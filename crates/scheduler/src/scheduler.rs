@@ -3,12 +3,14 @@
 //! Invariants: a pod is assumed on its node from the moment of the decision, so that the next decision sees
 //! it; what fails to bind is forgotten. Answers to upstream's `Scheduler`, `eventhandlers` and assume cache.
 
-use crate::cluster::Cluster;
+use crate::budgets::Budgets;
+use crate::cluster::{Cluster, Placed};
 use crate::node::Node;
-use crate::placement::{Placement, decide};
-use crate::plugins::{self, Event, Set};
+use crate::nominations::{Nominations, Nominee};
+use crate::placement::{Diagnosis, Placement, decide, rejection};
+use crate::plugins::{self, Event};
 use crate::pod::{Condition, Pod, Templates};
-use crate::preemption;
+use crate::preemption::{self, Candidate, Outcome};
 use crate::queue::{Pending, Put, Queue, give_back};
 use gifee_base::ObjectKey;
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -22,6 +24,8 @@ pub enum Step {
     Bind(Binding),
     /// Say why a pod has no place.
     Report(Report),
+    /// Make room for a pod; then say how it went.
+    Preempt(Preemption),
 }
 
 /// A pod and its node.
@@ -42,6 +46,32 @@ pub struct Report {
     pub reason: &'static str,
     /// For a person.
     pub message: String,
+    /// What becomes of `status.nominatedNodeName`.
+    pub nominate: Nominate,
+}
+
+/// What becomes of a pod's `status.nominatedNodeName`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Nominate {
+    /// It stays as it is.
+    Keep,
+    /// It goes.
+    Clear,
+    /// It becomes this.
+    Node(Arc<str>),
+}
+
+/// Who must leave for a pod.
+#[derive(Debug)]
+pub struct Preemption {
+    /// The pod.
+    pub pod: Pod,
+    /// The node that it is to have.
+    pub node: Arc<str>,
+    /// Those that leave, and are not leaving yet.
+    pub victims: Vec<(ObjectKey, Placed)>,
+    /// Pods of lower priority that were to have the node.
+    pub cleared: Vec<Pod>,
 }
 
 impl Report {
@@ -63,12 +93,17 @@ pub struct Scheduler {
     pub cluster: Cluster,
     /// Pods without a place.
     pub queue: Queue,
+    /// Which pods are protected.
+    pub budgets: Budgets,
     name: Box<str>,
     templates: Templates,
     /// Pods whose binding is under way.
     binding: HashMap<ObjectKey, Box<Pending>>,
-    /// Gated pods that do not say so yet.
-    gated: VecDeque<Report>,
+    nominations: Nominations,
+    /// Pods for which others are being told to leave, and whether they were tried meanwhile.
+    preempting: HashMap<ObjectKey, bool>,
+    /// Steps that are due; at most two for each pod.
+    steps: VecDeque<Step>,
     start: usize,
     random: u64,
     /// Whether the nodes and the pods are known.
@@ -81,10 +116,13 @@ impl Scheduler {
         Self {
             cluster: Cluster::default(),
             queue: Queue::default(),
+            budgets: Budgets::default(),
             name: name.into(),
             templates: Templates::default(),
             binding: HashMap::new(),
-            gated: VecDeque::new(),
+            nominations: Nominations::default(),
+            preempting: HashMap::new(),
+            steps: VecDeque::new(),
             start: 0,
             random: seed,
             synced: (false, false),
@@ -145,21 +183,49 @@ impl Scheduler {
         }
         if let Some(node) = pod.node.clone() {
             self.queue.take(&pod.key);
+            self.drop_nomination(&pod.key, Some(&node), now);
             return self.pod_bound(&pod, &node, now);
         }
-        if pod.deleting || *pod.scheduler != *self.name {
+        if pod.life.deleting || *pod.scheduler != *self.name {
             self.queue.take(&pod.key);
-            return;
+            return self.drop_nomination(&pod.key, None, now);
         }
         if let Some(pending) = self.binding.get_mut(&pod.key) {
             pending.pod = pod;
             return;
         }
+        self.nominate(&mut pod, now);
         if let Put::Gated(message) = self.queue.put(pod.clone(), now) {
-            let report = Report { pod, reason: "SchedulingGated", message: message.into() };
+            let message = message.into();
+            let report = Report { pod, reason: "SchedulingGated", message, nominate: Nominate::Keep };
             if report.pod.condition.as_ref().is_none_or(|one| one.reason != report.reason) {
-                self.gated.push_back(report);
+                self.steps.push_back(Step::Report(report));
             }
+        }
+    }
+
+    /// Brings together what the server and what this scheduler says of a pod's nomination.
+    fn nominate(&mut self, pod: &mut Pod, now: Instant) {
+        match (&pod.nominated, self.nominations.get(&pod.key)) {
+            (Some(node), _) => {
+                self.nominations.put(Nominee { pod: pod.clone(), node: node.clone(), told: true });
+            }
+            // The server has not been told yet.
+            (None, Some(nominee)) if !nominee.told && nominee.pod.uid == pod.uid => {
+                pod.nominated = Some(nominee.node.clone());
+            }
+            (None, Some(_)) => self.drop_nomination(&pod.key, None, now),
+            (None, None) => {}
+        }
+    }
+
+    /// A pod needs no nomination any more, because it has a node or no hope of one.
+    fn drop_nomination(&mut self, key: &ObjectKey, placed: Option<&Arc<str>>, now: Instant) {
+        let Some(nominee) = self.nominations.take(key) else { return };
+        if placed != Some(&nominee.node)
+            && let Some(index) = self.cluster.find(&nominee.node)
+        {
+            self.wake(&Event::Freed(nominee.pod.template, index), now);
         }
     }
 
@@ -170,7 +236,7 @@ impl Scheduler {
                 && Arc::ptr_eq(&placed.template, &pod.template)
         });
         if same {
-            return;
+            return self.cluster.live(&pod.key, pod.life);
         }
         if let Some(old) = self.cluster.place(pod, node, true) {
             let moved = *self.cluster.node(old.node).name != **node;
@@ -184,6 +250,7 @@ impl Scheduler {
     pub fn pod_removed(&mut self, key: &ObjectKey, now: Instant) {
         self.queue.take(key);
         self.binding.remove(key);
+        self.drop_nomination(key, None, now);
         if let Some(placed) = self.cluster.remove(key) {
             self.wake(&Event::Freed(placed.template, placed.node), now);
         }
@@ -202,30 +269,127 @@ impl Scheduler {
         if self.synced != (true, true) {
             return None;
         }
-        if let Some(report) = self.gated.pop_front() {
-            return Some(Step::Report(report));
+        if let Some(step) = self.steps.pop_front() {
+            return Some(step);
         }
         let pending = self.queue.pop(now)?;
-        let random = &mut self.random;
-        let mut draw = || draw(random);
-        match decide(&self.cluster, &pending.pod, &mut self.start, &mut draw) {
-            Placement::Node(index) => {
-                let node = self.cluster.node(index).name.clone();
-                self.cluster.place(&pending.pod, &node, false);
-                let pod = pending.pod.clone();
-                self.binding.insert(pod.key.clone(), pending);
-                Some(Step::Bind(Binding { pod, node }))
+        // The room of nominees counts as taken.
+        let nominees = self.nominations.before(&pending.pod);
+        for nominee in &nominees {
+            self.cluster.place(&nominee.pod, &nominee.node, false);
+        }
+        let placement = self.decide(&pending.pod);
+        let refusal = match &placement {
+            Placement::Node(_) => None,
+            Placement::None(diagnosis) => Some(self.preempt(&pending.pod, diagnosis)),
+        };
+        for nominee in &nominees {
+            self.cluster.remove(&nominee.pod.key);
+        }
+        Some(match (placement, refusal) {
+            (Placement::None(diagnosis), Some((outcome, rejected))) => {
+                self.refuse(pending, &diagnosis, outcome, rejected, now)
             }
-            Placement::None(diagnosis) => {
-                let mut message = diagnosis.message();
-                if diagnosis.nodes > 0 {
-                    message.push(' ');
-                    message.push_str(&preemption::message(&self.cluster, &pending.pod, &diagnosis));
+            (Placement::Node(index), _) => self.place(pending, index, now),
+            (Placement::None(_), None) => return None,
+        })
+    }
+
+    fn decide(&mut self, pod: &Pod) -> Placement {
+        let own = pod.nominated.as_deref().and_then(|name| self.cluster.find(name));
+        match own {
+            Some(index) if rejection(&self.cluster, pod, index).is_none() => Placement::Node(index),
+            _ => {
+                let random = &mut self.random;
+                decide(&self.cluster, pod, &mut self.start, &mut || draw(random))
+            }
+        }
+    }
+
+    fn place(&mut self, pending: Box<Pending>, index: usize, now: Instant) -> Step {
+        let node = self.cluster.node(index).name.clone();
+        self.cluster.place(&pending.pod, &node, false);
+        let pod = pending.pod.clone();
+        self.binding.insert(pod.key.clone(), pending);
+        self.drop_nomination(&pod.key, Some(&node), now);
+        Step::Bind(Binding { pod, node })
+    }
+
+    /// Whether others can be pushed out, and all plugins that stand in the way.
+    fn preempt(&mut self, pod: &Pod, diagnosis: &Diagnosis) -> (Option<Outcome>, plugins::Set) {
+        let mut rejected = diagnosis.rejected;
+        if diagnosis.nodes == 0 {
+            return (None, rejected);
+        }
+        if let Some(tried) = self.preempting.get_mut(&pod.key) {
+            *tried = true;
+            return (Some(Outcome::Waiting(preemption::WAITS.into())), rejected);
+        }
+        let random = draw(&mut self.random);
+        let cluster = &mut self.cluster;
+        let outcome = preemption::find(cluster, pod, diagnosis, &self.budgets, &mut rejected, random);
+        (Some(outcome), rejected)
+    }
+
+    fn refuse(
+        &mut self,
+        mut pending: Box<Pending>,
+        diagnosis: &Diagnosis,
+        outcome: Option<Outcome>,
+        rejected: plugins::Set,
+        now: Instant,
+    ) -> Step {
+        let mut message = diagnosis.message();
+        let mut nominate = Nominate::Keep;
+        let mut pod = pending.pod.clone();
+        match outcome {
+            None => {}
+            Some(Outcome::Waiting(why)) => message = format!("{message} {why}"),
+            Some(Outcome::None(why)) => {
+                message = format!("{message} {why}");
+                if pending.pod.nominated.take().is_some() {
+                    nominate = Nominate::Clear;
                 }
-                let pod = pending.pod.clone();
-                self.queue.unschedulable(pending, diagnosis.rejected, now);
-                Some(Step::Report(Report { pod, reason: "Unschedulable", message }))
             }
+            Some(Outcome::Found(candidate)) => {
+                let node = self.make_room(&pending.pod, candidate, now);
+                pending.pod.nominated = Some(node.clone());
+                nominate = Nominate::Node(node);
+            }
+        }
+        let key = pod.key.clone();
+        pod.nominated = pending.pod.nominated.clone();
+        self.queue.unschedulable(pending, rejected, now);
+        if nominate == Nominate::Clear {
+            self.drop_nomination(&key, None, now);
+        }
+        Step::Report(Report { pod, reason: "Unschedulable", message, nominate })
+    }
+
+    /// Has others leave a node for a pod, and nominates it.
+    fn make_room(&mut self, pod: &Pod, candidate: Candidate, now: Instant) -> Arc<str> {
+        let node = self.cluster.node(candidate.node).name.clone();
+        let mut cleared = Vec::new();
+        for key in self.nominations.behind(pod, &node) {
+            cleared.extend(self.nominations.take(&key).map(|nominee| nominee.pod));
+            self.queue.activate(&key, now);
+        }
+        self.nominations.put(Nominee { pod: pod.clone(), node: node.clone(), told: false });
+        let mut victims = candidate.victims;
+        victims.retain(|(_, placed)| !placed.life.deleting);
+        if !victims.is_empty() || !cleared.is_empty() {
+            self.preempting.insert(pod.key.clone(), false);
+            let (pod, node) = (pod.clone(), node.clone());
+            self.steps.push_back(Step::Preempt(Preemption { pod, node, victims, cleared }));
+        }
+        node
+    }
+
+    /// All victims of a preemption have been told to leave, or could not be.
+    pub fn preempted(&mut self, pod: &Pod, told: bool, now: Instant) {
+        let tried = self.preempting.remove(&pod.key).unwrap_or_default();
+        if tried || !told {
+            self.queue.activate(&pod.key, now);
         }
     }
 
@@ -254,14 +418,9 @@ impl Scheduler {
         if let Some(placed) = self.cluster.remove(&pod.key) {
             self.wake(&Event::Freed(placed.template, placed.node), now);
         }
-        if !gone && !pending.pod.deleting {
+        if !gone && !pending.pod.life.deleting {
             self.queue.failed(pending, now);
         }
-    }
-
-    /// Which plugins rejected a waiting pod.
-    pub fn rejected(&self, key: &ObjectKey) -> Option<Set> {
-        self.queue.get(key).map(|pending| pending.rejected)
     }
 }
 

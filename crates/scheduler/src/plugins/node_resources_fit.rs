@@ -22,12 +22,15 @@ pub const PLUGIN: Plugin = Plugin {
             Some(Box::new(move |index| least_allocated(weight, cluster.node(index), cluster.load(index))))
         },
     }),
-    hint: |pod, event, cluster| match event {
-        Event::Node(old, index) => {
-            let grown = old.as_ref().is_none_or(|old| grown(old, cluster.node(*index)));
-            grown && fits_index(&pod.template, cluster, *index)
-        }
-        Event::Freed(_, index) => fits_index(&pod.template, cluster, *index),
+    hint: |pod, event, cluster| {
+        let (grown, index) = match event {
+            Event::Node(old, index) => {
+                (old.as_ref().is_none_or(|old| grown(old, cluster.node(*index))), *index)
+            }
+            Event::Freed(_, index) => (true, *index),
+        };
+        // One that can push others out may have a place before it fits.
+        grown && (cluster.has_lower(&pod.template) || fits_index(&pod.template, cluster, index))
     },
     ..Plugin::named("NodeResourcesFit")
 };

@@ -2,15 +2,19 @@
 
 mod decode;
 mod places;
+mod preempt;
 mod queue;
 mod reference;
 mod server;
 mod simulation;
 
+use crate::budgets::Budgets;
 use crate::cluster::Cluster;
 use crate::node::Node;
 use crate::placement::{Placement, decide};
+use crate::plugins::Set;
 use crate::pod::Pod;
+use crate::preemption::Outcome;
 use crate::{decode as decoding, preemption};
 use gifee_base::Object;
 use serde_json::{Value, json};
@@ -86,12 +90,20 @@ fn cluster(nodes: &[Value], placed: &[(&str, Value)]) -> Cluster {
     cluster
 }
 
-/// The name of the node, or the message why there is none.
-fn outcome(cluster: &Cluster, pod: &Pod) -> String {
-    match decide(cluster, pod, &mut 0, &mut || 0) {
-        Placement::Node(index) => cluster.node(index).name.to_string(),
-        Placement::None(diagnosis) => {
-            format!("{} {}", diagnosis.message(), preemption::message(cluster, pod, &diagnosis))
+/// The name of the node, or the message why there is none, or who must leave which node.
+fn outcome(cluster: &mut Cluster, budgets: &Budgets, pod: &Pod) -> String {
+    let diagnosis = match decide(cluster, pod, &mut 0, &mut || 0) {
+        Placement::Node(index) => return cluster.node(index).name.to_string(),
+        Placement::None(diagnosis) => diagnosis,
+    };
+    if diagnosis.nodes == 0 {
+        return diagnosis.message();
+    }
+    match preemption::find(cluster, pod, &diagnosis, budgets, &mut Set::default(), 0) {
+        Outcome::None(why) | Outcome::Waiting(why) => format!("{} {why}", diagnosis.message()),
+        Outcome::Found(candidate) => {
+            let victims: Vec<&str> = candidate.victims.iter().map(|(key, _)| &*key.name).collect();
+            format!("{} without {}", cluster.node(candidate.node).name, victims.join(" "))
         }
     }
 }

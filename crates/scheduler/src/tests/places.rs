@@ -1,11 +1,13 @@
 //! Single decisions: what each plugin filters, prefers and says.
 
 use super::{cluster, node_with, outcome, pod, pod_with};
+use crate::budgets::Budgets;
 use serde_json::{Value, json};
 
 fn check(nodes: &[Value], placed: &[(&str, Value)], spec: &Value, expected: &str) {
-    let cluster = cluster(nodes, placed);
-    assert_eq!(outcome(&cluster, &pod(&pod_with("web", spec))), expected, "{spec}");
+    let mut cluster = cluster(nodes, placed);
+    let outcome = outcome(&mut cluster, &Budgets::default(), &pod(&pod_with("web", spec)));
+    assert_eq!(outcome, expected, "{spec}");
 }
 
 /// Two nodes; only the second has what a change gives it.
@@ -152,7 +154,5 @@ fn nodes_that_have_the_image_are_preferred() {
 
 #[test]
 fn without_nodes_there_is_no_place() {
-    let cluster = cluster(&[], &[]);
-    let message = outcome(&cluster, &pod(&pod_with("web", &json!({}))));
-    assert!(message.starts_with("no nodes available to schedule pods"), "{message}");
+    check(&[], &[], &json!({}), "no nodes available to schedule pods");
 }

@@ -53,8 +53,7 @@ impl World {
             }
             5 | 6 => {
                 let Some(name) = self.some_pod() else { return };
-                self.pods.remove(&name);
-                self.scheduler.pod_removed(&ObjectKey::new("shop", &name), self.now);
+                self.remove(&name);
             }
             7 | 8 => {
                 let name = format!("n{}", self.dice.below(5));
@@ -71,17 +70,41 @@ impl World {
                 let gone: Vec<String> =
                     self.pods.iter().filter(|(_, pod)| on(pod, &name)).map(|(n, _)| n.clone()).collect();
                 for pod in gone {
-                    self.pods.remove(&pod);
-                    self.scheduler.pod_removed(&ObjectKey::new("shop", &pod), self.now);
+                    self.remove(&pod);
                 }
             }
         }
     }
 
+    fn remove(&mut self, name: &str) {
+        if self.pods.remove(name).is_some() {
+            self.scheduler.pod_removed(&ObjectKey::new("shop", name), self.now);
+        }
+    }
+
+    /// Some pods leave at once, others take their time.
+    fn preempt(&mut self, key: &ObjectKey, leaving: &mut Vec<String>) {
+        let name = key.name.to_string();
+        if self.dice.one_in(2) {
+            return self.remove(&name);
+        }
+        let tree = self.pods.get_mut(&name).unwrap();
+        tree["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z".into();
+        tree["status"]["conditions"] = json!([{ "type": "DisruptionTarget", "status": "True",
+            "reason": "PreemptionByScheduler" }]);
+        self.scheduler.pod_changed(pod(tree), self.now);
+        leaving.push(name);
+    }
+
     /// Decides until there is nothing to do; one binding in five fails.
     fn settle(&mut self) {
+        let mut leaving: Vec<String> = Vec::new();
         for _ in 0..1000 {
             let Some(step) = self.scheduler.next(self.now) else {
+                if let Some(name) = leaving.pop() {
+                    self.remove(&name);
+                    continue;
+                }
                 // What waits for time to pass gets it, but the safety net is not used.
                 let Some(deadline) = self.scheduler.deadline() else { return };
                 if deadline > self.now + Duration::from_secs(100) {
@@ -90,7 +113,18 @@ impl World {
                 self.now = deadline;
                 continue;
             };
-            let Step::Bind(binding) = step else { continue };
+            let binding = match step {
+                Step::Bind(binding) => binding,
+                Step::Report(_) => continue,
+                Step::Preempt(preemption) => {
+                    let told = !self.dice.one_in(5);
+                    for (key, _) in preemption.victims.iter().filter(|_| told) {
+                        self.preempt(key, &mut leaving);
+                    }
+                    self.scheduler.preempted(&preemption.pod, told, self.now);
+                    continue;
+                }
+            };
             let name = binding.pod.key.name.to_string();
             if self.dice.one_in(5) {
                 self.scheduler.bind_failed(&binding.pod, false, self.now);
@@ -119,7 +153,10 @@ impl World {
                 continue;
             }
             for (node_name, node) in &self.nodes {
-                let others: Vec<&Value> = self.pods.values().filter(|pod| on(pod, node_name)).collect();
+                // Those of lower priority would have had to leave.
+                let priority = |pod: &Value| pod["spec"]["priority"].as_i64().unwrap_or_default();
+                let stays = |pod: &&Value| on(pod, node_name) && priority(pod) >= priority(tree);
+                let others: Vec<&Value> = self.pods.values().filter(stays).collect();
                 let why = rejection(node, &others, tree);
                 assert!(!why.is_empty(), "seed {seed}: {name} waits, but fits on {node_name}");
             }

@@ -1,0 +1,122 @@
+//! Drives the scheduler: watches feed it, its steps are carried out beside it.
+//!
+//! Invariants: a step is carried out once; how it went is told before the next one of its pod.
+
+use crate::effects::Effects;
+use crate::feed::{Feed, Watched};
+use crate::scheduler::{Nominate, Report, Scheduler, Step};
+use gifee_client::cache::follow;
+use parking_lot::Mutex;
+use std::sync::Arc;
+use tokio::sync::{Notify, Semaphore};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+/// How many steps are under way at most; the next decision waits for one of them.
+const STEPS_MAXIMUM: usize = 128;
+
+/// A scheduler, and what wakes it.
+pub struct Shared {
+    scheduler: Mutex<Scheduler>,
+    changed: Notify,
+    effects: Effects,
+}
+
+impl Shared {
+    /// A scheduler that knows nothing yet.
+    pub fn new(scheduler: Scheduler, effects: Effects) -> Arc<Self> {
+        Arc::new(Self { scheduler: Mutex::new(scheduler), changed: Notify::new(), effects })
+    }
+
+    /// Schedules until the shutdown.
+    pub async fn run(self: Arc<Self>, shutdown: CancellationToken) {
+        let feed = |what: Watched| {
+            let feed = Arc::new(Feed::new(self.clone(), what));
+            follow(self.effects.client.clone(), what.scope(), feed, shutdown.clone())
+        };
+        tokio::select! {
+            () = shutdown.cancelled() => {}
+            () = feed(Watched::Nodes) => {}
+            () = feed(Watched::Pods) => {}
+            () = feed(Watched::Budgets) => {}
+            () = self.decide() => {}
+        }
+    }
+
+    /// Tells the scheduler something, and wakes it.
+    pub fn tell(&self, change: impl FnOnce(&mut Scheduler, Instant)) {
+        change(&mut self.scheduler.lock(), Instant::now());
+        self.changed.notify_one();
+    }
+
+    /// Decides, one pod after the other; effects run beside it.
+    async fn decide(self: &Arc<Self>) {
+        let permits = Arc::new(Semaphore::new(STEPS_MAXIMUM));
+        let mut tasks = tokio::task::JoinSet::new();
+        loop {
+            let Ok(permit) = permits.clone().acquire_owned().await else { return };
+            while tasks.try_join_next().is_some() {}
+            let step = self.next().await;
+            let shared = self.clone();
+            tasks.spawn(async move {
+                shared.apply(step).await;
+                drop(permit);
+            });
+        }
+    }
+
+    async fn next(&self) -> Step {
+        loop {
+            let deadline = {
+                let mut scheduler = self.scheduler.lock();
+                if let Some(step) = scheduler.next(Instant::now()) {
+                    return step;
+                }
+                scheduler.deadline()
+            };
+            match deadline {
+                Some(at) => {
+                    // Either way the state is looked at again.
+                    let _ = tokio::time::timeout_at(at, self.changed.notified()).await;
+                }
+                None => self.changed.notified().await,
+            }
+        }
+    }
+
+    async fn apply(&self, step: Step) {
+        match step {
+            Step::Bind(binding) => match self.effects.bind(&binding).await {
+                Ok(()) => self.scheduler.lock().bound(&binding.pod),
+                Err(error) => {
+                    tracing::warn!(pod = %binding.pod.key, node = %binding.node, %error, "binding failed");
+                    let gone = error.is_not_found();
+                    self.tell(|scheduler, now| scheduler.bind_failed(&binding.pod, gone, now));
+                    if !gone {
+                        let message = format!("binding rejected: {error}");
+                        let (pod, nominate) = (binding.pod, Nominate::Keep);
+                        self.report(&Report { pod, reason: "SchedulerError", message, nominate }).await;
+                    }
+                }
+            },
+            Step::Report(report) => self.report(&report).await,
+            Step::Preempt(preemption) => {
+                let outcome = self.effects.preempt(&preemption).await;
+                if let Err(error) = &outcome {
+                    tracing::warn!(pod = %preemption.pod.key, %error, "cannot make room");
+                }
+                self.tell(|scheduler, now| scheduler.preempted(&preemption.pod, outcome.is_ok(), now));
+            }
+        }
+    }
+
+    async fn report(&self, report: &Report) {
+        match self.effects.report(report).await {
+            Ok(()) => {}
+            Err(error) if error.is_not_found() || error.is_conflict() => {}
+            Err(error) => {
+                tracing::warn!(pod = %report.pod.key, %error, "cannot write why a pod has no place");
+            }
+        }
+    }
+}

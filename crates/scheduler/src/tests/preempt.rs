@@ -1,0 +1,149 @@
+//! Who must leave for a pod of higher priority.
+
+use super::{cluster, node_with, object, outcome, pod, pod_with};
+use crate::budgets::{Budget, Budgets};
+use crate::scheduler::{Nominate, Scheduler, Step};
+use gifee_base::ObjectKey;
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+fn check(nodes: &[&str], placed: &[(&str, Value)], budgets: &Budgets, spec: &Value, expected: &str) {
+    let nodes: Vec<Value> = nodes.iter().map(|name| node_with(name, &json!({}))).collect();
+    let mut cluster = cluster(&nodes, placed);
+    let before = format!("{:?}", cluster.load(0).requested);
+    assert_eq!(outcome(&mut cluster, budgets, &pod(&pod_with("web", spec))), expected);
+    assert_eq!(format!("{:?}", cluster.load(0).requested), before, "the cluster is left as it was");
+}
+
+fn lower(cpu: &str, priority: i32) -> Value {
+    json!({ "cpu": cpu, "priority": priority })
+}
+
+#[test]
+fn as_few_and_as_unimportant_as_can_be_leave() {
+    let none = Budgets::default();
+    let web = json!({ "cpu": "500m", "priority": 10 });
+    let one = |cpu: &str, priority| ("one", lower(cpu, priority));
+    check(&["one"], &[one("400m", 1), one("400m", 2)], &none, &web, "one without placed-0");
+    check(
+        &["one"],
+        &[one("300m", 5), one("300m", 4), one("300m", 3)],
+        &none,
+        &web,
+        "one without placed-1 placed-2",
+    );
+    check(
+        &["one"],
+        &[one("600m", 10), one("300m", 3)],
+        &none,
+        &web,
+        "0/1 nodes are available: 1 Insufficient cpu. preemption: 0/1 nodes are available: 1 Insufficient cpu.",
+    );
+    let never = json!({ "cpu": "500m", "priority": 10, "preemptionPolicy": "Never" });
+    check(
+        &["one"],
+        &[one("800m", 1)],
+        &none,
+        &never,
+        "0/1 nodes are available: 1 Insufficient cpu. preemption: not eligible due to preemptionPolicy=Never.",
+    );
+}
+
+#[test]
+fn the_node_that_loses_least_is_chosen() {
+    let none = Budgets::default();
+    let web = json!({ "cpu": "1", "priority": 10 });
+    let two = |first: &[Value], second: &[Value], expected: &str| {
+        let on = |name: &'static str, pods: &[Value]| {
+            pods.iter().map(|pod| (name, pod.clone())).collect::<Vec<_>>()
+        };
+        let placed = [on("one", first), on("two", second)].concat();
+        check(&["one", "two"], &placed, &none, &web, expected);
+    };
+    two(&[lower("1", 5)], &[lower("1", 4)], "two without placed-1");
+    two(&[lower("500m", 4), lower("500m", 4)], &[lower("1", 4)], "two without placed-2");
+    two(
+        &[lower("500m", 4), lower("500m", -3)],
+        &[lower("500m", 4), lower("500m", -4)],
+        "two without placed-2 placed-3",
+    );
+}
+
+#[test]
+fn budgets_spare_their_pods_if_others_will_do() {
+    let budget = json!({
+        "apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": { "name": "db", "namespace": "shop" },
+        "spec": { "selector": { "matchLabels": { "app": "db" } } }, "status": { "disruptionsAllowed": 0 },
+    });
+    let mut budgets = Budgets::default();
+    budgets.0.insert(ObjectKey::new("shop", "db"), Budget::decode(&object(&budget)).unwrap());
+    let nodes = [node_with("one", &json!({}))];
+    let mut cluster = cluster(&nodes, &[]);
+    for (name, app, priority) in [("db", "db", 1), ("cache", "cache", 2)] {
+        let mut tree = pod_with(name, &lower("500m", priority));
+        tree["metadata"]["labels"] = json!({ "app": app });
+        cluster.place(&pod(&tree), &"one".into(), true);
+    }
+    let web = pod(&pod_with("web", &json!({ "cpu": "500m", "priority": 10 })));
+    assert_eq!(outcome(&mut cluster, &budgets, &web), "one without cache");
+    assert_eq!(outcome(&mut cluster, &Budgets::default(), &web), "one without db");
+}
+
+/// A scheduler with one full node.
+fn full(now: Instant) -> Scheduler {
+    let mut scheduler = Scheduler::new("default-scheduler", 1);
+    scheduler.replace_nodes(vec![super::node(&node_with("one", &json!({})))], now);
+    let low = json!({ "cpu": "900m", "nodeName": "one" });
+    scheduler.replace_pods(vec![pod(&pod_with("low", &low))], now);
+    scheduler
+}
+
+#[test]
+fn the_room_is_kept_for_the_nominee() {
+    let now = Instant::now();
+    let mut scheduler = full(now);
+    scheduler.pod_changed(pod(&pod_with("high", &json!({ "cpu": "600m", "priority": 9 }))), now);
+    let Some(Step::Report(report)) = scheduler.next(now) else { panic!("a report comes first") };
+    assert_eq!(report.nominate, Nominate::Node("one".into()));
+    assert_eq!(report.message, "0/1 nodes are available: 1 Insufficient cpu.");
+    let Some(Step::Preempt(preemption)) = scheduler.next(now) else { panic!("then others must leave") };
+    assert_eq!(preemption.victims.len(), 1);
+    // While the victim is told, and while it leaves, nobody else must.
+    let mut low = pod_with("low", &json!({ "cpu": "900m", "nodeName": "one" }));
+    low["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z".into();
+    low["status"]["conditions"] =
+        json!([{ "type": "DisruptionTarget", "status": "True", "reason": "PreemptionByScheduler" }]);
+    scheduler.pod_changed(pod(&low), now);
+    scheduler.preempted(&preemption.pod, false, now);
+    let Some(Step::Report(report)) = scheduler.next(now) else { panic!("it waits") };
+    assert!(
+        report.message.ends_with("due to a terminating pod on the nominated node."),
+        "{}",
+        report.message
+    );
+    assert_eq!(report.nominate, Nominate::Keep);
+    // Another pod that comes first does not get the room.
+    scheduler.pod_removed(&ObjectKey::new("shop", "low"), now);
+    let Some(Step::Bind(binding)) = scheduler.next(now) else { panic!("it has a place") };
+    assert_eq!(&*binding.pod.key.name, "high");
+}
+
+#[test]
+fn a_pod_of_lower_priority_does_not_take_the_room() {
+    let now = Instant::now();
+    let mut scheduler = full(now);
+    scheduler.pod_changed(pod(&pod_with("high", &json!({ "cpu": "600m", "priority": 9 }))), now);
+    let _ = (scheduler.next(now), scheduler.next(now));
+    // The victim goes, but the nominee is not looked at yet: it backs off, and another is active.
+    scheduler.pod_changed(pod(&pod_with("small", &json!({ "cpu": "500m" }))), now);
+    scheduler.pod_removed(&ObjectKey::new("shop", "low"), now);
+    let mut bound = Vec::new();
+    while let Some(step) = scheduler.next(now) {
+        if let Step::Bind(binding) = step {
+            bound.push(binding.pod.key.name.to_string());
+        }
+    }
+    assert_eq!(bound, ["high"]);
+    scheduler.pod_removed(&ObjectKey::new("shop", "high"), now);
+    assert!(matches!(scheduler.next(now), Some(Step::Bind(_))), "small fits now");
+}
