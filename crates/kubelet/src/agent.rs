@@ -13,6 +13,7 @@ use k8s_openapi::api::core::v1::{Pod, Service};
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::config::Config;
 use crate::environment::services;
@@ -53,6 +54,8 @@ pub struct Agent {
     pub pods: Mutex<HashMap<String, Arc<Mailbox>>>,
     /// Which pod a sandbox belongs to.
     pub sandboxes: Mutex<HashMap<String, String>>,
+    /// What the workers have under way: the agent ends when it has ended.
+    pub tasks: TaskTracker,
     /// Ends everything.
     pub shutdown: CancellationToken,
 }

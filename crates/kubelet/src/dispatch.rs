@@ -177,7 +177,7 @@ impl Dispatch {
             );
             worker.refuse("OutOfpods", message);
         }
-        tokio::spawn(supervise(self.agent.clone(), mailbox.clone(), pod, worker));
+        self.agent.tasks.spawn(supervise(self.agent.clone(), mailbox.clone(), pod, worker));
         Some(mailbox)
     }
 
@@ -206,7 +206,7 @@ async fn supervise(agent: Arc<Agent>, mailbox: Arc<Mailbox>, pod: Arc<Pod>, mut 
         let ended = tokio::select! {
             ended = task.join_next() => ended,
             // Containers outlive the agent.
-            () = agent.shutdown.cancelled() => return,
+            () = agent.shutdown.cancelled() => return task.shutdown().await,
         };
         let Some(Err(error)) = ended else { break };
         tracing::error!(pod = members::describe(&pod), %error, "a pod's worker panicked");

@@ -121,6 +121,10 @@ pub fn attempt(status: &ContainerStatus, message: String) -> Attempt {
 
 fn state(status: &ContainerStatus, message: String) -> AttemptState {
     match (&status.exit, status.state) {
+        // It ended without having run, and not for want of a program: nothing of it counts.
+        (Some(exit), _) if status.started_at.is_none() && exit.reason() == "ContainerStatusUnknown" => {
+            AttemptState::Created
+        }
         (Some(exit), _) => AttemptState::Exited {
             started: status.started_at.map(timestamp),
             finished: timestamp(exit.finished_at),

@@ -62,6 +62,10 @@ pub async fn run(
     }
     heart.abort();
     serving.abort();
+    // Workers give up where they wait, as in a crash; nothing of them is left when this returns.
+    shutdown.cancel();
+    agent.tasks.close();
+    agent.tasks.wait().await;
     Ok(())
 }
 
@@ -99,6 +103,7 @@ fn agent(
         starts,
         pods: Default::default(),
         sandboxes: Default::default(),
+        tasks: Default::default(),
         shutdown,
     })
 }

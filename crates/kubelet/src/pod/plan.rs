@@ -218,10 +218,12 @@ impl Planner<'_> {
         if container.work.is_some() {
             return;
         }
+        if container.latest().is_some_and(|attempt| attempt.state == AttemptState::Created) {
+            // Made and never started: it is removed as garbage first, and then made again.
+            return;
+        }
         match view.current(member.name()) {
             Some(attempt) if attempt.running() => self.check(member, container, attempt),
-            // Made and never started: it is being removed as garbage, and then made again.
-            Some(Attempt { state: AttemptState::Created, .. }) => {}
             Some(attempt) if attempt.exit_code().is_some_and(|code| !member.restart.after(code)) => {}
             _ if member.role == Role::Ephemeral && container.latest().is_some() => {}
             _ => self.start(member, container),

@@ -596,3 +596,16 @@ fn classes_and_control_groups() {
     let adjust = |pod: &Pod| qos::oom_score_adj(pod, &pod.spec.as_ref().unwrap().containers[0], 4 << 30);
     assert_eq!([adjust(&guaranteed), adjust(&burstable), adjust(&best_effort)], [-997, 750, 1000]);
 }
+
+#[test]
+fn what_was_made_but_never_started_is_made_again() {
+    let mut one = view(
+        json!({"initContainers": [{"name": "i", "image": "i"}], "containers": [{"name": "a", "image": "i"}]}),
+    );
+    push(&mut one, "i", 0, AttemptState::Created);
+    check(&one, expect!["remove i0"]);
+    one.containers.get_mut("i").unwrap().attempts[0].sandbox = "old".into();
+    check(&one, expect!["remove i0"]);
+    one.containers.get_mut("i").unwrap().attempts.clear();
+    check(&one, expect!["start i 0"]);
+}

@@ -106,6 +106,8 @@ fn decode(frame: &[u8]) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use http_body_util::StreamBody;
+    use hyper::body::Frame;
 
     #[test]
     fn frames() {
@@ -113,5 +115,38 @@ mod tests {
         assert_eq!(encode("ab"), [0, 0, 0, 0, 4, 0x0a, 2, b'a', b'b']);
         assert_eq!(decode(&[0, 0, 0, 0, 2, 8, 1]), SERVING);
         assert_eq!(decode(&[0, 0, 0, 0, 0]), 0);
+    }
+
+    /// A health server that serves only the service `db`.
+    async fn serve(listener: tokio::net::TcpListener) {
+        while let Ok((stream, _)) = listener.accept().await {
+            let service =
+                hyper::service::service_fn(|request: hyper::Request<hyper::body::Incoming>| async move {
+                    assert_eq!(request.uri().path(), "/grpc.health.v1.Health/Check");
+                    let asked =
+                        request.into_body().collect().await.map(|body| body.to_bytes()).unwrap_or_default();
+                    let status = if asked.ends_with(b"db") { 1 } else { 2 };
+                    let mut trailers = http::HeaderMap::new();
+                    trailers.insert("grpc-status", http::HeaderValue::from_static("0"));
+                    let frames =
+                        [Frame::data(Bytes::from(vec![0, 0, 0, 0, 2, 8, status])), Frame::trailers(trailers)];
+                    let frames = frames.map(Ok::<_, std::convert::Infallible>);
+                    Ok::<_, std::convert::Infallible>(hyper::Response::new(StreamBody::new(
+                        futures_util::stream::iter(frames),
+                    )))
+                });
+            let server = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+            tokio::spawn(server.serve_connection(TokioIo::new(stream), service));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_health_server_is_asked() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = i32::from(listener.local_addr().unwrap().port());
+        tokio::spawn(serve(listener));
+        let ask = |service| run(port, service, Some(IpAddr::from([127, 0, 0, 1])), Duration::from_secs(5));
+        assert_eq!(ask("db").await, Outcome::Success);
+        assert!(matches!(ask("web").await, Outcome::Failure(reason) if reason.contains("unhealthy")));
     }
 }

@@ -59,7 +59,7 @@ impl Worker {
     {
         self.setup = Setup::Running;
         let (run, ground) = (self.run_context(), self.ground.clone());
-        self.tasks.spawn(step(run, ground));
+        self.spawn(step(run, ground));
     }
 
     fn set_up(&mut self) {
@@ -112,7 +112,7 @@ impl Worker {
             cancel,
         };
         let name = name.to_owned();
-        self.tasks.spawn(async move { Done::Started(name, start.run().await) });
+        self.spawn(async move { Done::Started(name, start.run().await) });
     }
 
     fn stop(&mut self, name: &str, id: String, deadline: jiff::Timestamp, why: crate::pod::Why) {
@@ -131,7 +131,7 @@ impl Worker {
             hasten,
         };
         let name = name.to_owned();
-        self.tasks.spawn(async move {
+        self.spawn(async move {
             stopping.run().await;
             Done::Stopped(name, id)
         });
@@ -148,7 +148,7 @@ impl Worker {
         let logs = self.paths.logs(members::namespace(&self.pod), members::name(&self.pod));
         let message = number.map(|number| container::message_path(&self.paths, &name, number));
         let log = number.map(|number| logs.join(container::log_path(&name, number)));
-        self.tasks.spawn(async move {
+        self.spawn(async move {
             let removed = agent.runtime.remove_container(&id).await;
             if let Err(error) = &removed {
                 tracing::warn!(id, %error, "a dead container was not removed");
@@ -276,7 +276,7 @@ impl Worker {
         }
         self.refreshing = true;
         let (run, ground) = (self.run_context(), self.ground.clone());
-        self.tasks.spawn(async move { Done::Refreshed(hooks::refresh(&run, &ground).await) });
+        self.spawn(async move { Done::Refreshed(hooks::refresh(&run, &ground).await) });
     }
 
     /// Brings the volumes up to date if one of them holds what is about to expire.

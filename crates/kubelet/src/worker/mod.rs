@@ -220,6 +220,12 @@ impl Worker {
         }
     }
 
+    /// Runs a task whose end is a message to this worker.
+    fn spawn(&mut self, task: impl Future<Output = Done> + Send + 'static) {
+        let tracked = self.agent.tasks.track_future(task);
+        self.tasks.spawn(tracked);
+    }
+
     async fn finish_joined(&mut self, done: Result<Done, tokio::task::JoinError>) {
         match done {
             Ok(done) => self.finish(done).await,

@@ -66,7 +66,7 @@ impl Worker {
     fn begin(&self, member: &Member, id: String) -> Probes {
         let (started, ready) = self.initial(member, &id);
         let startup = match &member.container.startup_probe {
-            Some(probe) if !started => Some(self.spawn(Kind::Startup, probe, member, &id, None)),
+            Some(probe) if !started => Some(self.prober(Kind::Startup, probe, member, &id, None)),
             _ => None,
         };
         Probes { id, started, ready, unhealthy: None, startup, others: Vec::new() }
@@ -89,7 +89,7 @@ impl Worker {
             }
             if let Some(probe) = kind.of(&member.container) {
                 let verdict = (kind == Kind::Readiness).then_some(ready);
-                others.push(self.spawn(kind, probe, member, &id, verdict));
+                others.push(self.prober(kind, probe, member, &id, verdict));
             }
         }
         if let Some(probes) = self.memories.get_mut(member.name()).and_then(|memory| memory.probes.as_mut()) {
@@ -97,7 +97,7 @@ impl Worker {
         }
     }
 
-    fn spawn(
+    fn prober(
         &self,
         kind: Kind,
         probe: &Probe,

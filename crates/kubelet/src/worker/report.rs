@@ -85,7 +85,7 @@ impl Worker {
         self.report.sent = Some(new);
         self.report.writing = true;
         let (agent, pod) = (self.agent.clone(), self.pod.clone());
-        self.tasks.spawn(async move {
+        self.spawn(async move {
             let patch = json!({"metadata": {"uid": members::uid(&pod)}, "status": change});
             let key = ObjectKey::new(members::namespace(&pod), members::name(&pod));
             let written = agent.client.patch_status(&gvr::<Pod>(), &key, PatchKind::Strategic, patch).await;
@@ -129,7 +129,7 @@ impl Worker {
     /// Deletes the object, until the server agrees or it is gone.
     pub(super) fn delete(&mut self) {
         let (agent, pod) = (self.agent.clone(), self.pod.clone());
-        self.tasks.spawn(async move {
+        self.spawn(async move {
             let key = ObjectKey::new(members::namespace(&pod), members::name(&pod));
             let options =
                 DeleteOptions { grace_period_seconds: Some(0), ..DeleteOptions::of_uid(members::uid(&pod)) };

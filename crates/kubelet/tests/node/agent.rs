@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use gifee_base::{Gvr, ObjectKey};
+use gifee_oci::Runtime;
 use serde_json::{Value, json};
 
 use crate::machine::Machine;
@@ -79,5 +80,36 @@ pub async fn many() {
         machine.wait(&format!("p{number}"), ready).await;
     }
     println!("     20 pods: {:?}", begun.elapsed());
+    machine.clean().await;
+}
+
+/// However early an agent is killed, the next one brings everything up, and restarts nothing that ran.
+pub async fn killed_while_starting() {
+    let mut machine = Machine::without_agent().await;
+    let one = json!({"terminationGracePeriodSeconds": 1,
+        "initContainers": [{"name": "init", "command": ["true"]}],
+        "containers": [{"name": "main", "command": ["sleep", "1000"]}]});
+    for number in 0..6 {
+        machine.pod(&format!("p{number}"), one.clone());
+    }
+    for pause in [40, 90, 150, 220, 300] {
+        machine.start().await;
+        tokio::time::sleep(Duration::from_millis(pause)).await;
+        machine.kill_agent().await;
+    }
+    machine.start().await;
+    for number in 0..6 {
+        let pod = machine.wait(&format!("p{number}"), ready).await;
+        assert_eq!(pod["status"]["containerStatuses"][0]["restartCount"], 0, "{pod:#}");
+    }
+    assert_eq!(machine.runtime.sandboxes().await.unwrap().len(), 6);
+    for number in 0..3 {
+        machine.delete(&format!("p{number}"), None).await;
+    }
+    for pause in [30, 100, 200] {
+        machine.kill_agent().await;
+        machine.start().await;
+        tokio::time::sleep(Duration::from_millis(pause)).await;
+    }
     machine.clean().await;
 }

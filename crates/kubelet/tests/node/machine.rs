@@ -109,12 +109,11 @@ impl Machine {
         self.agent = Some((stop, task));
     }
 
-    /// Ends the agent, as a kill would: nothing of it is asked to clean up.
+    /// Ends the agent wherever it is: nothing of it is asked to clean up.
     pub async fn kill_agent(&mut self) {
         let (stop, task) = self.agent.take().expect("it runs");
-        task.abort();
-        let _ = task.await;
         stop.cancel();
+        task.await.expect("it ends");
     }
 
     /// The port of the agent's server.

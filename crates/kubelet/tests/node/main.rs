@@ -34,7 +34,7 @@ tests! {
     probes: readiness_and_liveness, startup_holds_back;
     volumes: content_follows;
     streams: logs, logs_follow, exec, exec_terminal, refusals;
-    agent: registers, survives_restart, many;
+    agent: registers, survives_restart, many, killed_while_starting;
 }
 
 /// Tests that run at the same time.
