@@ -13,6 +13,7 @@ use gifee_registry::kind::Cluster;
 use gifee_store::{self as store, Outcome};
 use parking_lot::Mutex;
 use serde_json::Value;
+use std::borrow::Cow;
 use std::sync::Arc;
 
 /// The name under which the server itself acts.
@@ -74,7 +75,7 @@ impl Cluster for Inside<'_> {
             admitted: false,
             trusted: false,
             now: format_time(self.server.config.clock.now()),
-            options: Value::Null,
+            options: Cow::Borrowed(&Value::Null),
             warnings: &warnings,
         };
         create_object(&write, &namespace, object).await.map(drop)
@@ -94,7 +95,7 @@ impl Cluster for Inside<'_> {
             admitted: false,
             trusted: false,
             now: format_time(self.server.config.clock.now()),
-            options: Value::Null,
+            options: Cow::Borrowed(&Value::Null),
             warnings: &warnings,
         };
         match delete_object(&write, &key.namespace, &key.name, &DeleteOptions::default()).await {

@@ -11,6 +11,7 @@ use gifee_base::{Cause, Reason, Status};
 use gifee_store::{self as store, Progress, Store};
 use parking_lot::{Mutex, RwLock};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::watch;
 
@@ -57,6 +58,8 @@ pub struct Caches {
     sorted: ArcSwap<Vec<Arc<Cache>>>,
     adding: Mutex<()>,
     progress: watch::Sender<u64>,
+    /// The same number, for those who only look.
+    now: AtomicU64,
     request: RwLock<Option<Progress>>,
 }
 
@@ -83,6 +86,7 @@ impl Caches {
             sorted: ArcSwap::default(),
             adding: Mutex::default(),
             progress: watch::Sender::new(0),
+            now: AtomicU64::new(0),
             request: RwLock::new(None),
         }
     }
@@ -129,6 +133,7 @@ impl Caches {
         if request.is_some() {
             *self.request.write() = request;
         }
+        self.now.fetch_max(revision, Ordering::AcqRel);
         self.progress.send_if_modified(|progress| {
             let newer = revision > *progress;
             *progress = revision.max(*progress);
@@ -154,7 +159,7 @@ impl Caches {
 
     /// Everything up to this revision is in the caches.
     pub fn progress(&self) -> u64 {
-        *self.progress.borrow()
+        self.now.load(Ordering::Acquire)
     }
 
     /// Waits until everything that was acknowledged before the call is in the caches, and gives the revision.

@@ -30,15 +30,14 @@ pub async fn bind(
     let node = target(&binding, &name)?;
     let kinds = request.server.kinds.load_full();
     let pods = kinds.preferred("", "pods").ok_or_else(Status::no_such_path)?;
-    let mut admission = Write::new(request, resource, "binding")?;
-    admission.options = json!({ "kind": "CreateOptions", "apiVersion": "meta.k8s.io/v1" });
+    let admission = Write::new(request, resource, "binding")?;
     admission.mutate(Operation::Create, &mut binding, None).await?;
     admission.admit_validated(Operation::Create, &mut binding, None).await?;
     let mut write = Write::new(request, pods, "binding")?;
     write.trusted = true;
     let now = write.now.clone();
-    let edit = |old: &Value| assign(old, &binding, &name, &node, &now);
-    update_object(&write, &request.info.namespace, &name, &edit, None).await?;
+    let mut edit = |old: &Value| assign(old, &binding, &name, &node, &now);
+    update_object(&write, &request.info.namespace, &name, &mut edit, false).await?;
     succeeded(request)
 }
 

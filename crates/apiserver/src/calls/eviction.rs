@@ -14,6 +14,7 @@ use gifee_base::{Cause, Gvk, LabelSelector, Object, Reason, Status};
 use gifee_policy::Lookup;
 use http::Response;
 use serde_json::{Map, Value, json};
+use std::borrow::Cow;
 use std::sync::Arc;
 
 /// Pods that a budget remembers as disrupted at most.
@@ -106,12 +107,12 @@ async fn spend(
         admitted: false,
         trusted: true,
         now: write.now.clone(),
-        options: Value::Null,
+        options: Cow::Borrowed(&Value::Null),
         warnings: write.warnings,
     };
     let unready = !ready(pod);
-    let edit = |old: &Value| spent(old, unready, budget.name(), pod_name, &write.now);
-    update_object(&change, budget.namespace(), budget.name(), &edit, None).await.map(drop)
+    let mut edit = |old: &Value| spent(old, unready, budget.name(), pod_name, &write.now);
+    update_object(&change, budget.namespace(), budget.name(), &mut edit, false).await.map(drop)
 }
 
 /// The budget with one disruption less; the budget itself if the Pod may go without one.
@@ -176,10 +177,10 @@ async fn mark(write: &Write<'_>, namespace: &str, name: &str) -> Result<(), Stat
         admitted: false,
         trusted: true,
         now: write.now.clone(),
-        options: Value::Null,
+        options: Cow::Borrowed(&Value::Null),
         warnings: write.warnings,
     };
-    let edit = |old: &Value| {
+    let mut edit = |old: &Value| {
         let mut new = old.clone();
         let condition = json!({
             "type": "DisruptionTarget", "status": "True", "reason": "EvictionByEvictionAPI",
@@ -188,5 +189,5 @@ async fn mark(write: &Write<'_>, namespace: &str, name: &str) -> Result<(), Stat
         set_condition(&mut new, condition, &write.now);
         Ok(new)
     };
-    update_object(&change, namespace, name, &edit, None).await.map(drop)
+    update_object(&change, namespace, name, &mut edit, false).await.map(drop)
 }

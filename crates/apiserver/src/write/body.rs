@@ -52,6 +52,31 @@ impl FieldValidation {
 pub struct Decoded {
     /// The tree.
     pub value: Value,
+    /// What it was decoded from.
+    pub source: Source,
+}
+
+/// The bytes of a body that has been decoded once.
+pub struct Source {
+    bytes: Bytes,
+    encoding: Encoding,
+}
+
+impl Source {
+    /// Decodes it again, without a word about unknown fields.
+    ///
+    /// # Errors
+    /// None, if it could be decoded before.
+    pub fn again(&self, gvk: &Gvk, schema: Option<&Schema>) -> Result<Value, Status> {
+        let parsed =
+            read(self.encoding, &self.bytes).map_err(|error| refuse(gvk, None, &error, &self.bytes))?;
+        let mut value = identify(gvk, parsed.value, &self.bytes)?;
+        if let Some(schema) = schema {
+            check::check(schema, &mut value)
+                .map_err(|error| refuse(gvk, Some(&gvk.kind), &error, &self.bytes))?;
+        }
+        Ok(value)
+    }
 }
 
 /// Reads and decodes the body of a request as an object of `gvk`.
@@ -71,7 +96,7 @@ pub async fn decode(
     let value = identify(gvk, parsed.value, &bytes)?;
     let source = (encoding == Encoding::Json || parse::looks_like_json(&bytes)).then_some(&bytes[..]);
     let value = settle(request, gvk, schema, value, parsed.duplicates, source, validation)?;
-    Ok(Decoded { value })
+    Ok(Decoded { value, source: Source { bytes, encoding } })
 }
 
 /// Checks a tree against the schema, and does with what is unknown as the client wants it.

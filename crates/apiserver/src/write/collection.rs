@@ -13,6 +13,7 @@ use crate::request::Request;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use gifee_base::{Reason, Status};
 use http::Response;
+use std::borrow::Cow;
 use std::io::Write as _;
 use std::ops::Bound;
 use std::sync::Arc;
@@ -31,7 +32,7 @@ pub async fn delete_collection(
     let filter = filter(request, resource)?;
     let mut write = Write::new(request, resource, "")?;
     write.dry_run = options.dry_run;
-    write.options = options.to_value();
+    write.options = Cow::Owned(options.to_value());
     let cache = resource.cache.as_ref().ok_or_else(Status::no_such_path)?;
     let revision = request.server.caches.fresh().await?;
     let snapshot = cache.snapshot();

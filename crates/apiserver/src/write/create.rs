@@ -13,7 +13,8 @@ use crate::seam::Operation;
 use gifee_base::name::generate_random;
 use gifee_base::{Object, ObjectKey, Status};
 use http::Response;
-use serde_json::{Value, json};
+use serde_json::Value;
+use std::borrow::Cow;
 use std::sync::Arc;
 
 /// How often a generated name that is taken is generated anew; upstream's figure.
@@ -27,7 +28,7 @@ pub async fn create(
 ) -> Result<Response<Body>, Status> {
     let accept = accept(request.headers, request.query, Offer::Shapes)?;
     let mut write = Write::new(request, resource, "")?;
-    write.options = json!({ "kind": "CreateOptions", "apiVersion": "meta.k8s.io/v1" });
+    write.options = Cow::Borrowed(&super::CREATE_OPTIONS);
     let decoded = body::decode(request, body, &resource.kind.gvk, resource.schema.as_ref()).await?;
     let namespace = request.info.namespace_of(resource);
     let object = create_object(&write, namespace, decoded.value).await?;
@@ -53,22 +54,37 @@ pub async fn create_object(
     write.default(&mut object);
     write.mutate(Operation::Create, &mut object, None).await?;
     if !generates {
-        return attempt(write, namespace, object).await;
+        return attempt(write, namespace, object).await?.made();
     }
-    let mut tries = 1;
-    loop {
-        let mut copy = if tries < GENERATE_ATTEMPTS { object.clone() } else { std::mem::take(&mut object) };
-        metadata::of(&mut copy).insert("name".into(), generate_random(&base).into());
-        match attempt(write, namespace, copy).await {
-            Err(status) if status.is(gifee_base::Reason::AlreadyExists) && tries < GENERATE_ATTEMPTS => {
-                tries += 1
-            }
-            outcome => return outcome,
+    for _ in 1..GENERATE_ATTEMPTS {
+        metadata::of(&mut object).insert("name".into(), generate_random(&base).into());
+        match attempt(write, namespace, object).await? {
+            Attempt::Made(made) => return Ok(made),
+            Attempt::Taken(_, again) => object = again,
+        }
+    }
+    metadata::of(&mut object).insert("name".into(), generate_random(&base).into());
+    attempt(write, namespace, object).await?.made()
+}
+
+/// What became of one name.
+enum Attempt {
+    /// It is the object's.
+    Made(Arc<Object>),
+    /// It was taken; the object is given back, complete but for another name.
+    Taken(Status, Value),
+}
+
+impl Attempt {
+    fn made(self) -> Result<Arc<Object>, Status> {
+        match self {
+            Self::Made(object) => Ok(object),
+            Self::Taken(status, _) => Err(status),
         }
     }
 }
 
-async fn attempt(write: &Write<'_>, namespace: &str, mut object: Value) -> Result<Arc<Object>, Status> {
+async fn attempt(write: &Write<'_>, namespace: &str, mut object: Value) -> Result<Attempt, Status> {
     let resource = write.resource;
     let hooks = &*resource.kind.hooks;
     metadata::begin(&mut object, &write.now, resource.kind.generation);
@@ -89,24 +105,24 @@ async fn attempt(write: &Write<'_>, namespace: &str, mut object: Value) -> Resul
         && (write.dry_run || cache.get(&cache_key(namespace, &key.name)).is_some())
         && newest(write.server, cache, namespace, &key.name).await?.is_some()
     {
-        return Err(taken(write, &key));
+        return Ok(Attempt::Taken(taken(write, &key), object));
     }
     hooks.allocate(&mut object, None, &context).await?;
     let mut stored = stored_form(resource, object);
     let raw = Object::encode(&mut stored);
     if write.dry_run {
-        return Object::stored(raw, 0).map(Arc::new).map_err(Status::internal);
+        let shown = Object::stored(raw, 0).map_err(Status::internal)?;
+        return Ok(Attempt::Made(Arc::new(shown)));
     }
-    let failure = match write.insert(namespace, &key.name, &raw).await {
-        Ok(Committed::Done(created)) => return Ok(created),
-        Ok(Committed::Conflict(_)) => taken(write, &key),
-        Err(status) => status,
-    };
+    let outcome = write.insert(namespace, &key.name, &raw).await;
+    if let Ok(Committed::Done(created)) = outcome {
+        return Ok(Attempt::Made(created));
+    }
     let object = crate::render::present(resource, stored);
     if let Err(error) = hooks.release(&object, None, &context).await {
         tracing::warn!(%key, %error, "what was allocated for a failed creation could not be given back");
     }
-    Err(failure)
+    outcome.map(|_| Attempt::Taken(taken(write, &key), object))
 }
 
 fn taken(write: &Write<'_>, key: &ObjectKey) -> Status {

@@ -19,6 +19,7 @@ use gifee_base::{Object, ObjectKey, Status};
 use http::Response;
 use jiff::SignedDuration;
 use serde_json::{Value, json};
+use std::borrow::Cow;
 use std::sync::Arc;
 
 /// How often a deletion is tried again when the object changed meanwhile.
@@ -56,7 +57,7 @@ pub async fn delete(
     let mut write = Write::new(request, resource, "")?;
     let options = DeleteOptions::read(request, body).await?;
     write.dry_run = options.dry_run;
-    write.options = options.to_value();
+    write.options = Cow::Owned(options.to_value());
     let namespace = request.info.namespace_of(resource);
     let deleted = delete_object(&write, namespace, &request.info.name, &options).await?;
     let returns = RETURNS_DELETED.contains(&(resource.group(), resource.name()));

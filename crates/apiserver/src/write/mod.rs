@@ -34,8 +34,20 @@ use gifee_base::{ObjectKey, Status};
 use gifee_policy::Attributes;
 use gifee_registry::kind::Context;
 use parking_lot::Mutex;
-use serde_json::Value;
-use std::sync::Arc;
+use serde_json::{Value, json};
+use std::borrow::Cow;
+use std::sync::{Arc, LazyLock};
+
+/// Options of a create, as admission sees them.
+static CREATE_OPTIONS: LazyLock<Value> = LazyLock::new(|| options("CreateOptions"));
+/// Options of a PUT, as admission sees them.
+static UPDATE_OPTIONS: LazyLock<Value> = LazyLock::new(|| options("UpdateOptions"));
+/// Options of a PATCH, as admission sees them.
+static PATCH_OPTIONS: LazyLock<Value> = LazyLock::new(|| options("PatchOptions"));
+
+fn options(kind: &str) -> Value {
+    json!({ "kind": kind, "apiVersion": "meta.k8s.io/v1" })
+}
 
 /// One write on its way: who writes what, and how far it may go.
 pub struct Write<'a> {
@@ -56,7 +68,7 @@ pub struct Write<'a> {
     /// Now, as `metav1.Time`.
     pub now: String,
     /// Options, as admission sees them.
-    pub options: Value,
+    pub options: Cow<'a, Value>,
     /// For the client.
     pub warnings: &'a Mutex<Vec<String>>,
 }
@@ -80,7 +92,7 @@ impl<'a> Write<'a> {
             admitted: true,
             trusted: false,
             now: format_time(request.server.config.clock.now()),
-            options: Value::Null,
+            options: Cow::Borrowed(&Value::Null),
             warnings: &request.warnings,
         })
     }

@@ -14,7 +14,8 @@ use crate::request::Request;
 use gifee_base::{Gvk, Reason, Status};
 use gifee_schema::{Schema, patch as engine};
 use http::Response;
-use serde_json::{Value, json};
+use serde_json::Value;
+use std::borrow::Cow;
 use std::sync::Arc;
 
 /// How a patch is to be understood.
@@ -109,15 +110,15 @@ pub async fn patch(
 ) -> Result<Response<Body>, Status> {
     let accept = accept(request.headers, request.query, Offer::Shapes)?;
     let mut write = Write::new(request, resource, subresource)?;
-    write.options = json!({ "kind": "PatchOptions", "apiVersion": "meta.k8s.io/v1" });
+    write.options = Cow::Borrowed(&super::PATCH_OPTIONS);
     let patch = Patch::read(request, body, resource.schema.is_some()).await?;
     let namespace = request.info.namespace_of(resource);
     let name = &*request.info.name;
-    let edit = |old: &Value| {
+    let mut edit = |old: &Value| {
         let new = patch.apply(request, &resource.kind.gvk, resource.schema.as_ref(), old)?;
         named(&new, name, namespace)?;
         Ok(new)
     };
-    let updated = update_object(&write, namespace, name, &edit, None).await?;
+    let updated = update_object(&write, namespace, name, &mut edit, false).await?;
     respond_object(request, resource, &accept, 200, &updated.object)
 }

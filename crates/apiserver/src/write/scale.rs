@@ -16,6 +16,7 @@ use gifee_base::{Gvk, LabelSelector, Object, Status};
 use gifee_registry::kind::Scale;
 use http::Response;
 use serde_json::{Map, Value, json};
+use std::borrow::Cow;
 use std::sync::Arc;
 
 fn gvk() -> Gvk {
@@ -107,7 +108,7 @@ pub async fn put_scale(
 ) -> Result<Response<Body>, Status> {
     let schema = (request.server.config.schemas)(&gvk());
     let scale = decode(request, body, &gvk(), schema.as_ref()).await?.value;
-    change(request, resource, "UpdateOptions", &|_| Ok(scale.clone())).await
+    change(request, resource, &super::UPDATE_OPTIONS, &|_| Ok(scale.clone())).await
 }
 
 /// Answers a PATCH of a scale.
@@ -119,22 +120,22 @@ pub async fn patch_scale(
     let schema = (request.server.config.schemas)(&gvk());
     let patch = Patch::read(request, body, schema.is_some()).await?;
     let edit = |current: &Value| patch.apply(request, &gvk(), schema.as_ref(), current);
-    change(request, resource, "PatchOptions", &edit).await
+    change(request, resource, &super::PATCH_OPTIONS, &edit).await
 }
 
 async fn change(
     request: &Request<'_>,
     resource: &Arc<Resource>,
-    options: &str,
+    options: &'static Value,
     edit: &(dyn Fn(&Value) -> Result<Value, Status> + Send + Sync),
 ) -> Result<Response<Body>, Status> {
     let accept = accept(request.headers, request.query, Offer::Objects)?;
     let mut write = Write::new(request, resource, "scale")?;
-    write.options = json!({ "kind": options, "apiVersion": "meta.k8s.io/v1" });
+    write.options = Cow::Borrowed(options);
     let rule = rule(resource)?;
     let namespace = request.info.namespace_of(resource);
     let name = &*request.info.name;
-    let edit = |old: &Value| {
+    let mut edit = |old: &Value| {
         let scale = edit(&scale_of(rule, old, metadata::text(old, "resourceVersion")))?;
         named(&scale, name, namespace)?;
         let replicas = scale["spec"]["replicas"].as_i64().unwrap_or_default();
@@ -155,6 +156,6 @@ async fn change(
         }
         Ok(new)
     };
-    let updated = update_object(&write, namespace, name, &edit, None).await?;
+    let updated = update_object(&write, namespace, name, &mut edit, false).await?;
     respond_scale(resource, &accept, &updated.object)
 }

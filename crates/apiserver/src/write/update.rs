@@ -17,15 +17,16 @@ use gifee_base::field::{FieldError, Path};
 use gifee_base::{Object, ObjectKey, Status};
 use gifee_registry::kind::Context;
 use http::Response;
-use serde_json::{Value, json};
+use serde_json::Value;
+use std::borrow::Cow;
 use std::sync::Arc;
 
 /// How often a change is applied to a newer object when the one it was applied to is not there any more.
 const ATTEMPTS: usize = 64;
 
-/// A change: from the object as it is, in this version's kind, to the object as it is to be. It says in its
-/// metadata which resource version it is based on, if it cares.
-pub type Edit<'a> = &'a (dyn Fn(&Value) -> Result<Value, Status> + Send + Sync);
+/// A change: from the object as it is, in this version's kind, to the object as it is to be; from null if it is
+/// to be created. It says in its metadata which resource version it is based on, if it cares.
+pub type Edit<'a> = dyn FnMut(&Value) -> Result<Value, Status> + Send + 'a;
 
 /// The outcome of a change.
 pub struct Updated {
@@ -44,14 +45,24 @@ pub async fn put(
 ) -> Result<Response<Body>, Status> {
     let accept = accept(request.headers, request.query, Offer::Shapes)?;
     let mut write = Write::new(request, resource, subresource)?;
-    write.options = json!({ "kind": "UpdateOptions", "apiVersion": "meta.k8s.io/v1" });
-    let mut decoded = body::decode(request, body, &resource.kind.gvk, resource.schema.as_ref()).await?.value;
+    write.options = Cow::Borrowed(&super::UPDATE_OPTIONS);
+    let (gvk, schema) = (&resource.kind.gvk, resource.schema.as_ref());
+    let decoded = body::decode(request, body, gvk, schema).await?;
     let namespace = request.info.namespace_of(resource);
-    named(&decoded, &request.info.name, namespace)?;
-    metadata::place(&mut decoded, resource.namespaced(), namespace)?;
-    let create = (resource.kind.create_on_update && subresource.is_empty()).then_some(&decoded);
-    let edit = |_: &Value| Ok(decoded.clone());
-    let updated = update_object(&write, namespace, &request.info.name, &edit, create).await?;
+    let name = &*request.info.name;
+    let placed = |mut object: Value| {
+        named(&object, name, namespace)?;
+        metadata::place(&mut object, resource.namespaced(), namespace)?;
+        Ok(object)
+    };
+    let mut first = Some(placed(decoded.value)?);
+    // Only who has to try again decodes again: a copy for that case would cost every PUT.
+    let mut edit = |_: &Value| match first.take() {
+        Some(object) => Ok(object),
+        None => placed(decoded.source.again(gvk, schema)?),
+    };
+    let create = resource.kind.create_on_update && subresource.is_empty();
+    let updated = update_object(&write, namespace, name, &mut edit, create).await?;
     let code = if updated.created { 201 } else { 200 };
     respond_object(request, resource, &accept, code, &updated.object)
 }
@@ -80,7 +91,7 @@ pub fn named(object: &Value, name: &str, namespace: &str) -> Result<(), Status> 
     Ok(())
 }
 
-/// Changes an object; `create` is what to create if it is not there.
+/// Changes an object; `create` says whether to create it if it is not there.
 ///
 /// # Errors
 /// As the API gives them.
@@ -88,15 +99,17 @@ pub async fn update_object(
     write: &Write<'_>,
     namespace: &str,
     name: &str,
-    edit: Edit<'_>,
-    create: Option<&Value>,
+    edit: &mut Edit<'_>,
+    create: bool,
 ) -> Result<Updated, Status> {
     let cache = write.resource.cache.as_ref().ok_or_else(Status::no_such_path)?;
     let mut current = newest(write.server, cache, namespace, name).await?;
     for attempt in 1.. {
         let Some(object) = current else {
-            let Some(create) = create else { return Err(write.not_found(name)) };
-            let object = super::create_object(write, namespace, create.clone()).await?;
+            if !create {
+                return Err(write.not_found(name));
+            }
+            let object = super::create_object(write, namespace, edit(&Value::Null)?).await?;
             return Ok(Updated { object, created: true });
         };
         match once(write, namespace, name, &object, edit).await? {
@@ -121,7 +134,7 @@ async fn once(
     namespace: &str,
     name: &str,
     current: &Arc<Object>,
-    edit: Edit<'_>,
+    edit: &mut Edit<'_>,
 ) -> Result<Step, Status> {
     let resource = write.resource;
     let hooks = &*resource.kind.hooks;
