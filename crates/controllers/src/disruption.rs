@@ -25,5 +25,6 @@ pub(crate) fn condition(
         _ => clock::format_time(now),
     };
     condition["lastTransitionTime"] = since.into();
+    condition["observedGeneration"] = pod.generation().into();
     Ok(Some(condition))
 }

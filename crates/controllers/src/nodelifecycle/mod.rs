@@ -177,10 +177,11 @@ impl Nodes {
     /// Nobody answers for the pod, so that nothing should be sent to it.
     async fn mark_unready(&self, pod: &Arc<Object>) -> Result<(), gifee_client::Error> {
         let now = clock::format_time(self.context.clock.now());
-        let change = json!({
-            "metadata": { "uid": pod.uid() },
-            "status": { "conditions": [{ "type": "Ready", "status": "False", "lastTransitionTime": now }] },
+        let condition = json!({
+            "type": "Ready", "status": "False", "lastTransitionTime": now,
+            "observedGeneration": pod.generation(),
         });
+        let change = json!({ "metadata": { "uid": pod.uid() }, "status": { "conditions": [condition] } });
         let (client, pods) = (&self.context.client, Gvr::core("pods"));
         match client.patch_status(&pods, &pod.key(), PatchKind::Strategic, change).await {
             Err(error) if error.is_not_found() => return Ok(()),

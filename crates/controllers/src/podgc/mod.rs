@@ -231,7 +231,7 @@ impl Collector {
     async fn end(&self, pod: &Pod, reason: Option<(&str, &str)>) -> Result<(), ClientError> {
         let (client, key, plan) = (&self.context.client, pod.object.key(), plan::end(pod));
         if plan.fail {
-            let mut status = json!({ "phase": "Failed" });
+            let mut status = json!({ "phase": "Failed", "observedGeneration": pod.object.generation() });
             let now = self.context.clock.now();
             let condition = reason.and_then(|(reason, message)| {
                 disruption::condition(&pod.object, reason, message, now).ok().flatten()
