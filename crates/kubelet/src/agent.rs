@@ -75,6 +75,19 @@ impl Agent {
         Some(found.find(|mailbox| !mailbox.removed()).unwrap_or(first).clone())
     }
 
+    /// Asks the runtime for something that must not be left half done, also if whoever waits for it gives up.
+    pub async fn whole<T: Send + 'static>(
+        &self,
+        call: impl Future<Output = gifee_oci::Result<T>> + Send + 'static,
+    ) -> gifee_oci::Result<T> {
+        match self.tasks.spawn(call).await {
+            Ok(result) => result,
+            Err(error) => {
+                Err(gifee_oci::Error::Invalid(format!("a call of the runtime ended early: {error}")))
+            }
+        }
+    }
+
     /// Variables of Services for a pod.
     pub fn service_variables(&self, pod: &Pod) -> Vec<(String, String)> {
         let namespace = members::namespace(pod);

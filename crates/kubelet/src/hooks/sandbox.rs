@@ -31,7 +31,9 @@ impl Hook for Sandbox {
             ground.dead.remove(0);
         }
         let spec = spec(run, ground);
-        let status = run.agent.runtime.create_sandbox(spec).await.map_err(failed)?;
+        let runtime = run.agent.runtime.clone();
+        let created = run.agent.whole(async move { runtime.create_sandbox(spec).await }).await;
+        let status = created.map_err(failed)?;
         run.agent.sandboxes.lock().insert(status.id.clone(), members::uid(&run.pod).to_owned());
         ground.sandbox = Some(status.id);
         Ok(())

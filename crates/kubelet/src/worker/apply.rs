@@ -149,7 +149,8 @@ impl Worker {
         let message = number.map(|number| container::message_path(&self.paths, &name, number));
         let log = number.map(|number| logs.join(container::log_path(&name, number)));
         self.spawn(async move {
-            let removed = agent.runtime.remove_container(&id).await;
+            let (runtime, own) = (agent.runtime.clone(), id.clone());
+            let removed = agent.whole(async move { runtime.remove_container(&own).await }).await;
             if let Err(error) = &removed {
                 tracing::warn!(id, %error, "a dead container was not removed");
                 tokio::time::sleep(Duration::from_secs(1)).await;

@@ -118,7 +118,8 @@ impl Start {
         if let Err(error) = make_message_file(&file) {
             return Err(self.failed("CreateContainerError", format!("create {file:?}: {error}")));
         }
-        let id = self.agent.runtime.create_container(&sandbox, spec).await;
+        let runtime = self.agent.runtime.clone();
+        let id = self.agent.whole(async move { runtime.create_container(&sandbox, spec).await }).await;
         let id = id.map_err(|error| self.failed("CreateContainerError", error.to_string()))?;
         self.normal("Created", "Container created");
         Ok(id)
@@ -158,7 +159,8 @@ impl Start {
     }
 
     async fn start(&self, id: &str) -> Result<(), Failed> {
-        match self.agent.runtime.start_container(id).await {
+        let (runtime, own) = (self.agent.runtime.clone(), id.to_owned());
+        match self.agent.whole(async move { runtime.start_container(&own).await }).await {
             Ok(()) => {
                 self.normal("Started", "Container started");
                 Ok(())
