@@ -147,3 +147,23 @@ fn a_pod_of_lower_priority_does_not_take_the_room() {
     scheduler.pod_removed(&ObjectKey::new("shop", "high"), now);
     assert!(matches!(scheduler.next(now), Some(Step::Bind(_))), "small fits now");
 }
+
+#[test]
+fn a_nominee_that_goes_leaves_its_room_to_others() {
+    let now = Instant::now();
+    let mut scheduler = full(now);
+    scheduler.pod_changed(pod(&pod_with("high", &json!({ "cpu": "600m", "priority": 9 }))), now);
+    let _ = (scheduler.next(now), scheduler.next(now));
+    scheduler.pod_removed(&ObjectKey::new("shop", "low"), now);
+    // The nominee is gated meanwhile, so it stays a nominee without being tried.
+    let gated = json!({ "cpu": "600m", "priority": 9, "schedulingGates": [{ "name": "hold" }] });
+    let mut tree = pod_with("high", &gated);
+    tree["status"]["nominatedNodeName"] = "one".into();
+    scheduler.pod_changed(pod(&tree), now);
+    scheduler.pod_changed(pod(&pod_with("small", &json!({ "cpu": "500m" }))), now);
+    while let Some(step) = scheduler.next(now) {
+        assert!(matches!(step, Step::Report(_)), "{step:?}");
+    }
+    scheduler.pod_removed(&ObjectKey::new("shop", "high"), now);
+    assert!(matches!(scheduler.next(now), Some(Step::Bind(_))), "small fits now");
+}

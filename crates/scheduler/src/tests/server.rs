@@ -110,3 +110,48 @@ async fn a_quiet_cluster_is_not_written_to() {
     assert!(!bound(&other));
     shutdown.cancel();
 }
+
+#[tokio::test]
+async fn makes_room_for_a_pod_of_higher_priority() {
+    let fake = Fake::new();
+    fake.put(node("one", "1"));
+    fake.put(pod("low", "600m"));
+    let shutdown = start(&fake);
+    eventually(&fake, "low", bound).await;
+    let mut high = pod("high", "600m");
+    high["spec"]["priority"] = 1000.into();
+    fake.put(high);
+    let low = eventually(&fake, "low", |pod| pod["metadata"]["deletionTimestamp"].is_string()).await;
+    let conditions = low["status"]["conditions"].as_array().unwrap();
+    let target = conditions.iter().find(|one| one["type"] == "DisruptionTarget").unwrap();
+    assert_eq!((&target["status"], &target["reason"]), (&json!("True"), &json!("PreemptionByScheduler")));
+    let high = eventually(&fake, "high", |pod| pod["status"]["nominatedNodeName"] == "one").await;
+    assert!(!bound(&high));
+    fake.remove(&pods(), &ObjectKey::new("shop", "low"));
+    eventually(&fake, "high", bound).await;
+    let events = Gvr::new("events.k8s.io", "v1", "events");
+    while !fake.objects(&events).iter().any(|event| event["reason"] == "Preempted") {
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    shutdown.cancel();
+}
+
+#[tokio::test]
+async fn a_refused_binding_is_tried_again() {
+    let fake = Fake::new();
+    fake.put(node("one", "1"));
+    let refusals = std::sync::atomic::AtomicUsize::new(0);
+    fake.intercept(move |method, path| {
+        let first = method == "POST"
+            && path.ends_with("/binding")
+            && refusals.fetch_add(1, std::sync::atomic::Ordering::Relaxed) == 0;
+        first.then(|| gifee_base::Status::new(gifee_base::Reason::InternalError, "not now"))
+    });
+    fake.put(pod("web", "600m"));
+    let shutdown = start(&fake);
+    let web = eventually(&fake, "web", |pod| pod["status"]["conditions"].is_array()).await;
+    assert_eq!(web["status"]["conditions"][0]["reason"], "SchedulerError");
+    assert_eq!(web["status"]["conditions"][0]["message"], "binding rejected: not now");
+    eventually(&fake, "web", bound).await;
+    shutdown.cancel();
+}
