@@ -11,6 +11,12 @@ use gifee_registry::kind::{Action, Subresource, Verb};
 use http::{Method, Response};
 use std::sync::Arc;
 
+/// Resources whose every use is answered with a warning, in upstream's words.
+const DEPRECATED: &[(&str, &str, &str)] = &[
+    ("", "componentstatuses", "v1 ComponentStatus is deprecated in v1.19+"),
+    ("", "endpoints", "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice"),
+];
+
 /// Answers a request that may be answered.
 pub async fn dispatch(request: &Request<'_>, body: Body) -> Result<Response<Body>, Status> {
     let info = request.info;
@@ -19,6 +25,10 @@ pub async fn dispatch(request: &Request<'_>, body: Body) -> Result<Response<Body
     }
     let resource = request.resource.ok_or_else(Status::no_such_path)?;
     placed(request, resource)?;
+    let deprecated = DEPRECATED.iter().find(|one| (one.0, one.1) == (resource.group(), resource.name()));
+    if let Some((_, _, warning)) = deprecated {
+        request.warn(*warning);
+    }
     if info.subresource.is_empty() {
         return object(request, resource, body).await;
     }

@@ -24,7 +24,6 @@ fn component(name: &str) -> Result<Object, Status> {
 
 /// Answers get and list.
 pub async fn answer(request: &Request<'_>, resource: &Arc<Resource>) -> Result<Response<Body>, Status> {
-    request.warn("v1 ComponentStatus is deprecated in v1.19+");
     let accept = accept(request.headers, request.query, Offer::Shapes)?;
     let now = request.server.config.clock.now().as_second();
     let renderer = Renderer::new(resource, &accept, request.query, now)?;

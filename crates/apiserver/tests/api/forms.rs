@@ -129,3 +129,78 @@ async fn paths_that_are_no_resources() {
     let metrics = String::from_utf8(world.get("/metrics").await.bytes).unwrap();
     assert!(metrics.contains("apiserver_request_total{"), "{metrics}");
 }
+
+#[tokio::test]
+async fn two_versions_show_one_object() {
+    let world = World::new().await;
+    let (v1, v2) = ("/apis/autoscaling/v1", "/apis/autoscaling/v2");
+    let path = "namespaces/default/horizontalpodautoscalers";
+    let mut watch = world.watch(&format!("{v1}/{path}?watch=1")).await;
+    let scaler = json!({ "apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler", "metadata": { "name": "h" }, "spec": {
+        "scaleTargetRef": { "apiVersion": "apps/v1", "kind": "Deployment", "name": "d" }, "maxReplicas": 5,
+        "metrics": [{ "type": "Resource", "resource": { "name": "cpu", "target": { "type": "Utilization", "averageUtilization": 70 } } }] } });
+    let made = world.post(&format!("{v2}/{path}"), &scaler).await.expect(201);
+    let old = world.get(&format!("{v1}/{path}/h")).await.expect(200);
+    assert_eq!(old["apiVersion"], "autoscaling/v1");
+    assert_eq!(old["spec"]["targetCPUUtilizationPercentage"], 70);
+    assert_eq!(old["metadata"]["uid"], made["metadata"]["uid"]);
+    let event = watch.next().await.unwrap();
+    assert_eq!((&event["type"], &event["object"]), (&json!("ADDED"), &old));
+    let list = world.get(&format!("{v1}/{path}")).await.expect(200);
+    assert_eq!(list["items"][0], old);
+    let patch = json!({ "spec": { "targetCPUUtilizationPercentage": 50 } });
+    world.patch(&format!("{v1}/{path}/h"), "merge-patch", &patch).await.expect(200);
+    let new = world.get(&format!("{v2}/{path}/h")).await.expect(200);
+    assert_eq!(new["apiVersion"], "autoscaling/v2");
+    assert_eq!(new["spec"]["metrics"][0]["resource"]["target"]["averageUtilization"], 50);
+    let unchanged = world
+        .put(&format!("{v1}/{path}/h"), &world.get(&format!("{v1}/{path}/h")).await.json())
+        .await
+        .expect(200);
+    assert_eq!(unchanged["metadata"]["resourceVersion"], new["metadata"]["resourceVersion"]);
+}
+
+#[tokio::test]
+async fn a_watched_table_says_its_columns_once() {
+    let world = World::new().await;
+    world.post(MAPS, &config("one")).await.expect(201);
+    let request = http::Request::get(format!("{MAPS}?watch=1")).header(TABLE.0, TABLE.1);
+    let response = world.server.handle(None, request.body(gifee_apiserver::Body::empty()).unwrap()).await;
+    let mut watch = crate::world::Events::of(response);
+    let first = watch.next().await.unwrap();
+    assert_eq!(
+        (&first["object"]["kind"], &first["object"]["rows"][0]["cells"][0]),
+        (&json!("Table"), &json!("one"))
+    );
+    assert!(first["object"]["columnDefinitions"].is_array());
+    world.post(MAPS, &config("two")).await.expect(201);
+    let second = watch.next().await.unwrap();
+    assert_eq!(second["object"]["rows"][0]["object"]["metadata"]["name"], "two");
+    assert!(second["object"]["columnDefinitions"].is_null());
+}
+
+#[tokio::test]
+async fn long_lists_are_compressed_for_clients_elsewhere() {
+    let world = World::new().await;
+    for index in 0..40 {
+        let mut map = config(&format!("m{index}"));
+        map["data"]["filler"] = "x".repeat(10_000).into();
+        world.post(MAPS, &map).await.expect(201);
+    }
+    let send = async |peer: &str| {
+        let mut request = http::Request::get(MAPS)
+            .header("accept-encoding", "gzip")
+            .body(gifee_apiserver::Body::empty())
+            .unwrap();
+        request.extensions_mut().insert(gifee_apiserver::Peer(peer.parse().unwrap()));
+        world.send(request).await
+    };
+    let near = send("127.0.0.1:5").await;
+    assert!(!near.headers.contains_key("content-encoding"));
+    let far = send("192.0.2.1:5").await;
+    assert_eq!(far.headers["content-encoding"], "gzip");
+    assert!(far.bytes.len() < near.bytes.len() / 20);
+    let mut plain = Vec::new();
+    std::io::Read::read_to_end(&mut flate2::read::GzDecoder::new(&far.bytes[..]), &mut plain).unwrap();
+    assert_eq!(plain, near.bytes);
+}

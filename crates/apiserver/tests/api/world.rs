@@ -176,7 +176,7 @@ impl World {
         let request = Request::get(path).body(Body::empty()).unwrap();
         let response = self.server.handle(None, request).await;
         assert_eq!(response.status(), 200);
-        Events { body: response.into_body(), buffer: Vec::new() }
+        Events::of(response)
     }
 }
 
@@ -187,6 +187,10 @@ pub struct Events {
 }
 
 impl Events {
+    pub fn of(response: http::Response<Body>) -> Self {
+        Self { body: response.into_body(), buffer: Vec::new() }
+    }
+
     /// The next event; None when the watch has ended.
     pub async fn next(&mut self) -> Option<Value> {
         loop {
