@@ -110,10 +110,13 @@ impl Hierarchies {
             let parent = at.clone();
             at.push(part);
             match std::fs::create_dir(&at) {
-                Ok(()) if self.version == Version::V1 => inherit_cpuset(&parent, &at),
                 Ok(()) => {}
                 Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
                 Err(error) => return Err(Error::io("create control group", at)(error)),
+            }
+            // Also one that was there: whoever made it a moment ago may not have come to this yet, or have died.
+            if self.version == Version::V1 {
+                inherit_cpuset(&parent, &at);
             }
         }
         Ok(())
@@ -139,6 +142,10 @@ const CONTROLLERS: [&str; 13] = [
 /// A group of version 1's cpuset starts without processors, and takes no process until it has some.
 fn inherit_cpuset(parent: &Path, folder: &Path) {
     for name in ["cpuset.cpus", "cpuset.mems"] {
+        let Ok(own) = std::fs::read_to_string(folder.join(name)) else { return };
+        if !own.trim().is_empty() {
+            continue;
+        }
         if let Ok(value) = std::fs::read_to_string(parent.join(name)) {
             let _ = std::fs::write(folder.join(name), value.trim());
         }
