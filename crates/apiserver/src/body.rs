@@ -10,6 +10,9 @@ use http_body_util::BodyExt;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+/// Bytes of a body that is too large which are read all the same, so that the client hears of it.
+const DISCARDED_BYTES: usize = 32 << 20;
+
 /// The error of a body stream.
 pub type BodyError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -66,6 +69,7 @@ impl Body {
             Inner::Stream(stream) => stream,
         };
         if http_body::Body::size_hint(&stream).lower() > limit as u64 {
+            discard(stream).await;
             return Err(too_large(limit));
         }
         let mut first = Bytes::new();
@@ -84,10 +88,20 @@ impl Body {
                 }
             }
             if rest.as_ref().map_or(first.len(), BytesMut::len) > limit {
+                discard(stream).await;
                 return Err(too_large(limit));
             }
         }
         Ok(rest.map_or(first, BytesMut::freeze))
+    }
+}
+
+/// Reads the rest of a body that is refused, for a client that is still sending does not hear the refusal.
+async fn discard(mut stream: Pin<Box<dyn http_body::Body<Data = Bytes, Error = BodyError> + Send>>) {
+    let mut left = DISCARDED_BYTES;
+    while let Some(Ok(frame)) = stream.frame().await {
+        let Some(rest) = left.checked_sub(frame.data_ref().map_or(0, Bytes::len)) else { return };
+        left = rest;
     }
 }
 

@@ -18,6 +18,7 @@ mod dispatch;
 mod documents;
 pub mod encryption;
 mod health;
+mod impersonate;
 mod info;
 mod kinds;
 mod listen;

@@ -6,6 +6,7 @@
 use crate::body::Body;
 use crate::cache::{CacheLimits, Caches, fields::Fields};
 use crate::config::Config;
+use crate::impersonate::impersonate;
 use crate::info::{self, Query, RequestInfo};
 use crate::kinds::{Kinds, Resource};
 use crate::metrics::Metrics;
@@ -180,6 +181,7 @@ impl Server {
         };
         let answer = async {
             let user = self.authenticate(identity, &parts.headers)?;
+            let user = impersonate(self, user, &parts.headers)?;
             let attributes = attributes(&user, &info, &query);
             self.authorize(&attributes)?;
             let request = Request {

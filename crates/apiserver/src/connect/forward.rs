@@ -88,6 +88,11 @@ fn onward_headers(
     for name in HOP_BY_HOP.iter().chain([&AUTHORIZATION, &HOST]) {
         onward.remove(name);
     }
+    let impersonation: Vec<_> =
+        onward.keys().filter(|name| name.as_str().starts_with("impersonate-")).cloned().collect();
+    for name in impersonation {
+        onward.remove(name);
+    }
     let host = if target.host.contains(':') { format!("[{}]", target.host) } else { target.host.clone() };
     let host = HeaderValue::from_str(&format!("{host}:{}", target.port));
     onward.insert(HOST, host.map_err(|error| Status::bad_request(error.to_string()))?);

@@ -140,3 +140,54 @@ async fn watches_of_before_a_restart_resume() {
     let exact = format!("{maps}?resourceVersion={revision}&resourceVersionMatch=Exact");
     assert_eq!(world.get(&exact).await.expect(200)["items"], list["items"]);
 }
+
+#[tokio::test]
+async fn who_may_acts_as_somebody_else() {
+    let world = World::new().await;
+    let review = json!({ "apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview" });
+    let ask = async |headers: &[(&str, &str)]| {
+        world.call("POST /apis/authentication.k8s.io/v1/selfsubjectreviews", &review, headers).await
+    };
+    let me = ("authorization", "Bearer me");
+    let user = ask(&[
+        me,
+        ("impersonate-user", "you"),
+        ("impersonate-group", "team"),
+        ("impersonate-extra-a%2fb", "c"),
+    ])
+    .await
+    .expect(201);
+    assert_eq!(
+        user["status"]["userInfo"],
+        json!({ "username": "you", "groups": ["team", "system:authenticated"], "extra": { "a/b": ["c"] } })
+    );
+    let account = ask(&[me, ("impersonate-user", "system:serviceaccount:a:b")]).await.expect(201);
+    assert_eq!(
+        account["status"]["userInfo"]["groups"],
+        json!(["system:serviceaccounts", "system:serviceaccounts:a", "system:authenticated"])
+    );
+    let refused = ask(&[("authorization", "Bearer nobody"), ("impersonate-user", "you")]).await;
+    assert_eq!(
+        refused.failure(),
+        "403 Forbidden: users \"you\" is forbidden: User \"nobody\" cannot impersonate resource \"users\" in API group \"\" at the cluster scope: not you"
+    );
+    assert_eq!(ask(&[me, ("impersonate-group", "team")]).await.code, 400);
+}
+
+#[tokio::test]
+async fn a_body_that_is_too_large_is_refused_audibly() {
+    let world = World::new().await;
+    let (address, connector) = listening(&world).await;
+    let mut config = (**connector.config()).clone();
+    config.alpn_protocols = vec!["http/1.1".into()];
+    let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
+    let stream = tokio::net::TcpStream::connect(address).await.unwrap();
+    let stream = connector.connect(ServerName::try_from("localhost").unwrap(), stream).await.unwrap();
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
+    tokio::spawn(connection);
+    let request = Request::post(SECRETS).body(Body::from(vec![b'x'; 10 << 20])).unwrap();
+    let response = sender.send_request(request).await.unwrap();
+    assert_eq!(response.status(), 413);
+    let body = response.into_body().collect().await.unwrap().to_bytes();
+    assert!(String::from_utf8_lossy(&body).contains("Request entity too large: limit is 3145728"));
+}
