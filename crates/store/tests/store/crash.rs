@@ -11,7 +11,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use gifee_store::{Change, Engine, Error, Limits, Outcome, Range, Store, Write, embedded};
+use gifee_store::{Change, Engine, Error, Limits, Outcome, Range, Store, Write};
 
 const FOLDER: &str = "GIFEE_STORE_TEST_FOLDER";
 const ROUND: &str = "GIFEE_STORE_TEST_ROUND";
@@ -49,7 +49,7 @@ fn every_acknowledged_write_survives_a_kill() {
         let status = child.wait().unwrap();
         assert_eq!(status.signal(), Some(9), "round {round} ended by itself after {heard} writes");
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let engine = embedded::open(folder.path(), limits(round)).unwrap();
+        let engine = crate::open(folder.path(), limits(round));
         runtime.block_on(verify(&engine, &acknowledged));
     }
 }
@@ -138,7 +138,7 @@ fn child_that_is_killed() {
     let round = round.parse().unwrap();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).build().unwrap();
     runtime.block_on(async {
-        let engine = Arc::new(embedded::open(Path::new(&folder), limits(round)).unwrap());
+        let engine = Arc::new(crate::open(Path::new(&folder), limits(round)));
         let mut writers = tokio::task::JoinSet::new();
         for writer in 0..WRITERS {
             writers.spawn(write_for_ever(engine.clone(), round, writer));

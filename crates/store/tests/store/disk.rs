@@ -173,7 +173,7 @@ async fn a_full_disk_refuses_writes_until_there_is_space() {
     let ballast = small.0.path().join("ballast");
     fs::write(&ballast, vec![1; 3 * 1024 * 1024]).unwrap();
     let folder = small.0.path().join("store");
-    let store = embedded::open(&folder, Limits::default()).unwrap();
+    let store = crate::open(&folder, Limits::default());
     let mut kept = fill(&store, "first").await;
     assert!(!kept.is_empty());
     // Merging tables may have made a little space meanwhile.
@@ -188,7 +188,7 @@ async fn a_full_disk_refuses_writes_until_there_is_space() {
     assert_eq!(keys(&store).await, kept);
     drop(store);
     // The full disk does not keep the store from opening.
-    let store = embedded::open(&folder, Limits::default()).unwrap();
+    let store = crate::open(&folder, Limits::default());
     assert_eq!(keys(&store).await, kept);
     fs::remove_file(&ballast).unwrap();
     let more = fill(&store, "second").await;
@@ -196,7 +196,7 @@ async fn a_full_disk_refuses_writes_until_there_is_space() {
     kept.extend(more);
     assert_eq!(keys(&store).await, kept);
     drop(store);
-    let store = embedded::open(&folder, Limits::default()).unwrap();
+    let store = crate::open(&folder, Limits::default());
     assert_eq!(keys(&store).await, kept);
     drop(store);
     only_error_is_full(&small.0.path().join("other"), &ballast);
@@ -233,7 +233,7 @@ fn only_error_is_full(folder: &Path, ballast: &Path) {
     let refused = embedded::open(folder, Limits::default()).map(drop);
     assert!(matches!(refused, Err(Error::Full { .. })), "{refused:?}");
     fs::remove_file(ballast).unwrap();
-    embedded::open(folder, Limits::default()).map(drop).unwrap();
+    drop(crate::open(folder, Limits::default()));
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use gifee_store::{
-    Change, Engine, Entry, Error, Event, Limits, Outcome, Range, Store, Write, embedded,
+    Change, Engine, Entry, Error, Event, Limits, Outcome, Range, Store, Write,
     memory::{Disk, Fault},
 };
 use proptest::{collection::vec, prelude::*};
@@ -180,7 +180,7 @@ impl Bed {
         let limits = Limits { recent_events: 4, ..Limits::default() };
         match self {
             Self::Memory(disk) => disk.open(limits).unwrap(),
-            Self::Embedded(folder) => embedded::open(folder.path(), limits).unwrap(),
+            Self::Embedded(folder) => crate::open(folder.path(), limits),
         }
     }
 
