@@ -244,20 +244,36 @@ fn lost_pod(uid: &str, records: &Records) -> Pod {
     Pod { metadata, spec: Some(spec), status: None }
 }
 
-/// Removes folders of pods that neither the API nor the runtime knows.
+/// Removes what is left of pods that neither the API nor the runtime knows: an agent ended in the midst of it.
 fn sweep(agent: &Agent, known: &BTreeSet<String>) {
-    let folders = std::fs::read_dir(agent.paths.pods()).into_iter().flatten().flatten();
-    for entry in folders {
-        let uid = entry.file_name().to_string_lossy().into_owned();
-        if known.contains(&uid) {
+    let names = |folder: std::path::PathBuf| -> Vec<String> {
+        let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+        entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
+    };
+    let lost = |uid: &str| !known.contains(uid);
+    let folders = names(agent.paths.pods()).into_iter().chain(names(agent.paths.memory()));
+    for uid in folders.filter(|uid| lost(uid)) {
+        let paths = agent.paths.pod(&uid);
+        let cleared =
+            crate::volumes::tear_down(&paths).and_then(|()| crate::files::remove_tree(&paths.folder()));
+        if let Err(error) = cleared {
+            tracing::warn!(uid, %error, "the folder of a pod that is gone was not removed");
+        }
+    }
+    // `namespace_name_uid`
+    for name in names(agent.paths.logs()).iter().filter(|name| name.rsplit('_').next().is_some_and(lost)) {
+        if let Err(error) = crate::files::remove_tree(&agent.paths.logs().join(name)) {
+            tracing::warn!(name, %error, "the logs of a pod that is gone were not removed");
+        }
+    }
+    // `uid-attempt`
+    for name in names(agent.paths.namespaces()) {
+        let uid = name.rsplit_once('-').map_or(name.as_str(), |(uid, _)| uid);
+        if !lost(uid) {
             continue;
         }
-        let paths = agent.paths.pod(&uid);
-        let cleared = crate::volumes::tear_down(&paths).map_err(|error| error.to_string());
-        let removed =
-            cleared.and_then(|()| std::fs::remove_dir_all(paths.folder()).map_err(|error| error.to_string()));
-        if let Err(error) = removed {
-            tracing::warn!(uid, error, "the folder of a pod that is gone was not removed");
+        if let Err(error) = gifee_oci::netns::remove(&agent.paths.namespaces().join(&name)) {
+            tracing::warn!(name, %error, "the network namespace of a pod that is gone was not removed");
         }
     }
 }
