@@ -4,12 +4,14 @@
 //! Invariant: nothing here does I/O, spawns, or knows a particular kind.
 
 pub mod clock;
+pub mod encode;
 pub mod field;
 pub mod gvk;
 pub mod labels;
 pub mod name;
 pub mod object;
 pub mod quantity;
+pub mod scan;
 pub mod selector;
 pub mod status;
 

@@ -6,12 +6,14 @@
 //! cache and controller caches are one allocation.
 
 use crate::labels::LabelSelector;
+use crate::{encode, scan};
 use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::Value;
 use smallvec::SmallVec;
 use std::borrow::Cow;
 use std::cell::RefCell;
+use std::ops::Range;
 
 /// Bytes that the place where objects are encoded keeps for the next one.
 const SCRATCH_MAXIMUM: usize = 64 << 10;
@@ -119,6 +121,15 @@ struct OwnerReference<'a> {
     block_owner_deletion: Option<bool>,
 }
 
+/// Where the metadata is in bytes that the scanner could not follow.
+fn skim(bytes: &[u8]) -> Result<Option<Range<usize>>, Error> {
+    let skim: Skim<'_> = serde_json::from_slice(bytes)?;
+    Ok(skim.metadata.map(|metadata| {
+        let start = metadata.get().as_ptr() as usize - bytes.as_ptr() as usize;
+        start..start + metadata.get().len()
+    }))
+}
+
 struct Pairs<'a>(SmallVec<[(Text<'a>, Text<'a>); 4]>);
 
 #[derive(Deserialize)]
@@ -182,8 +193,7 @@ impl Object {
         }
         SCRATCH.with_borrow_mut(|scratch| {
             scratch.clear();
-            // Writing to memory does not fail, and every tree has a text.
-            let _ = serde_json::to_writer(&mut *scratch, value);
+            encode::write(scratch, value);
             let bytes = Bytes::copy_from_slice(scratch);
             if scratch.capacity() > SCRATCH_MAXIMUM {
                 *scratch = Vec::new();
@@ -214,9 +224,14 @@ impl Object {
         }
         // A second handle on the same allocation, to borrow from while the first moves into the object.
         let held = raw.clone();
-        let skim: Skim<'_> = serde_json::from_slice(&held)?;
-        let text = skim.metadata.map_or("{}", |metadata| metadata.get());
-        let metadata: Metadata<'_> = serde_json::from_str(text)?;
+        let found = match scan::member(&held, "metadata") {
+            Some(found) => found,
+            None => skim(&held)?,
+        };
+        let metadata: Metadata<'_> = match &found {
+            Some(range) if &held[range.clone()] != b"null" => serde_json::from_slice(&held[range.clone()])?,
+            _ => Metadata::default(),
+        };
         let mut spans = Spans { raw: &held, side: String::new() };
         let mut span =
             |text: &Option<Cow<'_, str>>| text.as_ref().map_or(Span::default(), |text| spans.of(text));
@@ -235,11 +250,8 @@ impl Object {
                 block: owner.block_owner_deletion.unwrap_or_default(),
             })
             .collect();
-        let splice = match (revision, skim.metadata) {
-            (Some(_), Some(metadata)) => {
-                let start = metadata.get().as_ptr() as usize - held.as_ptr() as usize;
-                u32::try_from(start + 1).ok()
-            }
+        let splice = match (revision, found) {
+            (Some(_), Some(range)) if held[range.start] == b'{' => u32::try_from(range.start + 1).ok(),
             _ => None,
         };
         let own = metadata.resource_version.as_deref().and_then(|text| text.parse().ok());
@@ -369,18 +381,7 @@ impl Object {
         let (head, tail) = self.raw.split_at(splice as usize);
         out.extend_from_slice(head);
         out.extend_from_slice(b"\"resourceVersion\":\"");
-        let mut digits = [0_u8; 20];
-        let mut at = digits.len();
-        let mut rest = self.revision;
-        loop {
-            at -= 1;
-            digits[at] = b'0' + u8::try_from(rest % 10).unwrap_or_default();
-            rest /= 10;
-            if rest == 0 {
-                break;
-            }
-        }
-        out.extend_from_slice(&digits[at..]);
+        encode::integer(out, self.revision);
         let empty = tail.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'}');
         out.extend_from_slice(if empty { b"\"" } else { b"\"," });
         out.extend_from_slice(tail);

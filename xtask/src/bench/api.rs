@@ -130,6 +130,13 @@ pub async fn get(bed: &Bed) -> Result<Outcome> {
     Ok(outcome)
 }
 
+/// The resource version in an object's or list's bytes.
+pub fn version(body: &[u8]) -> String {
+    const FIELD: &[u8] = br#""resourceVersion":""#;
+    let digits = memchr::memmem::find(body, FIELD).map_or(&[][..], |at| &body[at + FIELD.len()..]);
+    digits.iter().take_while(|byte| byte.is_ascii_digit()).map(|byte| char::from(*byte)).collect()
+}
+
 /// Renews one Lease, each time at the revision that the last renewal gave.
 struct Renewal {
     name: String,
@@ -143,24 +150,19 @@ impl Script for Renewal {
     }
 
     fn reply(&mut self, body: &[u8]) {
-        const FIELD: &[u8] = br#""resourceVersion":""#;
-        if let Some(at) = memchr::memmem::find(body, FIELD) {
-            let digits = body[at + FIELD.len()..].iter().take_while(|byte| byte.is_ascii_digit());
-            self.version = digits.map(|byte| char::from(*byte)).collect();
-        }
+        self.version = version(body);
     }
 }
 
-/// 128 clients each renew a Lease of their own.
-///
-/// # Errors
-/// If one is refused.
-pub async fn lease_renewals(target: &Target) -> Result<Measured> {
+/// As many clients as there are versions each renew a Lease of their own.
+async fn renew(target: &Target, versions: &[String]) -> Result<Measured> {
     let script = |client: usize| -> Box<dyn Script> {
         let name = format!("node-{client}");
-        Box::new(Renewal { path: format!("{LEASES}/{name}"), name, version: String::new() })
+        let version = versions[client].clone();
+        Box::new(Renewal { path: format!("{LEASES}/{name}"), name, version })
     };
-    Load { clients: 128, until: Until::Time(TIME), expect: 200, script: &script }.drive(target).await
+    let clients = versions.len();
+    Load { clients, until: Until::Time(TIME), expect: 200, script: &script }.drive(target).await
 }
 
 /// 128 clients each renew a Lease of their own, on gifee and on the ceiling.
@@ -171,10 +173,12 @@ pub async fn leases(bed: &Bed) -> Result<Outcome> {
     let ceiling = bed.ceiling().await?;
     let (_cluster, target) = bed.server().await?;
     let mut connection = target.endpoint.connect().await?;
+    let mut versions = Vec::new();
     for client in 0..128 {
-        connection.text(&full("POST", LEASES, &lease(&format!("node-{client}"), ""))).await?;
+        let created = connection.text(&full("POST", LEASES, &lease(&format!("node-{client}"), ""))).await?;
+        versions.push(version(created.as_bytes()));
     }
-    let measured = lease_renewals(&target).await?.rate;
-    let ceiling = lease_renewals(ceiling).await?.rate;
+    let measured = renew(&target, &versions).await?.rate;
+    let ceiling = renew(ceiling, &versions).await?.rate;
     Ok(Outcome { measured: vec![("lease-128", measured)], ceiling: vec![("lease-128", ceiling)] })
 }

@@ -1,6 +1,6 @@
 //! A hundred watchers of the same Pods: how many events reach them a second, and how soon.
 
-use super::api::create;
+use super::api::{create, version};
 use super::load::p99;
 use super::measure::{Bed, Outcome};
 use super::objects::{PODS, bare, full, pod};
@@ -65,9 +65,7 @@ impl Watchers {
         let mut tasks = JoinSet::new();
         // From the present on, so that what is there already is not sent.
         let list = target.endpoint.once(&bare("GET", &format!("{PODS}?limit=1"))).await?;
-        let version = list.split(r#""resourceVersion":""#).nth(1).and_then(|rest| rest.split('"').next());
-        let path =
-            format!("{PODS}?watch=true&resourceVersion={}", version.context("a list without version")?);
+        let path = format!("{PODS}?watch=true&resourceVersion={}", version(list.as_bytes()));
         for _ in 0..WATCHERS {
             let mut connection = target.endpoint.connect().await?;
             let code = connection.send(&bare("GET", &path)).await?;

@@ -2,9 +2,9 @@
 //!
 //! Invariant: one pass over the bytes for all fields of a kind; strings stay where they are.
 
+use gifee_base::scan::Scanner;
 use gifee_registry::kind::Field;
-use serde::de::DeserializeSeed;
-use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use std::ops::Range;
 use std::sync::Arc;
 
 /// The selectable fields of a stored kind, as a tree of their paths.
@@ -71,10 +71,8 @@ impl Fields {
             return Box::default();
         }
         let mut values = vec![Value::Absent; self.names.len()];
-        let mut deserializer = serde_json::Deserializer::from_slice(raw);
-        let seed = Seed { node: &self.tree, raw, out: &mut values };
-        // The bytes were indexed before; a field of an unforeseen shape counts as absent.
-        let _ = seed.deserialize(&mut deserializer);
+        // The bytes were indexed before; what the scanner cannot follow counts as absent.
+        let _ = visit(&mut Scanner::new(raw), &self.tree, raw, &mut values);
         values.into_boxed_slice()
     }
 
@@ -91,90 +89,67 @@ impl Fields {
     }
 }
 
-struct Seed<'a, 'r> {
-    node: &'a Node,
-    raw: &'r [u8],
-    out: &'a mut [Value],
-}
-
-impl Seed<'_, '_> {
-    fn set(&mut self, value: &Value) {
-        for leaf in &self.node.leaves {
-            self.out[*leaf] = value.clone();
-        }
-    }
-}
-
-impl<'de> DeserializeSeed<'de> for Seed<'_, '_> {
-    type Value = ();
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Seed<'_, '_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("JSON")
-    }
-
-    fn visit_borrowed_str<E>(mut self, text: &'de str) -> Result<(), E> {
-        let start = (text.as_ptr() as usize).wrapping_sub(self.raw.as_ptr() as usize);
-        if text.is_empty() {
-            return Ok(());
-        }
-        if let (Ok(start), Ok(end)) = (u32::try_from(start), u32::try_from(start + text.len())) {
-            self.set(&Value::Span(start, end));
-        }
-        Ok(())
-    }
-
-    fn visit_str<E>(mut self, text: &str) -> Result<(), E> {
-        self.set(&Value::Owned(text.into()));
-        Ok(())
-    }
-
-    fn visit_bool<E>(mut self, value: bool) -> Result<(), E> {
-        self.set(&Value::Owned(if value { "true" } else { "false" }.into()));
-        Ok(())
-    }
-
-    fn visit_i64<E>(mut self, value: i64) -> Result<(), E> {
-        self.set(&Value::Owned(value.to_string().into()));
-        Ok(())
-    }
-
-    fn visit_u64<E>(mut self, value: u64) -> Result<(), E> {
-        self.set(&Value::Owned(value.to_string().into()));
-        Ok(())
-    }
-
-    fn visit_f64<E>(mut self, value: f64) -> Result<(), E> {
-        self.set(&Value::Owned(value.to_string().into()));
-        Ok(())
-    }
-
-    fn visit_unit<E>(self) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<(), A::Error> {
-        items.next_element_seed(self)?;
-        while items.next_element::<IgnoredAny>()?.is_some() {}
-        Ok(())
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        while let Some(name) = map.next_key::<std::borrow::Cow<'de, str>>()? {
-            match self.node.children.iter().find(|(child, _)| **child == *name) {
-                Some((_, node)) => map.next_value_seed(Seed { node, raw: self.raw, out: self.out })?,
-                None => {
-                    map.next_value::<IgnoredAny>()?;
+/// Reads one value; the rest of what it stands in is read by the caller.
+fn visit(scanner: &mut Scanner<'_>, node: &Node, raw: &[u8], out: &mut [Value]) -> Option<()> {
+    match scanner.peek()? {
+        b'{' if !node.children.is_empty() => {
+            scanner.take(b'{');
+            while let Some(key) = scanner.key()? {
+                let name = &raw[key.range];
+                match node.children.iter().find(|(child, _)| child.as_bytes() == name) {
+                    Some((_, child)) if !key.escaped => visit(scanner, child, raw, out)?,
+                    _ => scanner.skip()?,
                 }
             }
+            Some(())
         }
-        Ok(())
+        // A list counts as its first item.
+        b'[' => {
+            scanner.take(b'[');
+            let mut first = true;
+            while scanner.item()? {
+                if std::mem::take(&mut first) {
+                    visit(scanner, node, raw, out)?;
+                } else {
+                    scanner.skip()?;
+                }
+            }
+            Some(())
+        }
+        b'{' => scanner.skip(),
+        _ => {
+            let start = scanner.position();
+            let value = scalar(scanner, raw, start)?;
+            for leaf in &node.leaves {
+                out[*leaf] = value.clone();
+            }
+            Some(())
+        }
+    }
+}
+
+/// The text of a string, Boolean or number; null is absent.
+fn scalar(scanner: &mut Scanner<'_>, raw: &[u8], start: usize) -> Option<Value> {
+    if scanner.peek() != Some(b'"') {
+        scanner.skip()?;
+        let text = raw.get(start..scanner.passed())?;
+        return Some(match text {
+            b"null" => Value::Absent,
+            _ => span(start..scanner.passed()),
+        });
+    }
+    let text = scanner.string()?;
+    if text.escaped {
+        let quoted = raw.get(text.range.start - 1..text.range.end + 1)?;
+        return serde_json::from_slice::<Box<str>>(quoted).ok().map(Value::Owned);
+    }
+    Some(if text.range.is_empty() { Value::Absent } else { span(text.range) })
+}
+
+fn span(range: Range<usize>) -> Value {
+    match (u32::try_from(range.start), u32::try_from(range.end)) {
+        (Ok(start), Ok(end)) => Value::Span(start, end),
+        _ => Value::Absent,
     }
 }
 

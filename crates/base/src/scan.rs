@@ -1,0 +1,236 @@
+//! A cursor over JSON that is known to be well formed: our own encoding, or an API server's.
+//!
+//! Invariant: it never reads beyond the bytes and never recurses; what it cannot follow gives None, and the caller
+//! asks a real parser. It checks no more than it needs: numbers, literals and commas are taken on trust.
+
+use memchr::memchr2;
+use std::ops::Range;
+
+/// Where it is.
+#[derive(Clone, Debug)]
+pub struct Scanner<'a> {
+    bytes: &'a [u8],
+    at: usize,
+}
+
+/// A string in the bytes, without its quotes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Text {
+    /// From where to where.
+    pub range: Range<usize>,
+    /// Whether it holds escapes, so that its bytes are not its text.
+    pub escaped: bool,
+}
+
+impl<'a> Scanner<'a> {
+    /// At the beginning.
+    pub fn new(bytes: &'a [u8]) -> Self {
+        Self { bytes, at: 0 }
+    }
+
+    /// Where the next value begins.
+    pub fn position(&mut self) -> usize {
+        self.space();
+        self.at
+    }
+
+    /// Up to where it has read.
+    pub fn passed(&self) -> usize {
+        self.at
+    }
+
+    /// The first byte of the next value.
+    pub fn peek(&mut self) -> Option<u8> {
+        self.space();
+        self.bytes.get(self.at).copied()
+    }
+
+    /// Whether nothing but white space follows.
+    pub fn at_end(&mut self) -> bool {
+        self.peek().is_none()
+    }
+
+    fn space(&mut self) {
+        while self.bytes.get(self.at).is_some_and(u8::is_ascii_whitespace) {
+            self.at += 1;
+        }
+    }
+
+    /// Takes a byte if it is the next one.
+    pub fn take(&mut self, byte: u8) -> bool {
+        let found = self.peek() == Some(byte);
+        self.at += usize::from(found);
+        found
+    }
+
+    /// The next string.
+    pub fn string(&mut self) -> Option<Text> {
+        if !self.take(b'"') {
+            return None;
+        }
+        let start = self.at;
+        let mut escaped = false;
+        loop {
+            let found = self.at + memchr2(b'"', b'\\', self.bytes.get(self.at..)?)?;
+            if self.bytes[found] == b'"' {
+                self.at = found + 1;
+                return Some(Text { range: start..found, escaped });
+            }
+            escaped = true;
+            self.at = found + 2;
+        }
+    }
+
+    /// The next key of an object, whose opening brace or a member was just passed; `Some(None)` at its end, which
+    /// is passed, too.
+    pub fn key(&mut self) -> Option<Option<Text>> {
+        if self.take(b'}') {
+            return Some(None);
+        }
+        // Before the first member there is no comma.
+        self.take(b',');
+        let key = self.string()?;
+        self.take(b':').then_some(Some(key))
+    }
+
+    /// Whether another item of an array follows; its end is passed.
+    pub fn item(&mut self) -> Option<bool> {
+        if self.take(b']') {
+            return Some(false);
+        }
+        self.take(b',');
+        self.peek().map(|_| true)
+    }
+
+    /// Passes the next value, whatever it is.
+    pub fn skip(&mut self) -> Option<()> {
+        let mut depth = 0_usize;
+        loop {
+            match self.peek()? {
+                b'"' => {
+                    self.string()?;
+                }
+                b'{' | b'[' => {
+                    depth += 1;
+                    self.at += 1;
+                    continue;
+                }
+                b'}' | b']' => {
+                    depth = depth.checked_sub(1)?;
+                    self.at += 1;
+                }
+                b',' | b':' if depth > 0 => {
+                    self.at += 1;
+                    continue;
+                }
+                b',' | b':' => return None,
+                _ => self.scalar(),
+            }
+            if depth == 0 {
+                return Some(());
+            }
+        }
+    }
+
+    fn scalar(&mut self) {
+        let rest = &self.bytes[self.at..];
+        let ends = |byte: &u8| {
+            matches!(byte, b',' | b':' | b']' | b'}' | b'[' | b'{' | b'"') || byte.is_ascii_whitespace()
+        };
+        self.at += rest.iter().position(ends).unwrap_or(rest.len()).max(1);
+    }
+}
+
+/// Where the value of a member of the object in `bytes` is. `Some(None)`: there is none of that name.
+pub fn member(bytes: &[u8], name: &str) -> Option<Option<Range<usize>>> {
+    let mut scanner = Scanner::new(bytes);
+    if !scanner.take(b'{') {
+        return None;
+    }
+    let mut found = None;
+    while let Some(key) = scanner.key()? {
+        let start = scanner.position();
+        scanner.skip()?;
+        if !key.escaped && &bytes[key.range] == name.as_bytes() {
+            found = Some(start..scanner.at);
+        }
+    }
+    scanner.at_end().then_some(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use serde_json::Value;
+
+    fn check(text: &str, expect: Option<Option<&str>>) {
+        let found = member(text.as_bytes(), "m").map(|found| found.map(|range| &text[range]));
+        assert_eq!(found, expect, "{text}");
+    }
+
+    #[test]
+    fn members_are_found_in_what_is_well_formed() {
+        check(r#"{"a":[1,{"m":2}],"m":{"x":"}\""},"z":null}"#, Some(Some(r#"{"x":"}\""}"#)));
+        check(" { \"a\" : \"m\" , \"m\" : -1.5e3 } ", Some(Some("-1.5e3")));
+        check(r#"{"a":"\\","m":"b"}"#, Some(Some(r#""b""#)));
+        check("{}", Some(None));
+        check(r#"{"a":true}"#, Some(None));
+        for bad in [
+            "",
+            "[]",
+            "{",
+            r#"{"a"}"#,
+            r#"{"a":"b}"#,
+            r#"{"a":{"b":1}"#,
+            r#"{"a":1}x"#,
+            "nonsense",
+            "{\"a\":\"\\",
+            "{]",
+        ] {
+            check(bad, None);
+        }
+    }
+
+    fn tree() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            any::<f64>().prop_map(Value::from),
+            "\\PC*".prop_map(Value::from),
+            "[\"\\\\{}\\[\\],:\n]*".prop_map(Value::from),
+        ];
+        leaf.prop_recursive(4, 40, 6, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..6).prop_map(Value::from),
+                prop::collection::btree_map("[m\"a-c]{0,3}", inner, 0..6)
+                    .prop_map(|map| Value::Object(map.into_iter().collect())),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn any_tree_is_passed_whole(value in tree(), pretty: bool) {
+            let text = if pretty { serde_json::to_string_pretty(&value) } else { serde_json::to_string(&value) };
+            let text = text.unwrap();
+            let mut scanner = Scanner::new(text.as_bytes());
+            prop_assert_eq!(scanner.skip(), Some(()));
+            prop_assert!(scanner.at_end());
+            // Some floats read back as another one, but then in both places.
+            let value: Value = serde_json::from_str(&text).unwrap();
+            if let Value::Object(map) = &value {
+                let found = member(text.as_bytes(), "m").unwrap();
+                let found = found.map(|range| serde_json::from_str::<Value>(&text[range]).unwrap());
+                prop_assert_eq!(found.as_ref(), map.get("m"));
+            }
+        }
+
+        #[test]
+        fn nothing_makes_it_panic(bytes: Vec<u8>, text in "[{}\\[\\]\",:\\\\a1 ]*") {
+            let _ = member(&bytes, "m");
+            let _ = member(text.as_bytes(), "m");
+        }
+    }
+}
