@@ -14,10 +14,16 @@ use gifee_store::{self as store, Outcome};
 use parking_lot::Mutex;
 use serde_json::Value;
 use std::borrow::Cow;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 /// The name under which the server itself acts.
 const SELF: &str = "system:apiserver";
+
+/// The server's own identity.
+static OWN: LazyLock<Arc<User>> = LazyLock::new(|| {
+    let groups = vec!["system:masters".into(), "system:authenticated".into()];
+    Arc::new(User { name: SELF.into(), groups, ..User::default() })
+});
 
 /// The server, seen from inside a write.
 pub struct Inside<'a> {
@@ -35,11 +41,7 @@ impl<'a> Inside<'a> {
 /// The attributes of what the server itself does.
 pub fn own_attributes(verb: &str, group: &str, resource: &str, key: &ObjectKey) -> Attributes {
     Attributes {
-        user: User {
-            name: SELF.into(),
-            groups: vec!["system:masters".into(), "system:authenticated".into()],
-            ..User::default()
-        },
+        user: OWN.clone(),
         verb: verb.into(),
         is_resource: true,
         group: group.into(),

@@ -21,7 +21,7 @@ const EXTRA: &str = "impersonate-extra-";
 ///
 /// # Errors
 /// 403 if who asks may not; 400 if they ask for groups without a user.
-pub fn impersonate(server: &Server, user: Arc<User>, headers: &HeaderMap) -> Result<Arc<User>, Status> {
+pub async fn impersonate(server: &Server, user: Arc<User>, headers: &HeaderMap) -> Result<Arc<User>, Status> {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let name = text(USER);
     if name.is_empty() {
@@ -38,7 +38,7 @@ pub fn impersonate(server: &Server, user: Arc<User>, headers: &HeaderMap) -> Res
         headers.get_all(GROUP).iter().filter_map(|value| value.to_str().ok()).map(str::to_owned).collect();
     let wanted = identity(name, text(UID), groups, extra(headers));
     for attributes in asked(&user, &wanted, headers) {
-        server.authorize(&attributes)?;
+        server.authorize(&attributes).await?;
     }
     Ok(Arc::new(wanted))
 }
@@ -70,7 +70,7 @@ fn identity(name: &str, uid: &str, mut groups: Vec<String>, extra: BTreeMap<Stri
 }
 
 /// What the user must be allowed to impersonate.
-fn asked(user: &User, wanted: &User, headers: &HeaderMap) -> Vec<Attributes> {
+fn asked(user: &Arc<User>, wanted: &User, headers: &HeaderMap) -> Vec<Attributes> {
     let one = |group: &str, resource: &str, namespace: &str, name: &str| Attributes {
         user: user.clone(),
         verb: "impersonate".into(),

@@ -4,9 +4,9 @@
 //! number is bounded; a failed connection never ends the listener.
 
 use crate::body::Body;
-use crate::request::Peer;
+use crate::request::{FrontProxy, Peer};
+use crate::seam::Identity;
 use crate::server::{Error, Server};
-use gifee_policy::User;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
@@ -117,12 +117,12 @@ impl Server {
             Ok(Err(error)) => return tracing::debug!(%peer, %error, "TLS handshake failed"),
             Err(_) => return tracing::debug!(%peer, "TLS handshake took too long"),
         };
-        let certificate = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
-        let identity = certificate.and_then(|one| self.config.authenticator.certificate(one));
-        self.http(TokioIo::new(stream), peer, identity.map(Arc::new)).await;
+        let chain = stream.get_ref().1.peer_certificates();
+        let identity = chain.and_then(|chain| self.config.authenticator.certificate(chain));
+        self.http(TokioIo::new(stream), peer, identity).await;
     }
 
-    async fn http<I>(self: &Arc<Self>, io: I, peer: SocketAddr, identity: Option<Arc<User>>)
+    async fn http<I>(self: &Arc<Self>, io: I, peer: SocketAddr, identity: Option<Identity>)
     where
         I: hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
     {
@@ -131,7 +131,15 @@ impl Server {
             async move {
                 let mut request = request.map(Body::wrap);
                 request.extensions_mut().insert(Peer(peer));
-                Ok::<_, Infallible>(server.handle(identity, request).await)
+                let user = match identity {
+                    Some(Identity::User(user)) => Some(user),
+                    Some(Identity::FrontProxy) => {
+                        request.extensions_mut().insert(FrontProxy);
+                        None
+                    }
+                    None => None,
+                };
+                Ok::<_, Infallible>(server.handle(user, request).await)
             }
         });
         let header_bytes = self.config.limits.header_bytes;

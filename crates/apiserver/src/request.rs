@@ -15,6 +15,10 @@ use std::sync::Arc;
 #[derive(Clone, Copy, Debug)]
 pub struct Peer(pub SocketAddr);
 
+/// Put into the extensions of the requests of a connection whose certificate is a front proxy's.
+#[derive(Clone, Copy, Debug)]
+pub struct FrontProxy;
+
 /// A request whose user is known.
 pub struct Request<'a> {
     /// The server.
@@ -71,7 +75,7 @@ impl Request<'_> {
 }
 
 /// The attributes of a request, as policy sees them.
-pub fn attributes(user: &User, info: &RequestInfo<'_>, query: &Query) -> Attributes {
+pub fn attributes(user: &Arc<User>, info: &RequestInfo<'_>, query: &Query) -> Attributes {
     let collection = matches!(info.verb, "list" | "watch" | "deletecollection");
     let selector = |name: &str| {
         if collection { query.get(name).unwrap_or_default().to_owned() } else { String::new() }

@@ -5,27 +5,92 @@
 //! kubelet client's `ConnectionInfoGetter`.
 
 use async_trait::async_trait;
+use futures_util::future::BoxFuture;
 use gifee_base::{Gvk, ObjectKey, Status};
-use gifee_policy::authorize::{Decision, Rule};
+use gifee_policy::authorize::{Decision, Rules};
 use gifee_policy::{Attributes, Lookup, User};
 use http::HeaderMap;
 use rustls_pki_types::CertificateDer;
 use serde_json::Value;
 use std::sync::Arc;
 
+/// An answer that is there at once, or that has to be asked for elsewhere: who decides out of the caches pays for
+/// no future.
+pub enum Answer<'a, T> {
+    /// Here it is.
+    Now(T),
+    /// Somebody else is asked.
+    Later(BoxFuture<'a, T>),
+}
+
+impl<T> Answer<'_, T> {
+    /// Waits for it.
+    pub async fn settle(self) -> T {
+        match self {
+            Self::Now(answer) => answer,
+            Self::Later(answer) => answer.await,
+        }
+    }
+}
+
+/// Who a connection belongs to, by its client certificate.
+#[derive(Clone, Debug)]
+pub enum Identity {
+    /// A user.
+    User(Arc<User>),
+    /// A proxy that has authenticated others and names them in headers.
+    FrontProxy,
+}
+
+/// What a request without an identity of its connection says about who sends it.
+#[derive(Clone, Copy)]
+pub struct Asked<'a> {
+    /// Headers.
+    pub headers: &'a HeaderMap,
+    /// Path.
+    pub path: &'a str,
+    /// Whether the connection is a front proxy's.
+    pub front_proxy: bool,
+}
+
+/// Who sends a request.
+#[derive(Clone, Debug)]
+pub struct Authenticated {
+    /// The user.
+    pub user: Arc<User>,
+    /// For the audit log; usually empty.
+    pub annotations: Vec<(&'static str, String)>,
+}
+
+impl From<Arc<User>> for Authenticated {
+    fn from(user: Arc<User>) -> Self {
+        Self { user, annotations: Vec::new() }
+    }
+}
+
 /// Finds out who asks.
 pub trait Authenticator: Send + Sync {
-    /// The user of a client certificate that was verified against the client CA; once per connection.
-    fn certificate(&self, certificate: &CertificateDer<'_>) -> Option<User>;
+    /// Who a connection belongs to, by a certificate chain that was verified against the client CAs; once per
+    /// connection.
+    fn certificate(&self, chain: &[CertificateDer<'_>]) -> Option<Identity>;
 
-    /// The user of a request that came without an identity: its bearer token. `Ok(None)` means anonymous.
+    /// The user of a request that came without an identity. `Ok(None)` means anonymous.
     ///
     /// # Errors
-    /// 401 if there are credentials and they are wrong.
-    fn headers(&self, headers: &HeaderMap, lookup: &dyn Lookup) -> Result<Option<Arc<User>>, Status>;
+    /// 401 if there are credentials and they are wrong, or if nobody may be anonymous there.
+    fn headers<'a>(
+        &'a self,
+        asked: Asked<'a>,
+        lookup: &'a dyn Lookup,
+    ) -> Answer<'a, Result<Option<Authenticated>, Status>>;
 
     /// What a token is good for: the status of a TokenReview; `audiences` empty for the server's own.
-    fn review(&self, token: &str, audiences: &[String], lookup: &dyn Lookup) -> Result<Reviewed, Status>;
+    fn review<'a>(
+        &'a self,
+        token: &'a str,
+        audiences: &'a [String],
+        lookup: &'a dyn Lookup,
+    ) -> Answer<'a, Result<Reviewed, Status>>;
 
     /// Signs a token for a service account.
     ///
@@ -38,7 +103,7 @@ pub trait Authenticator: Send + Sync {
 #[derive(Clone, Debug, Default)]
 pub struct Reviewed {
     /// Whose token it is.
-    pub user: Option<User>,
+    pub user: Option<Arc<User>>,
     /// For which of the audiences asked for it is good.
     pub audiences: Vec<String>,
     /// Why it is not good.
@@ -76,17 +141,17 @@ pub struct Issued {
 /// Decides who may do what.
 pub trait Authorizer: Send + Sync {
     /// Decides a request.
-    fn authorize(&self, attributes: &Attributes, lookup: &dyn Lookup) -> Decision;
+    fn authorize<'a>(&'a self, attributes: &'a Attributes, lookup: &'a dyn Lookup) -> Answer<'a, Decision>;
     /// The rules that hold for a user in a namespace, for SelfSubjectRulesReview.
-    fn rules(&self, user: &User, namespace: &str, lookup: &dyn Lookup) -> Vec<Rule>;
+    fn rules(&self, user: &User, namespace: &str, lookup: &dyn Lookup) -> Rules;
 }
 
 impl Authorizer for gifee_policy::authorize::Authorizer {
-    fn authorize(&self, attributes: &Attributes, lookup: &dyn Lookup) -> Decision {
-        self.authorize(attributes, lookup)
+    fn authorize<'a>(&'a self, attributes: &'a Attributes, lookup: &'a dyn Lookup) -> Answer<'a, Decision> {
+        Answer::Now(self.authorize(attributes, lookup))
     }
 
-    fn rules(&self, user: &User, namespace: &str, lookup: &dyn Lookup) -> Vec<Rule> {
+    fn rules(&self, user: &User, namespace: &str, lookup: &dyn Lookup) -> Rules {
         self.rules(user, namespace, lookup)
     }
 }

@@ -11,7 +11,8 @@ use crate::info::{self, Query, RequestInfo};
 use crate::kinds::{Kinds, Resource};
 use crate::metrics::Metrics;
 use crate::negotiate::Accept;
-use crate::request::{Peer, Request, attributes};
+use crate::request::{FrontProxy, Peer, Request, attributes};
+use crate::seam::Asked;
 use crate::{dispatch, respond};
 use arc_swap::ArcSwap;
 use futures_util::FutureExt;
@@ -24,8 +25,8 @@ use gifee_schema::defaults::Defaults;
 use hyper::upgrade::OnUpgrade;
 use parking_lot::Mutex;
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -45,6 +46,9 @@ pub enum Error {
     #[error("accepting connections")]
     Accept(#[source] std::io::Error),
 }
+
+/// Who asks without credentials.
+static ANONYMOUS: LazyLock<Arc<User>> = LazyLock::new(|| Arc::new(gifee_policy::authenticate::anonymous()));
 
 /// The API server.
 pub struct Server {
@@ -180,10 +184,10 @@ impl Server {
             None
         };
         let answer = async {
-            let user = self.authenticate(identity, &parts.headers)?;
-            let user = impersonate(self, user, &parts.headers)?;
+            let user = self.authenticate(identity, &parts).await?;
+            let user = impersonate(self, user, &parts.headers).await?;
             let attributes = attributes(&user, &info, &query);
-            self.authorize(&attributes)?;
+            self.authorize(&attributes).await?;
             let request = Request {
                 server: self,
                 method: &parts.method,
@@ -221,26 +225,22 @@ impl Server {
         response
     }
 
-    fn authenticate(
+    async fn authenticate(
         &self,
         identity: Option<Arc<User>>,
-        headers: &http::HeaderMap,
+        parts: &http::request::Parts,
     ) -> Result<Arc<User>, Status> {
         if let Some(user) = identity {
             return Ok(user);
         }
-        let found = self.config.authenticator.headers(headers, &*self.caches)?;
-        Ok(found.unwrap_or_else(|| {
-            Arc::new(User {
-                name: "system:anonymous".into(),
-                groups: vec!["system:unauthenticated".into()],
-                ..User::default()
-            })
-        }))
+        let front_proxy = parts.extensions.get::<FrontProxy>().is_some();
+        let asked = Asked { headers: &parts.headers, path: parts.uri.path(), front_proxy };
+        let found = self.config.authenticator.headers(asked, &*self.caches).settle().await?;
+        Ok(found.map_or_else(|| ANONYMOUS.clone(), |found| found.user))
     }
 
-    pub(crate) fn authorize(&self, attributes: &Attributes) -> Result<(), Status> {
-        match self.config.authorizer.authorize(attributes, &*self.caches) {
+    pub(crate) async fn authorize(&self, attributes: &Attributes) -> Result<(), Status> {
+        match self.config.authorizer.authorize(attributes, &*self.caches).settle().await {
             Decision::Allow(_) => Ok(()),
             Decision::Deny(reason) | Decision::NoOpinion(reason) => Err(refusal(attributes, &reason)),
         }

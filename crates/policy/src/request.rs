@@ -3,6 +3,7 @@
 //! Answers to upstream's `user.Info` and `authorizer.Attributes`.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// An authenticated identity.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -21,7 +22,7 @@ pub struct User {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Attributes {
     /// Who asks.
-    pub user: User,
+    pub user: Arc<User>,
     /// `get`, `list`, `watch`, `create`, …; the lower-case method for a path that is no resource.
     pub verb: String,
     /// Whether a resource is asked for, else only `path` counts.

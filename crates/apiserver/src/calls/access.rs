@@ -44,7 +44,7 @@ fn named(spec: &Value) -> User {
     }
 }
 
-fn attributes(spec: &Value, user: User) -> Attributes {
+fn attributes(spec: &Value, user: Arc<User>) -> Attributes {
     let resource = &spec["resourceAttributes"];
     if resource.is_object() {
         let selector = |name: &str| text(&resource[name]["rawSelector"]);
@@ -117,10 +117,11 @@ pub async fn review(
     if !errors.is_empty() {
         return Err(Status::invalid(resource.group(), &resource.kind.gvk.kind, "", &errors));
     }
-    let user = if subject == Subject::Caller { (*request.user).clone() } else { named(spec) };
+    let user = if subject == Subject::Caller { request.user.clone() } else { Arc::new(named(spec)) };
     let asked = attributes(spec, user);
     let server = request.server;
-    let (allowed, denied, reason) = match server.config.authorizer.authorize(&asked, &*server.caches) {
+    let decision = server.config.authorizer.authorize(&asked, &*server.caches).settle().await;
+    let (allowed, denied, reason) = match decision {
         Decision::Allow(reason) => (true, false, reason),
         Decision::Deny(reason) => (false, true, reason),
         Decision::NoOpinion(reason) => (false, false, reason),
@@ -130,7 +131,7 @@ pub async fn review(
         status["denied"] = true.into();
     }
     if !reason.is_empty() {
-        status["reason"] = reason.into();
+        status["reason"] = (*reason).into();
     }
     review["status"] = status;
     answered(request, &review)
@@ -149,7 +150,8 @@ pub async fn rules(
     }
     let server = request.server;
     let (mut resources, mut others) = (Vec::new(), Vec::new());
-    for rule in server.config.authorizer.rules(&request.user, &namespace, &*server.caches) {
+    let known = server.config.authorizer.rules(&request.user, &namespace, &*server.caches);
+    for rule in known.rules {
         if rule.non_resource_urls.is_empty() {
             let mut value =
                 json!({ "verbs": rule.verbs, "apiGroups": rule.api_groups, "resources": rule.resources });
@@ -161,6 +163,11 @@ pub async fn rules(
             others.push(json!({ "verbs": rule.verbs, "nonResourceURLs": rule.non_resource_urls }));
         }
     }
-    review["status"] = json!({ "resourceRules": resources, "nonResourceRules": others, "incomplete": false });
+    let mut status = json!({ "resourceRules": resources, "nonResourceRules": others,
+        "incomplete": !known.incomplete.is_empty() });
+    if !known.incomplete.is_empty() {
+        status["evaluationError"] = known.incomplete.into();
+    }
+    review["status"] = status;
     answered(request, &review)
 }

@@ -54,7 +54,7 @@ pub async fn token_review(
     let audiences = review["spec"]["audiences"].as_array().into_iter().flatten();
     let audiences: Vec<String> = audiences.filter_map(Value::as_str).map(str::to_owned).collect();
     let server = request.server;
-    let found = server.config.authenticator.review(token, &audiences, &*server.caches)?;
+    let found = server.config.authenticator.review(token, &audiences, &*server.caches).settle().await?;
     let mut status = json!({});
     match &found.user {
         Some(user) => {

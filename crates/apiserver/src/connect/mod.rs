@@ -30,7 +30,7 @@ pub async fn answer(
     if *request.method == Method::GET && INTERACTIVE.contains(&subresource) {
         let mut attributes = request.attributes.clone();
         attributes.verb = "create".into();
-        request.server.authorize(&attributes)?;
+        request.server.authorize(&attributes).await?;
     }
     let write = Write::new(request, resource, subresource)?;
     if subresource != "log" {

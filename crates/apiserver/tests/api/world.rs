@@ -1,10 +1,13 @@
 //! A server with all built-in kinds, and a client of a few words.
 
 use async_trait::async_trait;
-use gifee_apiserver::seam::{Admission, Authenticator, Authorizer, Issued, Review, Reviewed, TokenRequest};
+use gifee_apiserver::seam::{
+    Admission, Answer as Later, Asked, Authenticated, Authenticator, Authorizer, Identity, Issued, Review,
+    Reviewed, TokenRequest,
+};
 use gifee_apiserver::{Body, Config, Server};
 use gifee_base::Status;
-use gifee_policy::authorize::{Decision, Rule};
+use gifee_policy::authorize::{Decision, Rule, Rules};
 use gifee_policy::{Attributes, Lookup, User};
 use http::{HeaderMap, Request};
 use http_body_util::BodyExt;
@@ -16,20 +19,21 @@ use std::time::Duration;
 pub struct Anything;
 
 impl Authorizer for Anything {
-    fn authorize(&self, attributes: &Attributes, _: &dyn Lookup) -> Decision {
+    fn authorize<'a>(&'a self, attributes: &'a Attributes, _: &'a dyn Lookup) -> Later<'a, Decision> {
         if attributes.user.name == "nobody" {
-            return Decision::NoOpinion("not you".into());
+            return Later::Now(Decision::NoOpinion("not you".into()));
         }
-        Decision::Allow(String::new())
+        Later::Now(Decision::Allow(Arc::default()))
     }
 
-    fn rules(&self, _: &User, _: &str, _: &dyn Lookup) -> Vec<Rule> {
-        vec![Rule {
+    fn rules(&self, _: &User, _: &str, _: &dyn Lookup) -> Rules {
+        let rule = Rule {
             verbs: vec!["*".into()],
             resources: vec!["*".into()],
             api_groups: vec!["*".into()],
             ..Rule::default()
-        }]
+        };
+        Rules { rules: vec![rule], incomplete: String::new() }
     }
 }
 
@@ -44,18 +48,29 @@ impl Admission for Anything {
 }
 
 impl Authenticator for Anything {
-    fn certificate(&self, _: &rustls_pki_types::CertificateDer<'_>) -> Option<User> {
+    fn certificate(&self, _: &[rustls_pki_types::CertificateDer<'_>]) -> Option<Identity> {
         None
     }
-    fn headers(&self, headers: &HeaderMap, _: &dyn Lookup) -> Result<Option<Arc<User>>, Status> {
-        let Some(token) = headers.get("authorization").and_then(|value| value.to_str().ok()) else {
-            return Ok(None);
+    fn headers<'a>(
+        &'a self,
+        asked: Asked<'a>,
+        _: &'a dyn Lookup,
+    ) -> Later<'a, Result<Option<Authenticated>, Status>> {
+        let Some(token) = asked.headers.get("authorization").and_then(|value| value.to_str().ok()) else {
+            return Later::Now(Ok(None));
         };
         let name = token.strip_prefix("Bearer ").unwrap_or(token).to_owned();
-        Ok(Some(Arc::new(User { name, groups: vec!["system:authenticated".into()], ..User::default() })))
+        let user = User { name, groups: vec!["system:authenticated".into()], ..User::default() };
+        Later::Now(Ok(Some(Arc::new(user).into())))
     }
-    fn review(&self, token: &str, _: &[String], _: &dyn Lookup) -> Result<Reviewed, Status> {
-        Ok(Reviewed { user: Some(User { name: token.into(), ..User::default() }), ..Reviewed::default() })
+    fn review<'a>(
+        &'a self,
+        token: &'a str,
+        _: &'a [String],
+        _: &'a dyn Lookup,
+    ) -> Later<'a, Result<Reviewed, Status>> {
+        let user = User { name: token.into(), ..User::default() };
+        Later::Now(Ok(Reviewed { user: Some(Arc::new(user)), ..Reviewed::default() }))
     }
     fn issue(&self, request: &TokenRequest<'_>) -> Result<Issued, Status> {
         Ok(Issued {

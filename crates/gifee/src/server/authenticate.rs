@@ -1,10 +1,12 @@
 //! The API server's authenticator: client certificates and service-account tokens, by the rules of `policy`.
 
-use gifee_apiserver::seam::{Authenticator, Issued, Reviewed, TokenRequest};
+use gifee_apiserver::seam::{
+    Answer, Asked, Authenticated, Authenticator, Identity, Issued, Reviewed, TokenRequest,
+};
 use gifee_base::{Clock, Reason, Status};
+use gifee_policy::Lookup;
+use gifee_policy::authenticate::certificate;
 use gifee_policy::authenticate::token::{Bound, Request, Tokens};
-use gifee_policy::authenticate::{AUTHENTICATED, certificate};
-use gifee_policy::{Lookup, User};
 use rustls::pki_types::CertificateDer;
 use std::sync::Arc;
 
@@ -28,19 +30,9 @@ impl Credentials {
     fn now(&self) -> i64 {
         self.clock.now().as_second()
     }
-}
 
-fn unauthorized() -> Status {
-    Status::new(Reason::Unauthorized, "Unauthorized")
-}
-
-impl Authenticator for Credentials {
-    fn certificate(&self, der: &CertificateDer<'_>) -> Option<User> {
-        certificate::user(der)
-    }
-
-    fn headers(&self, headers: &http::HeaderMap, lookup: &dyn Lookup) -> Result<Option<Arc<User>>, Status> {
-        let Some(header) = headers.get(http::header::AUTHORIZATION) else { return Ok(None) };
+    fn bearer(&self, asked: Asked<'_>, lookup: &dyn Lookup) -> Result<Option<Authenticated>, Status> {
+        let Some(header) = asked.headers.get(http::header::AUTHORIZATION) else { return Ok(None) };
         let header = header.to_str().map_err(|_| unauthorized())?;
         let Some((scheme, token)) = header.split_once(' ') else { return Err(unauthorized()) };
         let token = token.trim();
@@ -48,26 +40,47 @@ impl Authenticator for Credentials {
             return Err(unauthorized());
         }
         match self.tokens.verify(token, &[], self.now(), lookup) {
-            Ok(verified) => Ok(Some(Arc::new(verified.user))),
+            Ok(verified) => Ok(Some(verified.user.into())),
             Err(error) => {
                 tracing::debug!(%error, "a bearer token was refused");
                 Err(unauthorized())
             }
         }
     }
+}
 
-    fn review(&self, token: &str, audiences: &[String], lookup: &dyn Lookup) -> Result<Reviewed, Status> {
+fn unauthorized() -> Status {
+    Status::new(Reason::Unauthorized, "Unauthorized")
+}
+
+impl Authenticator for Credentials {
+    fn certificate(&self, chain: &[CertificateDer<'_>]) -> Option<Identity> {
+        certificate::user(chain.first()?).map(|user| Identity::User(Arc::new(user)))
+    }
+
+    fn headers<'a>(
+        &'a self,
+        asked: Asked<'a>,
+        lookup: &'a dyn Lookup,
+    ) -> Answer<'a, Result<Option<Authenticated>, Status>> {
+        Answer::Now(self.bearer(asked, lookup))
+    }
+
+    fn review<'a>(
+        &'a self,
+        token: &'a str,
+        audiences: &'a [String],
+        lookup: &'a dyn Lookup,
+    ) -> Answer<'a, Result<Reviewed, Status>> {
         if !self.tokens.knows(token) {
-            return Ok(Reviewed { error: "invalid bearer token".into(), ..Reviewed::default() });
+            return Answer::Now(Ok(Reviewed { error: "invalid bearer token".into(), ..Reviewed::default() }));
         }
-        Ok(match self.tokens.verify(token, audiences, self.now(), lookup) {
-            Ok(mut verified) => {
-                verified.user.groups.retain(|group| group != AUTHENTICATED);
-                verified.user.groups.push(AUTHENTICATED.into());
+        Answer::Now(Ok(match self.tokens.verify(token, audiences, self.now(), lookup) {
+            Ok(verified) => {
                 Reviewed { user: Some(verified.user), audiences: verified.audiences, error: String::new() }
             }
             Err(error) => Reviewed { error: error.to_string(), ..Reviewed::default() },
-        })
+        }))
     }
 
     fn issue(&self, request: &TokenRequest<'_>) -> Result<Issued, Status> {

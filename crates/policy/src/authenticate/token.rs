@@ -95,9 +95,15 @@ pub struct Request {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verified {
     /// Who.
-    pub user: User,
+    pub user: Arc<User>,
     /// The audiences both asked for and in the token.
     pub audiences: Vec<String>,
+}
+
+/// A token whose signature was good, and whose it is.
+struct Known {
+    claims: Claims,
+    user: Arc<User>,
 }
 
 /// The token authority of a cluster.
@@ -108,7 +114,7 @@ pub struct Tokens {
     signing: EncodingKey,
     verifying: DecodingKey,
     public: Vec<u8>,
-    verified: Mutex<HashMap<[u8; 32], Arc<Claims>>>,
+    verified: Mutex<HashMap<[u8; 32], Arc<Known>>>,
 }
 
 impl Tokens {
@@ -202,7 +208,8 @@ impl Tokens {
         lookup: &dyn Lookup,
     ) -> Result<Verified, Error> {
         let refuse = |why: &str| Err(Error::Refused(why.to_owned()));
-        let claims = self.claims(token)?;
+        let known = self.claims(token)?;
+        let claims = &known.claims;
         let leeway = LEEWAY_SECONDS.cast_signed();
         if now > claims.exp {
             return refuse("service account token has expired");
@@ -228,14 +235,14 @@ impl Tokens {
         } else if let Some(node) = &private.node {
             exists(lookup, "nodes", &ObjectKey::cluster(&node.name), &node.uid)?;
         }
-        Ok(Verified { user: identity(&claims), audiences: matching })
+        Ok(Verified { user: known.user.clone(), audiences: matching })
     }
 
-    fn claims(&self, token: &str) -> Result<Arc<Claims>, Error> {
+    fn claims(&self, token: &str) -> Result<Arc<Known>, Error> {
         let digest = ring::digest::digest(&ring::digest::SHA256, token.as_bytes());
         let key: [u8; 32] = digest.as_ref().try_into().unwrap_or_default();
-        if let Some(claims) = self.verified.lock().get(&key) {
-            return Ok(claims.clone());
+        if let Some(known) = self.verified.lock().get(&key) {
+            return Ok(known.clone());
         }
         let mut rules = Validation::new(Algorithm::ES256);
         rules.set_issuer(&[&self.issuer]);
@@ -243,13 +250,14 @@ impl Tokens {
         (rules.validate_exp, rules.validate_nbf, rules.validate_aud) = (false, false, false);
         let decoded = jsonwebtoken::decode::<Claims>(token, &self.verifying, &rules)
             .map_err(|error| Error::Refused(format!("invalid bearer token: {error}")))?;
-        let claims = Arc::new(decoded.claims);
+        let user = Arc::new(identity(&decoded.claims));
+        let known = Arc::new(Known { claims: decoded.claims, user });
         let mut verified = self.verified.lock();
         if verified.len() >= REMEMBERED {
             verified.clear();
         }
-        verified.insert(key, claims.clone());
-        Ok(claims)
+        verified.insert(key, known.clone());
+        Ok(known)
     }
 
     /// The key set at `/openid/v1/jwks`.

@@ -8,6 +8,7 @@ pub mod rbac;
 
 use crate::{Attributes, Lookup, User};
 use gifee_base::Status;
+use std::sync::Arc;
 
 /// Members may do everything, whatever the roles say: the way back in.
 const PRIVILEGED_GROUP: &str = "system:masters";
@@ -16,11 +17,11 @@ const PRIVILEGED_GROUP: &str = "system:masters";
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Decision {
     /// Allowed, and by what.
-    Allow(String),
+    Allow(Arc<str>),
     /// Refused whatever others say, and why.
-    Deny(String),
+    Deny(Arc<str>),
     /// Not this authorizer's business, or not allowed by it; a reason if there is something to say.
-    NoOpinion(String),
+    NoOpinion(Arc<str>),
 }
 
 /// A rule as `SelfSubjectRulesReview` lists it.
@@ -38,6 +39,15 @@ pub struct Rule {
     pub non_resource_urls: Vec<String>,
 }
 
+/// What is known of somebody's rights in a namespace.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Rules {
+    /// The rules.
+    pub rules: Vec<Rule>,
+    /// Why there may be others; empty if there are none.
+    pub incomplete: String,
+}
+
 /// The authorizers of a server.
 #[derive(Default)]
 pub struct Authorizer {
@@ -53,30 +63,34 @@ impl Authorizer {
     /// Decides a request.
     pub fn authorize(&self, attributes: &Attributes, lookup: &dyn Lookup) -> Decision {
         if attributes.user.groups.iter().any(|group| group == PRIVILEGED_GROUP) {
-            return Decision::Allow(String::new());
+            return Decision::Allow(Arc::default());
         }
-        let mut reasons = String::new();
-        match node::authorize(attributes, lookup) {
-            Decision::NoOpinion(reason) => reasons.push_str(&reason),
+        let reason = match node::authorize(attributes, lookup) {
+            Decision::NoOpinion(reason) => reason,
             decided => return decided,
-        }
+        };
         match self.rbac.authorize(attributes, lookup) {
-            Decision::NoOpinion(reason) if reasons.is_empty() => Decision::NoOpinion(reason),
-            Decision::NoOpinion(_) => Decision::NoOpinion(reasons),
+            Decision::NoOpinion(_) if !reason.is_empty() => Decision::NoOpinion(reason),
             decided => decided,
         }
     }
 
     /// The rules that hold for a user in a namespace.
-    pub fn rules(&self, user: &User, namespace: &str, lookup: &dyn Lookup) -> Vec<Rule> {
+    pub fn rules(&self, user: &User, namespace: &str, lookup: &dyn Lookup) -> Rules {
         if user.groups.iter().any(|group| group == PRIVILEGED_GROUP) {
             let all = || vec!["*".to_owned()];
-            return vec![
+            let rules = vec![
                 Rule { verbs: all(), api_groups: all(), resources: all(), ..Rule::default() },
                 Rule { verbs: all(), non_resource_urls: all(), ..Rule::default() },
             ];
+            return Rules { rules, incomplete: String::new() };
         }
-        self.rbac.rules(user, namespace, lookup)
+        let rules = self.rbac.rules(user, namespace, lookup);
+        let incomplete = match node::node_of(&user.name, &user.groups) {
+            Some(_) => "node authorizer does not support user rule resolution".to_owned(),
+            None => String::new(),
+        };
+        Rules { rules, incomplete }
     }
 }
 

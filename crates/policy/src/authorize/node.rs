@@ -24,7 +24,7 @@ static NODE_RULES: LazyLock<Vec<Rule>> = LazyLock::new(|| bootstrap::rules_of("s
 /// Decides what nodes ask; has no opinion on others.
 pub fn authorize(attributes: &Attributes, lookup: &dyn Lookup) -> Decision {
     let Some(node) = node_of(&attributes.user.name, &attributes.user.groups) else {
-        return Decision::NoOpinion(String::new());
+        return Decision::NoOpinion(Arc::default());
     };
     if attributes.is_resource
         && let Some(decision) = own_resource(node, attributes, lookup)
@@ -32,14 +32,14 @@ pub fn authorize(attributes: &Attributes, lookup: &dyn Lookup) -> Decision {
         return decision;
     }
     if NODE_RULES.iter().any(|rule| rbac::covers(rule, attributes)) {
-        return Decision::Allow(String::new());
+        return Decision::Allow(Arc::default());
     }
-    Decision::NoOpinion(String::new())
+    Decision::NoOpinion(Arc::default())
 }
 
 /// Decisions on resources of which a node sees only a part; None where the common rules hold.
 fn own_resource(node: &str, attributes: &Attributes, lookup: &dyn Lookup) -> Option<Decision> {
-    let refused = |why: &str| Some(Decision::NoOpinion(why.to_owned()));
+    let refused = |why: &str| Some(Decision::NoOpinion(why.into()));
     let reads = matches!(attributes.verb.as_str(), "get" | "list" | "watch");
     match (attributes.group.as_str(), attributes.resource.as_str(), attributes.subresource.as_str()) {
         ("", "secrets" | "configmaps", "") => {
@@ -136,11 +136,11 @@ fn referenced(node: &str, attributes: &Attributes, lookup: &dyn Lookup) -> Optio
         }
         let Ok(value) = pod.to_value() else { continue };
         if value["spec"]["nodeName"] == node && refers(&value, &attributes.resource, name) {
-            return Some(Decision::Allow(String::new()));
+            return Some(Decision::Allow(Arc::default()));
         }
     }
     let why = format!("no relationship found between node '{node}' and this object");
-    Some(Decision::NoOpinion(why))
+    Some(Decision::NoOpinion(why.into()))
 }
 
 fn refers(pod: &Value, resource: &str, name: &str) -> bool {

@@ -5,8 +5,8 @@
 
 use super::{Decision, Rule};
 use crate::{Attributes, Lookup, User};
+use arc_swap::ArcSwapOption;
 use gifee_base::{Object, ObjectKey};
-use parking_lot::RwLock;
 use serde::Deserialize;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -53,78 +53,76 @@ struct RoleRef {
     name: String,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-enum Who {
-    User(String),
-    Group(String),
-}
-
 /// A binding as a subject sees it.
 struct Grant {
     /// Empty for the whole cluster.
     namespace: String,
     rules: Arc<[Rule]>,
-    /// For the reason: `ClusterRoleBinding "x" of ClusterRole "y" to User "z"`.
-    reason: String,
+    /// Such as `RBAC: allowed by ClusterRoleBinding "x" of ClusterRole "y" to User "z"`; shared, so that allowing
+    /// costs no allocation.
+    reason: Arc<str>,
 }
 
 #[derive(Default)]
 struct Compiled {
     versions: [u64; 4],
-    grants: HashMap<Who, Vec<Grant>>,
+    users: HashMap<String, Vec<Grant>>,
+    groups: HashMap<String, Vec<Grant>>,
 }
 
 /// The RBAC authorizer.
 #[derive(Default)]
 pub struct Rbac {
-    compiled: RwLock<Option<Arc<Compiled>>>,
+    compiled: ArcSwapOption<Compiled>,
 }
 
 impl Rbac {
     /// Allows if any rule bound to the user covers the request; else has no opinion.
     pub fn authorize(&self, attributes: &Attributes, lookup: &dyn Lookup) -> Decision {
-        let compiled = self.compiled(lookup);
-        for grant in compiled.of(&attributes.user) {
-            let in_scope = grant.namespace.is_empty()
-                || (attributes.is_resource && grant.namespace == attributes.namespace);
-            if in_scope && grant.rules.iter().any(|rule| covers(rule, attributes)) {
-                return Decision::Allow(format!("RBAC: allowed by {}", grant.reason));
+        self.with(lookup, |compiled| {
+            for grant in compiled.of(&attributes.user) {
+                let in_scope = grant.namespace.is_empty()
+                    || (attributes.is_resource && grant.namespace == attributes.namespace);
+                if in_scope && grant.rules.iter().any(|rule| covers(rule, attributes)) {
+                    return Decision::Allow(grant.reason.clone());
+                }
             }
-        }
-        Decision::NoOpinion(String::new())
+            Decision::NoOpinion(Arc::default())
+        })
     }
 
     /// All rules bound to a user in a namespace and in the cluster.
     pub fn rules(&self, user: &User, namespace: &str, lookup: &dyn Lookup) -> Vec<Rule> {
-        let compiled = self.compiled(lookup);
-        let grants = compiled.of(user);
-        let grants = grants.filter(|grant| grant.namespace.is_empty() || grant.namespace == namespace);
-        grants.flat_map(|grant| grant.rules.iter().cloned()).collect()
+        self.with(lookup, |compiled| {
+            let grants = compiled.of(user);
+            let grants = grants.filter(|grant| grant.namespace.is_empty() || grant.namespace == namespace);
+            grants.flat_map(|grant| grant.rules.iter().cloned()).collect()
+        })
     }
 
-    fn compiled(&self, lookup: &dyn Lookup) -> Arc<Compiled> {
+    fn with<T>(&self, lookup: &dyn Lookup, ask: impl Fn(&Compiled) -> T) -> T {
         let versions = RESOURCES.map(|resource| lookup.version(GROUP, resource));
-        if let Some(compiled) = self.compiled.read().as_ref()
+        if let Some(compiled) = &*self.compiled.load()
             && compiled.versions == versions
         {
-            return compiled.clone();
+            return ask(compiled);
         }
         let compiled = Arc::new(compile(lookup, versions));
-        *self.compiled.write() = Some(compiled.clone());
-        compiled
+        let answer = ask(&compiled);
+        self.compiled.store(Some(compiled));
+        answer
     }
 }
 
 impl Compiled {
-    fn of<'a>(&'a self, user: &User) -> impl Iterator<Item = &'a Grant> {
-        let groups = user.groups.iter().map(|group| Who::Group(group.clone()));
-        let subjects: Vec<Who> = std::iter::once(Who::User(user.name.clone())).chain(groups).collect();
-        subjects.into_iter().filter_map(|who| self.grants.get(&who)).flatten()
+    fn of<'a>(&'a self, user: &'a User) -> impl Iterator<Item = &'a Grant> {
+        let groups = user.groups.iter().filter_map(|group| self.groups.get(group));
+        self.users.get(&user.name).into_iter().chain(groups).flatten()
     }
 }
 
 fn compile(lookup: &dyn Lookup, versions: [u64; 4]) -> Compiled {
-    let mut compiled = Compiled { versions, grants: HashMap::new() };
+    let mut compiled = Compiled { versions, ..Compiled::default() };
     let mut roles: HashMap<(bool, ObjectKey), Arc<[Rule]>> = HashMap::new();
     for (resource, of_cluster) in [("rolebindings", false), ("clusterrolebindings", true)] {
         for object in lookup.list(GROUP, resource, "") {
@@ -145,27 +143,31 @@ fn compile(lookup: &dyn Lookup, versions: [u64; 4]) -> Compiled {
 impl Compiled {
     fn add(&mut self, object: &Object, of_cluster: bool, binding: &Binding, rules: &Arc<[Rule]>) {
         for subject in binding.subjects.iter().flatten() {
-            let who = match subject.kind.as_str() {
-                "User" => Who::User(subject.name.clone()),
-                "Group" => Who::Group(subject.name.clone()),
+            let (holders, who) = match subject.kind.as_str() {
+                "User" => (&mut self.users, subject.name.clone()),
+                "Group" => (&mut self.groups, subject.name.clone()),
                 "ServiceAccount" => {
                     let namespace =
                         if subject.namespace.is_empty() { object.namespace() } else { &subject.namespace };
-                    Who::User(format!("system:serviceaccount:{namespace}:{}", subject.name))
+                    (&mut self.users, format!("system:serviceaccount:{namespace}:{}", subject.name))
                 }
                 _ => continue,
             };
             let kind = if of_cluster { "ClusterRoleBinding" } else { "RoleBinding" };
             let reason = format!(
-                "{kind} {:?} of {} {:?} to {} {:?}",
+                "RBAC: allowed by {kind} {:?} of {} {:?} to {} {:?}",
                 object.key().to_string(),
                 binding.role_ref.kind,
                 binding.role_ref.name,
                 subject.kind,
                 subject.name
             );
-            let grant = Grant { namespace: object.namespace().to_owned(), rules: rules.clone(), reason };
-            self.grants.entry(who).or_default().push(grant);
+            let namespace = object.namespace().to_owned();
+            holders.entry(who).or_default().push(Grant {
+                namespace,
+                rules: rules.clone(),
+                reason: reason.into(),
+            });
         }
     }
 }

@@ -11,11 +11,11 @@ fn ask(user: &str, groups: &[&str], verb: &str, resource: &str, namespace: &str,
         None => ("", resource),
     };
     Attributes {
-        user: User {
+        user: Arc::new(User {
             name: user.into(),
             groups: groups.iter().map(|group| (*group).to_owned()).collect(),
             ..User::default()
-        },
+        }),
         verb: verb.into(),
         is_resource: true,
         group: group.into(),
@@ -97,7 +97,7 @@ fn masters_may_do_everything_and_paths_are_decided_by_prefix() {
     let world = world();
     assert!(allowed(&world, &ask("x", &["system:masters"], "delete", "nodes", "", "n1")));
     let path = |user: &str, group: &str, path: &str| Attributes {
-        user: User { name: user.into(), groups: vec![group.into()], ..User::default() },
+        user: Arc::new(User { name: user.into(), groups: vec![group.into()], ..User::default() }),
         verb: "get".into(),
         path: path.into(),
         ..Attributes::default()
@@ -167,4 +167,42 @@ fn a_reconciled_role_regains_what_it_lost_and_keeps_what_was_added() {
     assert!(wanted["rules"].as_array().unwrap().iter().all(|rule| rules.contains(rule)));
     existing["metadata"]["annotations"]["rbac.authorization.kubernetes.io/autoupdate"] = "false".into();
     assert_eq!(bootstrap::reconcile(&existing, &wanted), None);
+}
+
+/// Counts what the thread of a test allocates.
+struct Counting;
+
+thread_local! {
+    static ALLOCATED: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
+}
+
+unsafe impl std::alloc::GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: std::alloc::Layout) -> *mut u8 {
+        let _ = ALLOCATED.try_with(|count| count.set(count.get() + 1));
+        unsafe { std::alloc::System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: std::alloc::Layout) {
+        unsafe { std::alloc::System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+#[test]
+fn an_allowed_request_costs_no_allocation() {
+    let (world, authorizer) = (world(), Authorizer::new());
+    for (user, groups, verb, resource, namespace) in [
+        ("ann", &["system:authenticated"][..], "get", "pods", "shop"),
+        ("system:kube-scheduler", &["system:authenticated"], "create", "pods/binding", "shop"),
+        ("x", &["system:masters"], "delete", "nodes", ""),
+    ] {
+        let attributes = ask(user, groups, verb, resource, namespace, "web");
+        authorizer.authorize(&attributes, &world);
+        let before = ALLOCATED.get();
+        let decision = authorizer.authorize(&attributes, &world);
+        assert_eq!(ALLOCATED.get(), before, "{user}");
+        assert!(matches!(decision, Decision::Allow(_)));
+    }
 }
