@@ -1,7 +1,8 @@
 //! What a server is made of: the store, the kinds, the decisions of others, and every limit.
 
 use crate::encryption::Encryption;
-use crate::seam::{Admission, Authenticator, Authorizer, Connector};
+use crate::outbound::{Direct, Routing};
+use crate::seam::{Admission, Authenticator, Authorizer, Connector, Dialer};
 use gifee_base::{Clock, Gvk, SystemClock};
 use gifee_registry::Kind;
 use gifee_schema::Schema;
@@ -35,6 +36,10 @@ pub struct Config {
     pub admission: Arc<dyn Admission>,
     /// How nodes and pods are reached; None: streaming subresources answer 503.
     pub connector: Option<Arc<dyn Connector>>,
+    /// How webhooks, aggregated servers, pods and services are reached.
+    pub dialer: Arc<dyn Dialer>,
+    /// How Services become addresses.
+    pub routing: Routing,
     /// Now.
     pub clock: Arc<dyn Clock>,
     /// Encryption of some resources at rest.
@@ -68,6 +73,8 @@ impl Config {
             authorizer,
             admission,
             connector: None,
+            dialer: Arc::new(Direct),
+            routing: Routing::default(),
             clock: Arc::new(SystemClock),
             encryption: None,
             issuer: None,

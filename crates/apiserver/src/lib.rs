@@ -26,6 +26,7 @@ mod lookup;
 mod metrics;
 mod negotiate;
 mod openapi;
+pub mod outbound;
 mod paths;
 mod read;
 mod render;

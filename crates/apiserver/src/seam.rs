@@ -222,6 +222,16 @@ pub struct Target {
 pub trait Duplex: tokio::io::AsyncRead + tokio::io::AsyncWrite + Send + Unpin {}
 impl<T: tokio::io::AsyncRead + tokio::io::AsyncWrite + Send + Unpin> Duplex for T {}
 
+/// Opens plain byte streams to addresses: of webhooks, aggregated servers, pods and services.
+#[async_trait]
+pub trait Dialer: Send + Sync {
+    /// Connects to a host name or address.
+    ///
+    /// # Errors
+    /// With the reason as a person may read it.
+    async fn dial(&self, host: &str, port: u16) -> std::io::Result<Box<dyn Duplex>>;
+}
+
 /// Opens connections to nodes, pods and services for the streaming subresources.
 #[async_trait]
 pub trait Connector: Send + Sync {

@@ -11,6 +11,7 @@ use crate::info::{self, Query, RequestInfo};
 use crate::kinds::{Kinds, Resource};
 use crate::metrics::Metrics;
 use crate::negotiate::Accept;
+use crate::outbound::Outbound;
 use crate::request::{FrontProxy, Peer, Request, attributes};
 use crate::seam::Asked;
 use crate::{dispatch, respond};
@@ -57,6 +58,7 @@ pub struct Server {
     pub(crate) kinds: ArcSwap<Kinds>,
     pub(crate) metrics: Metrics,
     pub(crate) documents: crate::documents::Documents,
+    pub(crate) outbound: Arc<Outbound>,
     reads: AtomicUsize,
     writes: AtomicUsize,
     ready: AtomicBool,
@@ -87,7 +89,10 @@ impl Server {
             resources.push(serve(&caches, kind.clone(), schema, defaults));
         }
         let watch = caches.load().await?;
+        let services: Arc<dyn Lookup> = caches.clone();
+        let outbound = Outbound::new(config.dialer.clone(), Some((services, config.routing)));
         let server = Arc::new(Self {
+            outbound: Arc::new(outbound),
             kinds: ArcSwap::from_pointee(Kinds::new(resources, 1)),
             metrics: Metrics::new(),
             documents: crate::documents::Documents::default(),
@@ -142,6 +147,11 @@ impl Server {
     /// The objects as policy sees them.
     pub fn lookup(&self) -> Arc<dyn Lookup> {
         self.caches.clone()
+    }
+
+    /// Calls webhooks and other servers.
+    pub fn outbound(&self) -> Arc<Outbound> {
+        self.outbound.clone()
     }
 
     /// Says on `/readyz` that no new requests should come, or that they may.

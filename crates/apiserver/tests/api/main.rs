@@ -2,12 +2,14 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod backend;
 mod calls;
 mod deletions;
 mod forms;
 mod kinds;
 mod lists;
 mod objects;
+mod outbound;
 mod secure;
 mod streams;
 mod watches;

@@ -11,7 +11,7 @@ use gifee_policy::authorize::{Decision, Rule, Rules};
 use gifee_policy::{Attributes, Lookup, User};
 use http::{HeaderMap, Request};
 use http_body_util::BodyExt;
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -184,6 +184,23 @@ impl World {
     pub async fn patch(&self, path: &str, strategy: &str, body: &Value) -> Answer {
         let strategy = format!("application/{strategy}+json");
         self.call(&format!("PATCH {path}"), body, &[("content-type", &strategy)]).await
+    }
+
+    /// A Service in `default` with a slice of endpoints, ready or not; puts new endpoints in place of old ones.
+    pub async fn add_service(&self, name: &str, port: u16, endpoints: &[(&str, bool)], target: u16) {
+        let service = json!({ "apiVersion": "v1", "kind": "Service", "metadata": { "name": name },
+            "spec": { "ports": [{ "port": port }] } });
+        self.post("/api/v1/namespaces/default/services", &service).await;
+        let endpoints: Vec<_> = endpoints
+            .iter()
+            .map(|(address, ready)| json!({ "addresses": [address], "conditions": { "ready": ready } }))
+            .collect();
+        let slice = json!({ "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
+            "metadata": { "name": name, "labels": { "kubernetes.io/service-name": name } },
+            "ports": [{ "name": "", "port": target }], "endpoints": endpoints });
+        let slices = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices";
+        self.delete(&format!("{slices}/{name}")).await;
+        self.post(slices, &slice).await.expect(201);
     }
 
     /// Opens a watch.
