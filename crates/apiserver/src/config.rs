@@ -146,7 +146,7 @@ pub struct Limits {
     pub history_age: Duration,
     /// Events that wait for one watcher before it is sent to the history instead.
     pub watcher_events: usize,
-    /// Responses from this size on are compressed for clients elsewhere that accept it.
+    /// Responses above this size are compressed for clients that accept it.
     pub compress_from_bytes: usize,
 }
 

@@ -37,6 +37,11 @@ impl Resource {
         Self { kind, api_version, schema, defaults, cache }
     }
 
+    /// Whether objects have a protobuf form.
+    pub fn has_wire(&self) -> bool {
+        self.schema.as_ref().is_some_and(Schema::has_wire)
+    }
+
     /// API group.
     pub fn group(&self) -> &str {
         &self.kind.gvk.group

@@ -3,12 +3,15 @@
 //! Answers to the routes that kube-apiserver installs besides its storages.
 
 use crate::body::Body;
-use crate::negotiate::{Offer, accept};
+use crate::negotiate::Accept;
 use crate::request::Request;
 use crate::{discovery, health, openapi, respond};
 use gifee_base::{Reason, Status};
 use http::{Method, Response};
 use serde_json::{Value, json};
+
+/// The form of what is no object: it is not negotiated.
+const PRETTY: Accept = Accept { pretty: true, ..Accept::JSON };
 
 /// What `/` lists besides groups.
 const LISTED: &[&str] = &[
@@ -45,7 +48,6 @@ pub async fn answer(request: &Request<'_>) -> Result<Response<Body>, Status> {
 }
 
 fn root(request: &Request<'_>) -> Result<Response<Body>, Status> {
-    let accept = accept(request.headers, request.query, Offer::Objects)?;
     let kinds = request.server.kinds.load();
     let mut paths: Vec<String> = LISTED.iter().map(|path| (*path).to_owned()).collect();
     paths.extend(["/api", "/apis"].map(str::to_owned));
@@ -60,11 +62,10 @@ fn root(request: &Request<'_>) -> Result<Response<Body>, Status> {
     }
     paths.sort();
     paths.dedup();
-    Ok(respond::value(200, &accept, &json!({ "paths": paths })))
+    Ok(respond::value(200, &PRETTY, &json!({ "paths": paths })))
 }
 
 fn version(request: &Request<'_>) -> Result<Response<Body>, Status> {
-    let accept = accept(request.headers, request.query, Offer::Objects)?;
     let version = &request.server.config.version;
     let number = version.git_version.trim_start_matches('v');
     let mut numbers = number.split(['.', '-', '+']);
@@ -79,7 +80,7 @@ fn version(request: &Request<'_>) -> Result<Response<Body>, Status> {
         "gitTreeState": "clean", "buildDate": version.build_date, "goVersion": "none", "compiler": "rustc",
         "platform": format!("linux/{machine}"),
     });
-    Ok(respond::value(200, &accept, &value))
+    Ok(respond::value(200, &PRETTY, &value))
 }
 
 fn issuer(request: &Request<'_>, keys: bool) -> Result<Response<Body>, Status> {

@@ -2,6 +2,7 @@
 
 use crate::info::{Query, RequestInfo};
 use crate::kinds::Resource;
+use crate::negotiate::{self, Accept, Offer};
 use crate::server::Server;
 use gifee_base::Status;
 use gifee_policy::{Attributes, User};
@@ -39,8 +40,6 @@ pub struct Request<'a> {
     pub user: Arc<User>,
     /// The same question, as policy sees it.
     pub attributes: Attributes,
-    /// Whether it came from this machine.
-    pub local: bool,
     /// The raw connection, for who asked to switch protocols.
     pub upgrade: Mutex<Option<OnUpgrade>>,
     /// For the client.
@@ -51,6 +50,15 @@ impl Request<'_> {
     /// Adds a warning for the client.
     pub fn warn(&self, warning: impl Into<String>) {
         self.warnings.lock().push(warning.into());
+    }
+
+    /// The form of the response.
+    ///
+    /// # Errors
+    /// 406 in upstream's words.
+    pub fn accept(&self, offer: Offer) -> Result<Accept, Status> {
+        let wire = offer == Offer::Objects || self.resource.is_none_or(|resource| resource.has_wire());
+        negotiate::accept(self.headers, self.query, offer, wire)
     }
 
     /// `dryRun` of the query.

@@ -1,12 +1,20 @@
 //! Responses: trees and statuses as bytes, with the headers that clients expect.
 
 use crate::body::Body;
-use crate::negotiate::{Accept, Media};
+use crate::documents::gzip;
+use crate::info::Query;
+use crate::negotiate::{self, Accept, Media, Offer};
+use crate::request::Request;
 use crate::yaml;
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use gifee_base::Status;
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WARNING};
+use gifee_base::gvk::split_api_version;
+use gifee_schema::{Schema, protobuf};
+use http::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, RETRY_AFTER, VARY, WARNING};
 use http::{HeaderMap, Response, StatusCode};
 use serde_json::Value;
+use std::io::Write;
 
 /// What is said about caching of everything that can change.
 const NO_CACHE: HeaderValue = HeaderValue::from_static("no-cache, private");
@@ -31,17 +39,49 @@ pub fn value(code: u16, accept: &Accept, value: &Value) -> Response<Body> {
 pub fn encode(accept: &Accept, value: &Value) -> Vec<u8> {
     match accept.media {
         Media::Yaml => yaml::write(value).into_bytes(),
-        Media::Json if accept.pretty => {
-            let mut out = serde_json::to_vec_pretty(value).unwrap_or_default();
-            out.push(b'\n');
-            out
-        }
+        Media::Protobuf => message(value),
+        Media::Json if accept.pretty => serde_json::to_vec_pretty(value).unwrap_or_default(),
         Media::Json => {
             let mut out = serde_json::to_vec(value).unwrap_or_default();
             out.push(b'\n');
             out
         }
     }
+}
+
+/// A tree of a built-in kind in its protobuf envelope; version and kind are those in the tree.
+fn message(value: &Value) -> Vec<u8> {
+    let text = |name: &str| value[name].as_str().unwrap_or_default();
+    let (group, version) = split_api_version(text("apiVersion"));
+    let schema = Schema::builtin(group, version, text("kind"));
+    // Every answer that is negotiated is of a built-in kind with a message.
+    schema.and_then(|schema| protobuf::encode(&schema, value).ok()).unwrap_or_default()
+}
+
+/// A body whose length is known: compressed if it is long enough for that and the client wants it.
+pub fn sized(request: &Request<'_>, code: u16, content_type: &'static str, body: Vec<u8>) -> Response<Body> {
+    if body.len() <= request.server.config.limits.compress_from_bytes || !gzip(request.headers) {
+        return bytes(code, content_type, body);
+    }
+    let mut encoder = GzEncoder::new(Vec::with_capacity(body.len() / 4), Compression::fast());
+    // Writing to memory does not fail.
+    let _ = encoder.write_all(&body);
+    let mut response = bytes(code, content_type, encoder.finish().unwrap_or_default());
+    compressed(response.headers_mut());
+    response
+}
+
+/// The headers of a compressed body.
+pub fn compressed(headers: &mut HeaderMap) {
+    headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    headers.insert(VARY, HeaderValue::from_static("Accept-Encoding"));
+}
+
+/// The answer to a request that failed, in the form it asked for; in JSON for a person if there is no such form.
+pub fn failure(headers: &HeaderMap, query: &Query, failed: &Status) -> Response<Body> {
+    const PRETTY: Accept = Accept { pretty: true, ..Accept::JSON };
+    let accept = negotiate::accept(headers, query, Offer::Objects, true).unwrap_or(PRETTY);
+    status(&accept, failed)
 }
 
 /// A failure (or a success that has only a status to say).

@@ -10,7 +10,6 @@ use crate::impersonate::impersonate;
 use crate::info::{self, Query, RequestInfo};
 use crate::kinds::{Kinds, Resource};
 use crate::metrics::Metrics;
-use crate::negotiate::Accept;
 use crate::outbound::Outbound;
 use crate::request::{FrontProxy, Peer, Request, attributes};
 use crate::seam::Asked;
@@ -184,7 +183,6 @@ impl Server {
         let started = Instant::now();
         let (mut parts, body) = request.into_parts();
         let upgrade = parts.extensions.remove::<OnUpgrade>();
-        let local = parts.extensions.get::<Peer>().is_none_or(|peer| peer.0.ip().is_loopback());
         let query_text = parts.uri.query().unwrap_or_default();
         let query = Query::parse(query_text);
         let info = info::parse(&parts.method, parts.uri.path(), &query);
@@ -208,13 +206,12 @@ impl Server {
                 headers: &parts.headers,
                 user,
                 attributes,
-                local,
                 upgrade: Mutex::new(upgrade),
                 warnings: Mutex::default(),
             };
             let mut response = match self.bounded(&request, body).await {
                 Ok(response) => response,
-                Err(status) => failure(&status),
+                Err(status) => respond::failure(&parts.headers, &query, &status),
             };
             let warnings = request.warnings.into_inner();
             if !warnings.is_empty() {
@@ -224,11 +221,11 @@ impl Server {
         };
         let response = match AssertUnwindSafe(answer).catch_unwind().await {
             Ok(Ok(response)) => response,
-            Ok(Err(status)) => failure(&status),
+            Ok(Err(status)) => respond::failure(&parts.headers, &query, &status),
             Err(_) => {
                 self.metrics.panicked();
                 tracing::error!(method = %parts.method, path = parts.uri.path(), "a request panicked");
-                failure(&Status::internal("the server panicked"))
+                respond::failure(&parts.headers, &query, &Status::internal("the server panicked"))
             }
         };
         self.metrics.answered(&info, resource.as_deref(), response.status().as_u16(), started.elapsed());
@@ -280,10 +277,6 @@ impl Server {
             }
         }
     }
-}
-
-fn failure(status: &Status) -> http::Response<Body> {
-    respond::status(&Accept::JSON, status)
 }
 
 /// Whether a request lasts as long as the client wants: watches, streams, proxied requests.

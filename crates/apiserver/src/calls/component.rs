@@ -2,12 +2,14 @@
 
 use crate::body::Body;
 use crate::kinds::Resource;
-use crate::negotiate::{Offer, accept};
-use crate::read::respond_json;
+use crate::negotiate::Offer;
+use crate::read::respond_object;
 use crate::render::Renderer;
 use crate::request::Request;
+use crate::respond;
 use bytes::Bytes;
 use gifee_base::{Object, Status};
+use gifee_schema::protobuf::envelope::ListMeta;
 use http::Response;
 use serde_json::json;
 use std::sync::Arc;
@@ -24,26 +26,18 @@ fn component(name: &str) -> Result<Object, Status> {
 
 /// Answers get and list.
 pub async fn answer(request: &Request<'_>, resource: &Arc<Resource>) -> Result<Response<Body>, Status> {
-    let accept = accept(request.headers, request.query, Offer::Shapes)?;
-    let now = request.server.config.clock.now().as_second();
-    let renderer = Renderer::new(resource, &accept, request.query, now)?;
-    let mut out = Vec::new();
+    let accept = request.accept(Offer::Shapes)?;
+    let name = &*request.info.name;
     if request.info.verb == "get" {
-        let name = &*request.info.name;
         if !COMPONENTS.contains(&name) {
             return Err(request.not_found(resource, name));
         }
-        renderer.write_single(&component(name)?, &mut out);
-        return Ok(respond_json(&accept, 200, out));
+        return respond_object(request, resource, &accept, 200, &component(name)?);
     }
-    renderer.open_list(&mut out);
-    renderer.open_items(&mut out, true);
-    for (index, name) in COMPONENTS.iter().enumerate() {
-        if index > 0 {
-            out.push(b',');
-        }
-        renderer.write(&component(name)?, &mut out);
-    }
-    renderer.close_list(&mut out);
-    Ok(respond_json(&accept, 200, out))
+    accept.fits(true, &resource.kind)?;
+    let now = request.server.config.clock.now().as_second();
+    let renderer = Renderer::new(resource, &accept, request.query, now)?;
+    let all = COMPONENTS.map(component).into_iter().collect::<Result<Vec<_>, _>>()?;
+    let out = renderer.whole_list(&ListMeta::default(), all.iter());
+    Ok(respond::bytes(200, renderer.content_type(), out))
 }

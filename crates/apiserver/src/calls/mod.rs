@@ -12,7 +12,7 @@ mod token;
 
 use crate::body::Body;
 use crate::kinds::Resource;
-use crate::negotiate::{Offer, accept};
+use crate::negotiate::Offer;
 use crate::request::Request;
 use crate::respond;
 use gifee_base::Status;
@@ -71,7 +71,7 @@ pub async fn answer(
 
 /// 201 with the body of a call.
 fn answered(request: &Request<'_>, value: &Value) -> Result<Response<Body>, Status> {
-    let accept = accept(request.headers, request.query, Offer::Objects)?;
+    let accept = request.accept(Offer::Objects)?;
     Ok(respond::value(201, &accept, value))
 }
 

@@ -4,7 +4,7 @@ use crate::body::Body;
 use crate::cache::{Cache, store_failed, store_key};
 use crate::kinds::Resource;
 use crate::lookup::cache_key;
-use crate::negotiate::{Accept, Media, Offer, accept};
+use crate::negotiate::{Accept, Offer};
 use crate::read::options::revision;
 use crate::render::Renderer;
 use crate::request::Request;
@@ -12,12 +12,11 @@ use crate::respond;
 use crate::server::Server;
 use gifee_base::{Object, Status};
 use http::Response;
-use serde_json::Value;
 use std::sync::Arc;
 
 /// Answers a get.
 pub async fn get(request: &Request<'_>, resource: &Arc<Resource>) -> Result<Response<Body>, Status> {
-    let accept = accept(request.headers, request.query, Offer::Shapes)?;
+    let accept = request.accept(Offer::Shapes)?;
     let info = request.info;
     let server = request.server;
     let cache = resource.cache.as_ref().ok_or_else(Status::no_such_path)?;
@@ -43,20 +42,12 @@ pub fn respond_object(
     code: u16,
     object: &Object,
 ) -> Result<Response<Body>, Status> {
+    accept.fits(false, &resource.kind)?;
     let now = request.server.config.clock.now().as_second();
     let renderer = Renderer::new(resource, accept, request.query, now)?;
     let mut out = Vec::with_capacity(object.written_len());
-    renderer.write_single(object, &mut out);
-    Ok(respond_json(accept, code, out))
-}
-
-/// JSON in the encoding that the client wants.
-pub fn respond_json(accept: &Accept, code: u16, json: Vec<u8>) -> Response<Body> {
-    if accept.media == Media::Json && !accept.pretty {
-        return respond::bytes(code, "application/json", json);
-    }
-    let value: Value = serde_json::from_slice(&json).unwrap_or_default();
-    respond::value(code, accept, &value)
+    renderer.single(object, &mut out);
+    Ok(respond::sized(request, code, renderer.content_type(), out))
 }
 
 /// An object as of every write acknowledged before: from the cache if that is up to date, else from the store.

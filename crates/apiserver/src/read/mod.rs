@@ -6,9 +6,10 @@ mod continuation;
 mod get;
 mod list;
 mod options;
+mod pieces;
 mod watch;
 
-pub use get::{get, newest, respond_json, respond_object};
+pub use get::{get, newest, respond_object};
 pub use list::list;
 pub use options::filter;
 pub use watch::watch;

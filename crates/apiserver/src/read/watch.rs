@@ -4,11 +4,11 @@
 
 use super::options::{At, Start, filter, watch_start};
 use crate::body::Body;
-use crate::cache::{Cache, Delivery, Filter, Next, Snapshot, Subscription, Transition, write_frame};
+use crate::cache::{Cache, Delivery, Filter, Next, Snapshot, Subscription, Transition};
 use crate::kinds::Resource;
 use crate::lookup::cache_key;
-use crate::negotiate::{Offer, Shape, accept};
-use crate::render::Renderer;
+use crate::negotiate::{Media, Offer, Shape};
+use crate::render::{Renderer, failure_frame};
 use crate::request::Request;
 use crate::respond;
 use crate::server::Server;
@@ -29,7 +29,7 @@ const PIECE_BYTES: usize = 64 << 10;
 
 /// Answers a watch.
 pub async fn watch(request: &Request<'_>, resource: &Arc<Resource>) -> Result<Response<Body>, Status> {
-    let accept = accept(request.headers, request.query, Offer::Watch)?;
+    let accept = request.accept(Offer::Watch)?;
     let cache = resource.cache.as_ref().ok_or_else(Status::no_such_path)?;
     let filter = filter(request, resource)?;
     let start = watch_start(request.query)?;
@@ -47,6 +47,7 @@ pub async fn watch(request: &Request<'_>, resource: &Arc<Resource>) -> Result<Re
                 initial: start.initial.then_some(initial),
                 marked,
                 subscription,
+                media: accept.media,
                 renderer,
                 form,
                 plain,
@@ -56,9 +57,12 @@ pub async fn watch(request: &Request<'_>, resource: &Arc<Resource>) -> Result<Re
                 _watching: request.server.metrics.watching(resource),
             }
         }
-        Err(status) => return Ok(respond::bytes(200, "application/json", error_frame(&status))),
+        Err(status) => {
+            let frame = failure_frame(accept.media, &status);
+            return Ok(respond::bytes(200, accept.media.stream_type(), frame));
+        }
     };
-    Ok(respond::bytes(200, "application/json", Body::stream(frames)))
+    Ok(respond::bytes(200, accept.media.stream_type(), Body::stream(frames)))
 }
 
 fn timeout(request: &Request<'_>) -> Result<Duration, Status> {
@@ -74,14 +78,6 @@ fn timeout(request: &Request<'_>) -> Result<Duration, Status> {
         Ok(seconds) => Ok(Duration::from_secs(seconds.min(30 * 86_400))),
         Err(_) => Err(Status::bad_request(format!("strconv.ParseInt: parsing {text:?}: invalid syntax"))),
     }
-}
-
-fn error_frame(status: &Status) -> Vec<u8> {
-    let mut out = Vec::new();
-    write_frame(&mut out, "ERROR", |out| {
-        let _ = serde_json::to_writer(out, &status.to_value());
-    });
-    out
 }
 
 /// The state that a watch starts with, and what happens after it.
@@ -138,7 +134,7 @@ impl Initial {
                 continue;
             }
             let with_columns = std::mem::take(columns);
-            write_frame(out, "ADDED", |out| renderer.write_event(&entry.object, with_columns, out));
+            renderer.frame("ADDED", &entry.object, with_columns, out);
             if out.len() >= PIECE_BYTES {
                 self.next = Bound::Excluded(key.clone());
                 return false;
@@ -153,6 +149,7 @@ struct Frames {
     initial: Option<Initial>,
     marked: Option<u64>,
     subscription: Subscription,
+    media: Media,
     renderer: Renderer,
     form: u64,
     plain: bool,
@@ -172,7 +169,7 @@ impl Frames {
         let renderer = &self.renderer;
         let make = |object: &gifee_base::Object| {
             let mut out = Vec::with_capacity(object.written_len());
-            write_frame(&mut out, transition.as_str(), |out| renderer.write_event(object, columns, out));
+            renderer.frame(transition.as_str(), object, columns, &mut out);
             Bytes::from(out)
         };
         if columns {
@@ -181,9 +178,10 @@ impl Frames {
         delivery.other(self.form, transition, make)
     }
 
-    fn bookmark(&self, revision: u64, initial: bool) -> Bytes {
+    fn bookmark(&mut self, revision: u64, initial: bool) -> Bytes {
         let mut out = Vec::new();
-        write_frame(&mut out, "BOOKMARK", |out| self.renderer.write_bookmark(revision, initial, out));
+        let columns = std::mem::take(&mut self.columns);
+        self.renderer.bookmark(revision, initial, columns, &mut out);
         out.into()
     }
 
@@ -198,7 +196,7 @@ impl Frames {
             Poll::Ready(Next::TooOld(too_old)) => {
                 self.done = true;
                 let text = format!("too old resource version: the watch was too slow ({})", too_old.oldest);
-                Poll::Ready(Some(error_frame(&Status::expired(text)).into()))
+                Poll::Ready(Some(failure_frame(self.media, &Status::expired(text)).into()))
             }
             Poll::Ready(Next::Closed) => Poll::Ready(None),
         }

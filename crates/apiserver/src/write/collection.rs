@@ -6,15 +6,16 @@ use super::Write;
 use super::delete::{DeleteOptions, Deleted, delete_object};
 use crate::body::Body;
 use crate::kinds::Resource;
-use crate::negotiate::{Offer, accept};
-use crate::read::{filter, respond_json};
+use crate::negotiate::Offer;
+use crate::read::filter;
 use crate::render::Renderer;
 use crate::request::Request;
+use crate::respond;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use gifee_base::{Reason, Status};
+use gifee_schema::protobuf::envelope::ListMeta;
 use http::Response;
 use std::borrow::Cow;
-use std::io::Write as _;
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -27,7 +28,8 @@ pub async fn delete_collection(
     resource: &Arc<Resource>,
     body: Body,
 ) -> Result<Response<Body>, Status> {
-    let accept = accept(request.headers, request.query, Offer::Shapes)?;
+    let accept = request.accept(Offer::Shapes)?;
+    accept.fits(true, &resource.kind)?;
     let options = DeleteOptions::read(request, body).await?;
     let filter = filter(request, resource)?;
     let mut write = Write::new(request, resource, "")?;
@@ -64,17 +66,7 @@ pub async fn delete_collection(
         .await?;
     let now = request.server.config.clock.now().as_second();
     let renderer = Renderer::new(resource, &accept, request.query, now)?;
-    let mut out = Vec::new();
-    renderer.open_list(&mut out);
-    let _ = write!(out, "\"resourceVersion\":\"{revision}\"");
-    renderer.open_items(&mut out, true);
-    for (index, deleted) in deleted.iter().flatten().enumerate() {
-        if index > 0 {
-            out.push(b',');
-        }
-        renderer.write(&deleted.object, &mut out);
-    }
-    renderer.close_list(&mut out);
-    out.push(b'\n');
-    Ok(respond_json(&accept, 200, out))
+    let meta = ListMeta { resource_version: revision.to_string(), ..ListMeta::default() };
+    let out = renderer.whole_list(&meta, deleted.iter().flatten().map(|deleted| &*deleted.object));
+    Ok(respond::sized(request, 200, renderer.content_type(), out))
 }

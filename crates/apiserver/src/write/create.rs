@@ -6,7 +6,7 @@ use crate::body::Body;
 use crate::cluster::Inside;
 use crate::kinds::Resource;
 use crate::lookup::cache_key;
-use crate::negotiate::{Offer, accept};
+use crate::negotiate::Offer;
 use crate::read::{newest, respond_object};
 use crate::request::Request;
 use crate::seam::Operation;
@@ -26,7 +26,7 @@ pub async fn create(
     resource: &Arc<Resource>,
     body: Body,
 ) -> Result<Response<Body>, Status> {
-    let accept = accept(request.headers, request.query, Offer::Shapes)?;
+    let accept = request.accept(Offer::Shapes)?;
     let mut write = Write::new(request, resource, "")?;
     write.options = Cow::Borrowed(&super::CREATE_OPTIONS);
     let decoded = body::decode(request, body, &resource.kind.gvk, resource.schema.as_ref()).await?;

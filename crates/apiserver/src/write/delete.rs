@@ -8,7 +8,7 @@ use super::{Write, metadata};
 use crate::body::Body;
 use crate::cluster::Inside;
 use crate::kinds::Resource;
-use crate::negotiate::{Offer, accept};
+use crate::negotiate::Offer;
 use crate::read::{newest, respond_object};
 use crate::render::present;
 use crate::request::Request;
@@ -53,7 +53,7 @@ pub async fn delete(
     resource: &Arc<Resource>,
     body: Body,
 ) -> Result<Response<Body>, Status> {
-    let accept = accept(request.headers, request.query, Offer::Shapes)?;
+    let accept = request.accept(Offer::Shapes)?;
     let mut write = Write::new(request, resource, "")?;
     let options = DeleteOptions::read(request, body).await?;
     write.dry_run = options.dry_run;

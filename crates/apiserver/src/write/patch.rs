@@ -8,7 +8,7 @@ use super::update::{named, update_object};
 use super::{Write, metadata};
 use crate::body::Body;
 use crate::kinds::Resource;
-use crate::negotiate::{Encoding, Offer, accept, content_type, unsupported_media};
+use crate::negotiate::{Encoding, Offer, content_type, unsupported_media};
 use crate::read::respond_object;
 use crate::request::Request;
 use gifee_base::{Gvk, Reason, Status};
@@ -108,7 +108,7 @@ pub async fn patch(
     subresource: &str,
     body: Body,
 ) -> Result<Response<Body>, Status> {
-    let accept = accept(request.headers, request.query, Offer::Shapes)?;
+    let accept = request.accept(Offer::Shapes)?;
     let mut write = Write::new(request, resource, subresource)?;
     write.options = Cow::Borrowed(&super::PATCH_OPTIONS);
     let patch = Patch::read(request, body, resource.schema.is_some()).await?;

@@ -6,7 +6,7 @@ use super::update::{named, update_object};
 use super::{Write, metadata};
 use crate::body::Body;
 use crate::kinds::Resource;
-use crate::negotiate::{Accept, Offer, accept};
+use crate::negotiate::{Accept, Offer};
 use crate::read::newest;
 use crate::render::present;
 use crate::request::Request;
@@ -92,7 +92,7 @@ fn respond_scale(resource: &Resource, accept: &Accept, object: &Object) -> Resul
 
 /// Answers a get of a scale.
 pub async fn get_scale(request: &Request<'_>, resource: &Arc<Resource>) -> Result<Response<Body>, Status> {
-    let accept = accept(request.headers, request.query, Offer::Objects)?;
+    let accept = request.accept(Offer::Objects)?;
     let cache = resource.cache.as_ref().ok_or_else(Status::no_such_path)?;
     let namespace = request.info.namespace_of(resource);
     let object = newest(request.server, cache, namespace, &request.info.name).await?;
@@ -129,7 +129,7 @@ async fn change(
     options: &'static Value,
     edit: &(dyn Fn(&Value) -> Result<Value, Status> + Send + Sync),
 ) -> Result<Response<Body>, Status> {
-    let accept = accept(request.headers, request.query, Offer::Objects)?;
+    let accept = request.accept(Offer::Objects)?;
     let mut write = Write::new(request, resource, "scale")?;
     write.options = Cow::Borrowed(options);
     let rule = rule(resource)?;

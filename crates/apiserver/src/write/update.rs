@@ -8,7 +8,7 @@ use super::{Write, body, metadata};
 use crate::body::Body;
 use crate::cluster::Inside;
 use crate::kinds::Resource;
-use crate::negotiate::{Offer, accept};
+use crate::negotiate::Offer;
 use crate::read::{newest, respond_object};
 use crate::render::present;
 use crate::request::Request;
@@ -43,7 +43,7 @@ pub async fn put(
     subresource: &str,
     body: Body,
 ) -> Result<Response<Body>, Status> {
-    let accept = accept(request.headers, request.query, Offer::Shapes)?;
+    let accept = request.accept(Offer::Shapes)?;
     let mut write = Write::new(request, resource, subresource)?;
     write.options = Cow::Borrowed(&super::UPDATE_OPTIONS);
     let (gvk, schema) = (&resource.kind.gvk, resource.schema.as_ref());

@@ -6,7 +6,7 @@ use gifee_registry::kind::{Scope, Verb};
 use serde_json::{Value, json};
 use std::path::PathBuf;
 
-fn example(kind: &Kind) -> String {
+pub fn example(kind: &Kind) -> String {
     let group = if kind.gvk.group.is_empty() { "core" } else { &kind.gvk.group };
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../registry/examples").join(group);
     let file = format!("{}.yaml", kind.gvk.kind.to_lowercase());

@@ -13,4 +13,5 @@ mod outbound;
 mod secure;
 mod streams;
 mod watches;
+mod wire;
 mod world;

@@ -132,7 +132,7 @@ async fn failures_are_in_upstreams_words() {
     let answer = world.call("GET /api/v1/pods", &Value::Null, &[("accept", "application/cbor")]).await;
     assert_eq!(
         answer.failure(),
-        "406 NotAcceptable: only the following media types are accepted: application/json, application/yaml"
+        "406 NotAcceptable: only the following media types are accepted: application/json, application/yaml, application/vnd.kubernetes.protobuf"
     );
     let answer = world.call(&format!("POST {MAPS}"), &config("x"), &[("content-type", "text/plain")]).await;
     assert!(answer.failure().starts_with("415 UnsupportedMediaType: the body of the request was in an unknown format - accepted media types include: application/json"));

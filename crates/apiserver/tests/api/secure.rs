@@ -56,7 +56,7 @@ async fn both_versions_of_http_over_tls() {
         };
         assert_eq!(response.status(), 200, "{version}");
         let body = response.into_body().collect().await.unwrap().to_bytes();
-        assert!(String::from_utf8_lossy(&body).contains("\"minor\":\"37\""));
+        assert!(String::from_utf8_lossy(&body).contains("\"minor\": \"37\""));
     }
 }
 

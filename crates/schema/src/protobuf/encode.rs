@@ -2,7 +2,7 @@
 //!
 //! A value that does not fit its shape is left out: trees that come here have been checked, or were stored.
 
-use super::MAGIC;
+use super::envelope;
 use super::wire::{put_bytes, put_integer, put_tag};
 use crate::check::duration;
 use crate::shape::{NodeId, Shape, StructId, Types};
@@ -16,15 +16,10 @@ use serde_json::Value;
 /// # Errors
 /// `Error::Internal` if the schema's root is no message.
 pub fn encode(schema: &Schema, object: &Value) -> Result<Vec<u8>> {
-    let text = |key: &str| object[key].as_str().unwrap_or_default().as_bytes();
-    let mut meta = Vec::new();
-    put_bytes(&mut meta, 1, text("apiVersion"));
-    put_bytes(&mut meta, 2, text("kind"));
-    let mut out = MAGIC.to_vec();
-    put_bytes(&mut out, 1, &meta);
-    put_bytes(&mut out, 2, &message(schema, object)?);
-    put_bytes(&mut out, 3, b"");
-    put_bytes(&mut out, 4, b"");
+    let text = |key: &str| object[key].as_str().unwrap_or_default();
+    let message = message(schema, object)?;
+    let mut out = Vec::with_capacity(message.len() + 64);
+    envelope::object(&mut out, text("apiVersion"), text("kind"), |out| out.extend_from_slice(&message));
     Ok(out)
 }
 

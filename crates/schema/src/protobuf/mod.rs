@@ -6,12 +6,17 @@
 
 mod decode;
 mod encode;
+pub mod envelope;
+#[cfg(test)]
+mod generate;
 #[cfg(test)]
 mod tests;
+mod transcode;
 mod wire;
 
 pub use decode::decode;
 pub use encode::{encode, message};
+pub use transcode::transcode;
 
 /// The media type.
 pub const MEDIA_TYPE: &str = "application/vnd.kubernetes.protobuf";

@@ -15,6 +15,18 @@ fn check(object: Value) {
     let schema = builtin(group, version, object["kind"].as_str().unwrap()).unwrap();
     let bytes = encode(&schema, &object).unwrap();
     assert_eq!(decode(&bytes, &builtin).unwrap(), object);
+    let json = object.to_string();
+    assert_eq!(decode(&transcoded(&schema, &json, &object), &builtin).unwrap(), object);
+}
+
+/// The envelope around what comes straight from the JSON.
+fn transcoded(schema: &Schema, json: &str, object: &Value) -> Vec<u8> {
+    let (version, kind) = (object["apiVersion"].as_str().unwrap(), object["kind"].as_str().unwrap());
+    let mut bytes = Vec::new();
+    envelope::object(&mut bytes, version, kind, |out| {
+        transcode(schema, json.as_bytes(), out).unwrap_or_else(|| panic!("{json}"));
+    });
+    bytes
 }
 
 #[test]
@@ -109,7 +121,97 @@ fn what_is_no_object_is_refused() {
     assert!(decode(&body, &builtin).unwrap_err().to_string().contains("depth"));
 }
 
+#[test]
+fn lists_and_frames_are_those_that_a_whole_encoding_makes() {
+    let schema = builtin("", "v1", "ConfigMap").unwrap();
+    let item = |name: &str| json!({ "metadata": { "name": name }, "data": { "k": "v".repeat(300) } });
+    for count in [0, 1, 3] {
+        let items: Vec<Value> = (0..count).map(|index| item(&format!("m{index}"))).collect();
+        let mut encoded = Vec::new();
+        for one in &items {
+            envelope::item(&mut encoded, |out| {
+                transcode(&schema, one.to_string().as_bytes(), out).unwrap();
+            });
+        }
+        let meta = envelope::ListMeta {
+            resource_version: "7".into(),
+            continuation: "abc".into(),
+            remaining: Some(200),
+        };
+        let mut list = Vec::new();
+        envelope::open_list(&mut list, "v1", "ConfigMapList", &meta, encoded.len());
+        list.extend_from_slice(&encoded);
+        envelope::end(&mut list);
+        let mut expect = json!({ "apiVersion": "v1", "kind": "ConfigMapList",
+            "metadata": { "resourceVersion": "7", "continue": "abc", "remainingItemCount": 200 } });
+        if count > 0 {
+            expect["items"] = items.into();
+        }
+        assert_eq!(decode(&list, &builtin).unwrap(), expect);
+        let mut frame = Vec::new();
+        envelope::frame(&mut frame, "ADDED", |out| out.extend_from_slice(&list));
+        let (length, event) = frame.split_at(4);
+        assert_eq!(u32::from_be_bytes(length.try_into().unwrap()) as usize, event.len());
+        assert_eq!(&event[..7], b"\n\x05ADDED");
+        assert!(event.ends_with(&list));
+    }
+}
+
+#[test]
+fn what_cannot_be_followed_leaves_nothing_behind() {
+    let schema = builtin("", "v1", "Pod").unwrap();
+    for json in [
+        "",
+        "[]",
+        "{",
+        r#"{"spec":[]}"#,
+        r#"{"spec":{"containers":{}}}"#,
+        r#"{"metadata":{"generation":"x"}}"#,
+        r#"{"metadata":{"name":7}}"#,
+        r#"{"metadata":{"name":"a"}"#,
+        r#"{"metadata":{"creationTimestamp":"x"}}"#,
+    ] {
+        let mut out = vec![1, 2, 3];
+        assert_eq!(transcode(&schema, json.as_bytes(), &mut out), None, "{json}");
+        assert_eq!(out, [1, 2, 3]);
+    }
+    for json in ["{}", r#"{"unknown":[{"x":1}],"spec":null}"#, "{\"metadata\":{\"name\":\"a\\n\\u00e4\"}}"] {
+        assert_eq!(transcode(&schema, json.as_bytes(), &mut Vec::new()), Some(()), "{json}");
+    }
+}
+
+#[test]
+fn every_kind_comes_back_as_generated() {
+    let mut kinds = 0;
+    for ([group, version, kind], _) in crate::facts::builtin().kinds() {
+        let schema = builtin(group, version, kind).unwrap();
+        if !schema.has_wire() {
+            continue;
+        }
+        kinds += 1;
+        let api_version = if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") };
+        for seed in 0..6 {
+            let object = generate::object(&schema, &api_version, kind, seed * 7919 + kinds);
+            check(object);
+        }
+    }
+    assert!(kinds > 150, "{kinds}");
+}
+
 proptest! {
+    #[test]
+    fn generated_pods_come_back(seed: u64) {
+        let schema = builtin("", "v1", "Pod").unwrap();
+        check(generate::object(&schema, "v1", "Pod", seed));
+    }
+
+    #[test]
+    fn no_json_makes_transcoding_panic(bytes: Vec<u8>, text in "[{}\\[\\]\",:a-e1n ]*") {
+        let schema = builtin("", "v1", "Pod").unwrap();
+        let _ = transcode(&schema, &bytes, &mut Vec::new());
+        let _ = transcode(&schema, format!("{{\"spec\":{text}").as_bytes(), &mut Vec::new());
+    }
+
     #[test]
     fn no_input_panics(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
         let mut body = b"k8s\0\n\x09\n\x02v1\x12\x03Pod\x12".to_vec();

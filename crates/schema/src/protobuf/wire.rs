@@ -101,3 +101,33 @@ pub(super) fn put_bytes(out: &mut Vec<u8>, number: u16, bytes: &[u8]) {
     put_varint(out, bytes.len() as u64);
     out.extend_from_slice(bytes);
 }
+
+/// Begins a message of unknown length as a field, and gives the place of its length for [`close`].
+pub(super) fn open(out: &mut Vec<u8>, number: u16) -> usize {
+    put_tag(out, number, 2);
+    out.push(0);
+    out.len() - 1
+}
+
+/// Ends a message: its length is written where it belongs, and what follows moves if that takes more than a byte.
+pub(super) fn close(out: &mut Vec<u8>, mark: usize) {
+    let length = out.len() - mark - 1;
+    if length < 0x80 {
+        out[mark] = length as u8;
+        return;
+    }
+    let more = varint_len(length as u64) - 1;
+    out.resize(out.len() + more, 0);
+    out.copy_within(mark + 1..mark + 1 + length, mark + 1 + more);
+    let mut rest = length;
+    for place in &mut out[mark..mark + more] {
+        *place = (rest & 0x7f) as u8 | 0x80;
+        rest >>= 7;
+    }
+    out[mark + more] = rest as u8;
+}
+
+/// Bytes of a variable-length integer.
+pub(super) fn varint_len(value: u64) -> usize {
+    (64 - (value | 1).leading_zeros() as usize).div_ceil(7)
+}

@@ -25,6 +25,12 @@ impl Schema {
         Some(Schema { types: types.clone(), root })
     }
 
+    /// Whether objects have a protobuf form: those of the built-in kinds do, but for tables.
+    pub fn has_wire(&self) -> bool {
+        let builtin = std::ptr::eq(Arc::as_ptr(&self.types), Arc::as_ptr(facts::builtin()));
+        builtin && matches!(self.types.shape(self.root), Shape::Struct(id) if self.types.row(id).wire)
+    }
+
     /// The arena.
     pub fn types(&self) -> &Types {
         &self.types

@@ -1,19 +1,32 @@
-//! Objects as the client asked to see them: as stored, as this version's kind, as metadata, as rows of a table.
+//! Objects as the client asked to see them: as stored, as this version's kind, as metadata, as rows of a table;
+//! in JSON, YAML or protobuf.
 //!
 //! Invariant: what is wanted as it is stored is never decoded; metadata alone is cut out of the bytes. Answers
-//! to apiserver's `transformResponseObject` and table convertors.
+//! to apiserver's `transformResponseObject`, table convertors and serializers.
+
+mod frame;
+mod list;
+
+pub use frame::failure_frame;
 
 use crate::cache::{Form, Snapshot};
 use crate::info::Query;
 use crate::kinds::Resource;
-use crate::negotiate::{Accept, Shape};
+use crate::negotiate::{Accept, Media, Shape};
+use crate::yaml;
 use gifee_base::{Object, Status};
+use gifee_schema::Schema;
+use gifee_schema::protobuf::{self, envelope};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
+use std::cell::RefCell;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::Write;
 use std::sync::Arc;
+
+/// Bytes that the place where JSON stands before it becomes a message keeps for the next one.
+const SCRATCH_MAXIMUM: usize = 256 << 10;
 
 /// What stands in a table's row besides its cells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -27,8 +40,12 @@ enum Include {
 #[derive(Clone)]
 pub struct Renderer {
     resource: Arc<Resource>,
+    media: Media,
+    pretty: bool,
     shape: Shape,
     include: Include,
+    /// The schema of the messages, if protobuf is wanted.
+    wire: Option<Schema>,
     now: i64,
 }
 
@@ -53,18 +70,34 @@ impl Renderer {
                 return Err(Status::bad_request(format!("unrecognized includeObject value: {other:?}")));
             }
         };
-        Ok(Self { resource: resource.clone(), shape: accept.shape, include, now })
+        let wire = match (accept.media, accept.shape) {
+            (Media::Protobuf, Shape::Object) => resource.schema.clone(),
+            (Media::Protobuf, _) => Schema::builtin("meta.k8s.io", "v1", "PartialObjectMetadata"),
+            _ => None,
+        };
+        let Accept { media, pretty, shape, .. } = *accept;
+        Ok(Self { resource: resource.clone(), media, pretty, shape, include, wire, now })
     }
 
     /// Whether objects are wanted as they are stored.
     pub fn is_plain(&self) -> bool {
-        self.shape == Shape::Object && self.resource.kind.conversion.is_none()
+        self.shape == Shape::Object && self.media == Media::Json && self.resource.kind.conversion.is_none()
+    }
+
+    /// The content type of what it writes.
+    pub fn content_type(&self) -> &'static str {
+        self.media.content_type()
+    }
+
+    /// Whether a list says its length before its items.
+    pub fn measures(&self) -> bool {
+        self.media == Media::Protobuf
     }
 
     /// What watch frames in this form are shared under.
     pub fn form(&self) -> Form {
         let mut hasher = DefaultHasher::new();
-        (self.shape, self.include, &self.resource.kind.gvk).hash(&mut hasher);
+        (self.media, self.shape, self.include, &self.resource.kind.gvk).hash(&mut hasher);
         hasher.finish()
     }
 
@@ -73,8 +106,8 @@ impl Renderer {
         present(&self.resource, object.to_value().unwrap_or_default())
     }
 
-    /// One object: of a table, a row.
-    pub fn write(&self, object: &Object, out: &mut Vec<u8>) {
+    /// The JSON of one object: of a table, a row.
+    fn json(&self, object: &Object, out: &mut Vec<u8>) {
         match self.shape {
             Shape::Object if self.resource.kind.conversion.is_none() => object.write(out),
             Shape::Object => write_value(out, &self.tree(object)),
@@ -83,48 +116,80 @@ impl Renderer {
         }
     }
 
-    /// One object by itself: of a table, a table of one row.
-    pub fn write_single(&self, object: &Object, out: &mut Vec<u8>) {
-        if !matches!(self.shape, Shape::Table(_)) {
-            return self.write(object, out);
+    /// The message of one object.
+    fn message(&self, object: &Object, out: &mut Vec<u8>) {
+        thread_local! {
+            /// Where the JSON stands meanwhile.
+            static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
         }
-        self.open_list(out);
-        let _ = write!(out, "\"resourceVersion\":\"{}\"", object.revision());
-        self.open_items(out, true);
-        self.row(object, out);
-        self.close_list(out);
+        let Some(schema) = &self.wire else { return };
+        SCRATCH.with_borrow_mut(|scratch| {
+            scratch.clear();
+            self.json(object, scratch);
+            self.transcode(schema, scratch, out);
+            if scratch.capacity() > SCRATCH_MAXIMUM {
+                *scratch = Vec::new();
+            }
+        });
     }
 
-    /// A watch event's object; `columns` says whether a table has its column definitions with it.
-    pub fn write_event(&self, object: &Object, columns: bool, out: &mut Vec<u8>) {
-        if !matches!(self.shape, Shape::Table(_)) {
-            return self.write(object, out);
+    /// JSON as a message; by way of a tree if it cannot be followed directly.
+    fn transcode(&self, schema: &Schema, json: &[u8], out: &mut Vec<u8>) {
+        if protobuf::transcode(schema, json, out).is_none() {
+            let tree: Value = serde_json::from_slice(json).unwrap_or_default();
+            // The schema of a kind is a message's, or it would not be asked for.
+            out.extend(protobuf::message(schema, &tree).unwrap_or_default());
         }
-        self.open_list(out);
-        let _ = write!(out, "\"resourceVersion\":\"{}\"", object.revision());
-        self.open_items(out, columns);
-        self.row(object, out);
-        self.close_list(out);
     }
 
-    /// A bookmark's object; `initial` marks the end of the initial events.
-    pub fn write_bookmark(&self, revision: u64, initial: bool, out: &mut Vec<u8>) {
-        let annotations = if initial { r#","annotations":{"k8s.io/initial-events-end":"true"}"# } else { "" };
-        if matches!(self.shape, Shape::Table(_)) {
-            self.open_list(out);
-            let _ = write!(out, "\"resourceVersion\":\"{revision}\"");
-            self.open_items(out, false);
-            self.close_list(out);
-            return;
+    /// `apiVersion` and `kind` of one object.
+    fn identity(&self) -> (&str, &str) {
+        match self.shape {
+            Shape::Object => (&self.resource.api_version, &self.resource.kind.gvk.kind),
+            Shape::Table(_) => (self.shape.api_version(), "Table"),
+            Shape::Metadata(_) => (self.shape.api_version(), "PartialObjectMetadata"),
         }
-        let (api_version, kind) = match self.shape {
-            Shape::Object => (self.resource.api_version.as_str(), &*self.resource.kind.gvk.kind),
-            other => (other.api_version(), "PartialObjectMetadata"),
-        };
+    }
+
+    /// A whole response body of one object: of a table, a table of one row.
+    pub fn single(&self, object: &Object, out: &mut Vec<u8>) {
+        if self.media == Media::Json && !self.pretty {
+            return self.event(object, true, out);
+        }
+        if self.media == Media::Protobuf {
+            return self.enveloped(object, out);
+        }
+        let mut json = Vec::with_capacity(object.written_len());
+        self.event(object, true, &mut json);
+        let tree: Value = serde_json::from_slice(&json).unwrap_or_default();
+        if self.media == Media::Yaml {
+            out.extend_from_slice(yaml::write(&tree).as_bytes());
+        } else {
+            let _ = serde_json::to_writer_pretty(out, &tree);
+        }
+    }
+
+    /// An object in its envelope.
+    fn enveloped(&self, object: &Object, out: &mut Vec<u8>) {
+        let (api_version, kind) = self.identity();
+        envelope::object(out, api_version, kind, |out| self.message(object, out));
+    }
+
+    /// The JSON of one object by itself; `columns` says whether a table has its column definitions with it.
+    fn event(&self, object: &Object, columns: bool, out: &mut Vec<u8>) {
+        if !matches!(self.shape, Shape::Table(_)) {
+            return self.json(object, out);
+        }
         let _ = write!(
             out,
-            r#"{{"kind":"{kind}","apiVersion":"{api_version}","metadata":{{"resourceVersion":"{revision}","creationTimestamp":null{annotations}}}}}"#
+            r#"{{"kind":"Table","apiVersion":"{}","metadata":{{"resourceVersion":"{}"}},"columnDefinitions":"#,
+            self.shape.api_version(),
+            object.revision()
         );
+        write_value(out, &if columns { self.columns() } else { Value::Null });
+        out.extend_from_slice(b",\"rows\":[");
+        self.row(object, out);
+        out.extend_from_slice(b"]}");
     }
 
     fn metadata(&self, object: &Object, out: &mut Vec<u8>) {
@@ -159,33 +224,6 @@ impl Renderer {
             }
         }
         out.push(b'}');
-    }
-
-    /// A list up to where its metadata's fields go.
-    pub fn open_list(&self, out: &mut Vec<u8>) {
-        let (kind, api_version) = match self.shape {
-            Shape::Object => (&*self.resource.kind.list_kind, self.resource.api_version.as_str()),
-            Shape::Metadata(_) => ("PartialObjectMetadataList", self.shape.api_version()),
-            Shape::Table(_) => ("Table", self.shape.api_version()),
-        };
-        let _ = write!(out, r#"{{"kind":"{kind}","apiVersion":"{api_version}","metadata":{{"#);
-    }
-
-    /// From behind its metadata's fields to where its items go.
-    pub fn open_items(&self, out: &mut Vec<u8>, columns: bool) {
-        out.push(b'}');
-        if let Shape::Table(_) = self.shape {
-            out.extend_from_slice(b",\"columnDefinitions\":");
-            write_value(out, &if columns { self.columns() } else { Value::Null });
-            out.extend_from_slice(b",\"rows\":[");
-        } else {
-            out.extend_from_slice(b",\"items\":[");
-        }
-    }
-
-    /// The end of a list.
-    pub fn close_list(&self, out: &mut Vec<u8>) {
-        out.extend_from_slice(b"]}");
     }
 
     fn columns(&self) -> Value {
