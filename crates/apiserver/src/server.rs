@@ -11,7 +11,7 @@ use crate::info::{self, Query, RequestInfo};
 use crate::kinds::{Kinds, Resource};
 use crate::metrics::Metrics;
 use crate::outbound::Outbound;
-use crate::request::{FrontProxy, Peer, Request, attributes};
+use crate::request::{FrontProxy, Request, attributes};
 use crate::seam::Asked;
 use crate::{dispatch, respond};
 use arc_swap::ArcSwap;
