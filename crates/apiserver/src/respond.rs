@@ -18,8 +18,10 @@ use std::io::Write;
 
 /// What is said about caching of everything that can change.
 const NO_CACHE: HeaderValue = HeaderValue::from_static("no-cache, private");
-/// Bytes of all warnings of one response together; further ones are left out. Upstream's figure.
-const WARNINGS_BYTES: usize = 4 << 10;
+/// Characters of all warnings of one response together; above it each is cut. Upstream's figures.
+const WARNINGS_CHARACTERS: usize = 4 << 10;
+/// Characters of one warning when they are cut.
+const WARNING_CHARACTERS: usize = 256;
 
 /// A response with a content type.
 pub fn bytes(code: u16, content_type: &'static str, body: impl Into<Body>) -> Response<Body> {
@@ -101,23 +103,28 @@ pub fn text(code: u16, text: impl Into<Body>) -> Response<Body> {
     response
 }
 
-/// Adds warnings, each as `299 - "text"`.
+/// Adds warnings, each as `299 - "text"`; if they are too long together, each is cut.
 pub fn warn(headers: &mut HeaderMap, warnings: &[String]) {
-    let mut total = 0;
-    for (index, warning) in warnings.iter().enumerate() {
-        total += warning.len();
-        if total > WARNINGS_BYTES {
-            break;
+    let mut distinct: Vec<&str> = Vec::new();
+    for warning in warnings {
+        let sayable = !warning.is_empty() && !warning.chars().any(char::is_control);
+        if sayable && !distinct.contains(&warning.as_str()) {
+            distinct.push(warning);
         }
-        if warnings[..index].contains(warning) {
-            continue;
+    }
+    let total: usize = distinct.iter().map(|warning| warning.chars().count()).sum();
+    let cut = if total > WARNINGS_CHARACTERS { WARNING_CHARACTERS } else { usize::MAX };
+    let mut written = 0;
+    for warning in distinct {
+        if written >= WARNINGS_CHARACTERS {
+            break;
         }
         let mut text = String::with_capacity(warning.len() + 12);
         text.push_str("299 - \"");
-        for character in warning.chars() {
+        for character in warning.chars().take(cut) {
+            written += 1;
             match character {
                 '"' | '\\' => text.extend(['\\', character]),
-                control if control.is_control() => text.push(' '),
                 other => text.push(other),
             }
         }
@@ -125,5 +132,30 @@ pub fn warn(headers: &mut HeaderMap, warnings: &[String]) {
         if let Ok(value) = HeaderValue::from_bytes(text.as_bytes()) {
             headers.append(WARNING, value);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(warnings: &[&str], expect: &[&str]) {
+        let warnings: Vec<String> = warnings.iter().map(|one| (*one).to_owned()).collect();
+        let mut headers = HeaderMap::new();
+        warn(&mut headers, &warnings);
+        let found: Vec<_> = headers.get_all(WARNING).iter().map(HeaderValue::as_bytes).collect();
+        let expect: Vec<_> = expect.iter().map(|one| one.as_bytes()).collect();
+        assert_eq!(found, expect);
+    }
+
+    #[test]
+    fn warnings_are_escaped_told_once_and_cut() {
+        check(
+            &["a \"b\" \\c", "x", "x", "", "two\nlines", "ä"],
+            &["299 - \"a \\\"b\\\" \\\\c\"", "299 - \"x\"", "299 - \"ä\""],
+        );
+        let long = ["a", "b", "c"].map(|one| one.repeat(2_000));
+        let cut = ["a", "b", "c"].map(|one| format!("299 - \"{}\"", one.repeat(256)));
+        check(&long.each_ref().map(String::as_str), &cut.each_ref().map(String::as_str));
     }
 }

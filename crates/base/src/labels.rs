@@ -2,6 +2,8 @@
 //!
 //! Answers to apimachinery's `labels`. A selector without requirements selects everything.
 
+mod parse;
+
 use crate::name;
 use serde_json::Value;
 use std::fmt;
@@ -190,19 +192,9 @@ impl LabelSelector {
     /// Parses the query form: `a=b,c!=d,e in (f,g),h notin (i),j,!k,l>1`.
     ///
     /// # Errors
-    /// The text of what is wrong.
+    /// The text of what is wrong, in upstream's words.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let mut requirements = Vec::new();
-        for part in split_outside_parentheses(text) {
-            let part = part.trim();
-            if part.is_empty() {
-                if text.trim().is_empty() {
-                    continue;
-                }
-                return Err("found ',', expected: !, identifier, or 'end of string'".into());
-            }
-            requirements.push(parse_requirement(part)?);
-        }
+        let mut requirements = parse::requirements(text)?;
         requirements.sort_by(|a: &Requirement, b| a.key.cmp(&b.key));
         Ok(Self { requirements, nothing: false })
     }
@@ -223,63 +215,4 @@ impl fmt::Display for LabelSelector {
         }
         Ok(())
     }
-}
-
-fn split_outside_parentheses(text: &str) -> Vec<&str> {
-    let mut parts = Vec::new();
-    let (mut depth, mut start) = (0_usize, 0);
-    for (at, byte) in text.bytes().enumerate() {
-        match byte {
-            b'(' => depth += 1,
-            b')' => depth = depth.saturating_sub(1),
-            b',' if depth == 0 => {
-                parts.push(&text[start..at]);
-                start = at + 1;
-            }
-            _ => {}
-        }
-    }
-    parts.push(&text[start..]);
-    parts
-}
-
-fn parse_requirement(part: &str) -> Result<Requirement, String> {
-    if let Some(key) = part.strip_prefix('!') {
-        return Requirement::new(key.trim(), Operator::DoesNotExist, Vec::new());
-    }
-    for (sign, operator) in [
-        ("!=", Operator::NotIn),
-        ("==", Operator::In),
-        ("=", Operator::In),
-        (">", Operator::GreaterThan),
-        ("<", Operator::LessThan),
-    ] {
-        // A parenthesis before the sign means a set expression, whose values hold no signs.
-        if let Some((key, value)) = part.split_once(sign) {
-            return Requirement::new(key.trim(), operator, vec![value.trim().to_owned()]);
-        }
-    }
-    let Some(open) = part.find('(') else {
-        if part.contains(char::is_whitespace) {
-            return Err(format!(
-                "unable to parse requirement: found '{part}', expected: ',' or 'end of string'"
-            ));
-        }
-        return Requirement::new(part, Operator::Exists, Vec::new());
-    };
-    let Some(inner) = part[open + 1..].strip_suffix(')') else {
-        return Err(format!("unable to parse requirement: found '{part}', expected: ')'"));
-    };
-    let mut words = part[..open].split_whitespace();
-    let (key, word) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
-    let operator = match word {
-        "in" => Operator::In,
-        "notin" => Operator::NotIn,
-        _ => {
-            return Err(format!(
-                "unable to parse requirement: found '{word}', expected: in, notin, =, ==, !=, gt, lt"
-            ));
-        }
-    };
-    Requirement::new(key, operator, inner.split(',').map(|value| value.trim().to_owned()).collect())
 }

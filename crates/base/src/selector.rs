@@ -38,13 +38,7 @@ impl FieldSelector {
             if term.is_empty() {
                 continue;
             }
-            let (field, value, equal) = if let Some((field, value)) = term.split_once("!=") {
-                (field, value, false)
-            } else if let Some((field, value)) = term.split_once("==") {
-                (field, value, true)
-            } else if let Some((field, value)) = term.split_once('=') {
-                (field, value, true)
-            } else {
+            let Some((field, value, equal)) = split_term(term) else {
                 return Err(format!("invalid selector: '{text}'; can't understand '{term}'"));
             };
             requirements.push(FieldRequirement { field: field.into(), value: unescape(value)?, equal });
@@ -93,18 +87,42 @@ fn split_unescaped(text: &str) -> Vec<&str> {
     terms
 }
 
-fn unescape(text: &str) -> Result<String, String> {
-    if !text.contains('\\') {
-        return Ok(text.to_owned());
+/// A term at its first sign that is not escaped.
+fn split_term(term: &str) -> Option<(&str, &str, bool)> {
+    let mut escaped = false;
+    for (at, byte) in term.bytes().enumerate() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = true,
+            b'!' | b'=' => {
+                let signs = [("!=", false), ("==", true), ("=", true)];
+                let found = signs.into_iter().find(|(sign, _)| term[at..].starts_with(sign));
+                if let Some((sign, equal)) = found {
+                    return Some((&term[..at], &term[at + sign.len()..], equal));
+                }
+            }
+            _ => {}
+        }
     }
+    None
+}
+
+fn unescape(text: &str) -> Result<String, String> {
     let mut out = String::with_capacity(text.len());
     let mut characters = text.chars();
     while let Some(one) = characters.next() {
         match one {
             '\\' => match characters.next() {
                 Some(next @ ('\\' | ',' | '=')) => out.push(next),
-                _ => return Err(format!("invalid field selector: invalid escape sequence in value: {text}")),
+                next => {
+                    let next = next.map(String::from).unwrap_or_default();
+                    return Err(format!("invalid field selector: invalid escape sequence: \\{next}"));
+                }
             },
+            ',' | '=' => {
+                let code = u32::from(one);
+                return Err(format!("invalid field selector: unescaped character in value: {code}"));
+            }
             other => out.push(other),
         }
     }

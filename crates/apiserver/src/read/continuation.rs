@@ -36,7 +36,9 @@ impl Continuation {
     /// # Errors
     /// 400 if it is none.
     pub fn decode(text: &str) -> Result<Self, Status> {
-        let refuse = |why: &str| Status::bad_request(format!("continue key is not valid: {why}"));
+        let refuse = |why: &str| {
+            Status::bad_request(format!("invalid continue token: continue key is not valid: {why}"))
+        };
         let bytes =
             URL_SAFE_NO_PAD.decode(text.trim_end_matches('=')).map_err(|error| refuse(&error.to_string()))?;
         // The start may hold escapes, so it cannot be borrowed.
@@ -49,19 +51,20 @@ impl Continuation {
         }
         let token: Owned = serde_json::from_slice(&bytes).map_err(|error| refuse(&error.to_string()))?;
         if token.v != "meta.k8s.io/v1" {
-            return Err(refuse(&format!("server does not recognize this encoded version {:?}", token.v)));
-        }
-        if token.start.is_empty()
-            || token.start.starts_with('/')
-            || token.start.split('/').any(|part| part == "..")
-        {
-            return Err(refuse(&token.start));
+            return Err(refuse(&format!("server does not recognize this encoded version {}", token.v)));
         }
         let revision = match token.rv {
-            0 => return Err(refuse("incorrect encoded start resourceVersion")),
+            0 => return Err(refuse("incorrect encoded start resourceVersion (version meta.k8s.io/v1)")),
             rv => u64::try_from(rv).ok(),
         };
-        Ok(Self { revision, start: token.start })
+        if token.start.is_empty() {
+            return Err(refuse("encoded start key empty (version meta.k8s.io/v1)"));
+        }
+        let start = token.start.strip_prefix('/').unwrap_or(&token.start);
+        if start.split('/').any(|part| matches!(part, "" | "." | "..")) {
+            return Err(refuse(&token.start));
+        }
+        Ok(Self { revision, start: start.to_owned() })
     }
 }
 

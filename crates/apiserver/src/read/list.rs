@@ -4,7 +4,7 @@ use super::continuation::{Continuation, expired};
 use super::options::{At, filter, list_at};
 use super::pieces::{Pieces, respond};
 use crate::body::Body;
-use crate::cache::{Cache, Entry, Filter, Snapshot, TooOld};
+use crate::cache::{Cache, Entry, Filter, Snapshot};
 use crate::kinds::Resource;
 use crate::lookup::cache_key;
 use crate::negotiate::Offer;
@@ -34,7 +34,9 @@ fn limit(request: &Request<'_>) -> Result<usize, Status> {
     let limit: i64 = text
         .parse()
         .map_err(|_| Status::bad_request(format!("strconv.ParseInt: parsing {text:?}: invalid syntax")))?;
-    Ok(usize::try_from(limit).unwrap_or(0))
+    // Whoever takes any state is given all of it.
+    let any = request.query.get("resourceVersion") == Some("0");
+    Ok(if any { 0 } else { usize::try_from(limit).unwrap_or(0) })
 }
 
 /// What a list shows.
@@ -64,7 +66,7 @@ async fn state(request: &Request<'_>, cache: &Arc<Cache>, at: At) -> Result<(Arc
             if revision > caches.progress() {
                 caches.reach(revision).await?;
             }
-            let snapshot = cache.snapshot_at(revision).map_err(|too_old| gone(revision, too_old))?;
+            let snapshot = cache.snapshot_at(revision).map_err(|_| gone())?;
             return Ok((snapshot, revision));
         }
     };
@@ -74,8 +76,8 @@ async fn state(request: &Request<'_>, cache: &Arc<Cache>, at: At) -> Result<(Arc
     Ok((snapshot, revision))
 }
 
-fn gone(revision: u64, too_old: TooOld) -> Status {
-    Status::expired(format!("too old resource version: {revision} ({})", too_old.oldest))
+fn gone() -> Status {
+    Status::expired("The resourceVersion for the provided list is too old.")
 }
 
 async fn page(

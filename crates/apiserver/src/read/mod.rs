@@ -7,6 +7,7 @@ mod get;
 mod list;
 mod options;
 mod pieces;
+mod socket;
 mod watch;
 
 pub use get::{get, newest, respond_object};

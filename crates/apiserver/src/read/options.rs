@@ -40,6 +40,10 @@ pub fn filter(request: &Request<'_>, resource: &Resource) -> Result<Arc<Filter>,
     let namespaced = resource.namespaced();
     let namespace = if namespaced { &*request.info.namespace } else { "" };
     let name = Some(&*request.info.name).filter(|name| !name.is_empty());
+    let contradicts = |name: &str| fields.pinned("metadata.name") != Some(name);
+    if !fields.requirements.is_empty() && name.is_some_and(contradicts) {
+        return Err(Status::bad_request("fieldSelector metadata.name doesn't match requested name"));
+    }
     let filter = Filter::new(&cache.fields, namespaced, namespace, name, labels, &fields);
     let filter = filter.map_err(|field| {
         Status::bad_request(if resource.kind.fields.is_empty() {
@@ -68,37 +72,45 @@ fn invalid(errors: &[FieldError]) -> Status {
     Status::invalid("meta.k8s.io", "ListOptions", "", errors)
 }
 
+/// Refuses what stands beside `resourceVersionMatch`.
+fn no_continue(query: &Query, path: &Path<'_>, errors: &mut Vec<FieldError>) {
+    if query.get("continue").is_some() {
+        let why = "resourceVersionMatch is forbidden when continue is provided";
+        errors.push(FieldError::forbidden(path, why));
+    }
+}
+
 /// Which revision a list wants.
 ///
 /// # Errors
 /// 422 if the options contradict each other.
 pub fn list_at(query: &Query, limited: bool) -> Result<At, Status> {
-    let revision = revision(query)?;
     let matching = query.get("resourceVersionMatch");
+    let given = query.get("resourceVersion");
     let path = Path::root("resourceVersionMatch");
-    if query.get("sendInitialEvents").is_some() {
-        let path = Path::root("sendInitialEvents");
-        return Err(invalid(&[FieldError::forbidden(&path, "sendInitialEvents is forbidden for list")]));
-    }
+    let mut errors = Vec::new();
     if let Some(matching) = matching {
-        if query.get("continue").is_some() {
-            let why = "resourceVersionMatch is forbidden when continue is provided";
-            return Err(invalid(&[FieldError::forbidden(&path, why)]));
-        }
-        if revision.is_none() {
+        if given.is_none() {
             let why = "resourceVersionMatch is forbidden unless resourceVersion is provided";
-            return Err(invalid(&[FieldError::forbidden(&path, why)]));
+            errors.push(FieldError::forbidden(&path, why));
         }
+        no_continue(query, &path, &mut errors);
         if !matches!(matching, "Exact" | "NotOlderThan") {
-            let supported = ["", "Exact", "NotOlderThan"];
-            return Err(invalid(&[FieldError::not_supported(&path, matching, &supported)]));
+            errors.push(FieldError::not_supported(&path, matching, &["Exact", "NotOlderThan", ""]));
         }
-        if matching == "Exact" && revision == Some(0) {
-            let why = "resourceVersionMatch \"Exact\" is forbidden for resourceVersion \"0\"";
-            return Err(invalid(&[FieldError::forbidden(&path, why)]));
+        if matching == "Exact" && given == Some("0") {
+            let why = "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"";
+            errors.push(FieldError::forbidden(&path, why));
         }
     }
-    Ok(match (revision, matching) {
+    if query.has("sendInitialEvents") {
+        let path = Path::root("sendInitialEvents");
+        errors.push(FieldError::forbidden(&path, "sendInitialEvents is forbidden for list"));
+    }
+    if !errors.is_empty() {
+        return Err(invalid(&errors));
+    }
+    Ok(match (revision(query)?, matching) {
         (None, _) => At::Newest,
         (Some(0), _) => At::Any,
         (Some(revision), Some("Exact")) => At::Exact(revision),
@@ -123,38 +135,139 @@ pub struct Start {
 /// # Errors
 /// 422 if the options contradict each other.
 pub fn watch_start(query: &Query) -> Result<Start, Status> {
-    let revision = revision(query)?;
+    const NOT_OLDER: &str = "NotOlderThan";
     let matching = query.get("resourceVersionMatch");
+    let given = query.has("sendInitialEvents");
     let path = Path::root("resourceVersionMatch");
+    let mut errors = Vec::new();
+    if given && matching != Some(NOT_OLDER) {
+        let why = "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan";
+        errors.push(FieldError::forbidden(&path, why));
+    }
+    if let Some(matching) = matching {
+        if !given {
+            let why = "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided";
+            errors.push(FieldError::forbidden(&path, why));
+        }
+        if matching != NOT_OLDER {
+            errors.push(FieldError::not_supported(&path, matching, &[NOT_OLDER]));
+        }
+        no_continue(query, &path, &mut errors);
+    }
+    if !errors.is_empty() {
+        return Err(invalid(&errors));
+    }
+    let revision = revision(query)?;
+    // Who names no revision, or any, is sent the state first, unless it is not wanted.
+    let initial = if given { query.flag("sendInitialEvents") } else { matches!(revision, None | Some(0)) };
     let at = match revision {
         None => At::Newest,
         Some(0) => At::Any,
-        Some(revision) => At::NotOlderThan(revision),
+        Some(revision) if initial => At::NotOlderThan(revision),
+        Some(revision) => At::Exact(revision),
     };
-    if query.get("sendInitialEvents").is_none() {
-        if matching.is_some() {
-            let why = "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided";
-            return Err(invalid(&[FieldError::forbidden(&path, why)]));
-        }
-        return Ok(match revision {
-            Some(revision @ 1..) => Start { at: At::Exact(revision), initial: false, marked: false },
-            _ => Start { at, initial: true, marked: false },
-        });
+    Ok(Start { at, initial, marked: initial && query.flag("allowWatchBookmarks") })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn list(query: &str, limited: bool) -> Result<At, String> {
+        list_at(&Query::parse(query), limited).map_err(|status| status.message)
     }
-    match matching {
-        Some("NotOlderThan") => {}
-        None => {
-            let why = "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan";
-            return Err(invalid(&[FieldError::forbidden(&path, why)]));
-        }
-        Some(other) => {
-            return Err(invalid(&[FieldError::not_supported(&path, other, &["NotOlderThan"])]));
+
+    fn watch(query: &str) -> Result<(At, bool, bool), String> {
+        let start = watch_start(&Query::parse(query)).map_err(|status| status.message)?;
+        Ok((start.at, start.initial, start.marked))
+    }
+
+    const WRONG: &str = "ListOptions.meta.k8s.io \"\" is invalid: ";
+
+    #[test]
+    fn lists_take_every_legal_combination() {
+        for (query, limited, expect) in [
+            ("", false, At::Newest),
+            ("resourceVersion=", true, At::Newest),
+            ("resourceVersion=0", false, At::Any),
+            ("resourceVersion=0&resourceVersionMatch=NotOlderThan", false, At::Any),
+            ("resourceVersion=5", false, At::NotOlderThan(5)),
+            ("resourceVersion=5", true, At::Exact(5)),
+            ("resourceVersion=5&resourceVersionMatch=NotOlderThan", true, At::NotOlderThan(5)),
+            ("resourceVersion=5&resourceVersionMatch=Exact", false, At::Exact(5)),
+        ] {
+            assert_eq!(list(query, limited), Ok(expect), "{query}");
         }
     }
-    let initial = query.flag("sendInitialEvents");
-    let bookmarks = query.flag("allowWatchBookmarks");
-    Ok(match revision {
-        Some(revision @ 1..) if !initial => Start { at: At::Exact(revision), initial: false, marked: false },
-        _ => Start { at, initial, marked: initial && bookmarks },
-    })
+
+    #[test]
+    fn lists_refuse_the_rest_in_upstreams_words() {
+        for (query, expect) in [
+            (
+                "resourceVersionMatch=Exact",
+                "resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden unless resourceVersion is provided",
+            ),
+            (
+                "resourceVersionMatch=Exact&resourceVersion=0",
+                "resourceVersionMatch: Forbidden: resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"",
+            ),
+            (
+                "resourceVersionMatch=exact&resourceVersion=1",
+                "resourceVersionMatch: Unsupported value: \"exact\": supported values: \"Exact\", \"NotOlderThan\", \"\"",
+            ),
+            (
+                "resourceVersionMatch=Exact&resourceVersion=1&continue=x",
+                "resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden when continue is provided",
+            ),
+            (
+                "sendInitialEvents=true",
+                "sendInitialEvents: Forbidden: sendInitialEvents is forbidden for list",
+            ),
+            (
+                "resourceVersionMatch=x&continue=x",
+                "[resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden unless resourceVersion is provided, resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden when continue is provided, resourceVersionMatch: Unsupported value: \"x\": supported values: \"Exact\", \"NotOlderThan\", \"\"]",
+            ),
+        ] {
+            assert_eq!(list(query, false), Err(format!("{WRONG}{expect}")), "{query}");
+        }
+    }
+
+    #[test]
+    fn watches_take_every_legal_combination() {
+        let not_older = "resourceVersionMatch=NotOlderThan";
+        for (query, expect) in [
+            (String::new(), (At::Newest, true, false)),
+            ("allowWatchBookmarks=1".into(), (At::Newest, true, true)),
+            ("resourceVersion=0&allowWatchBookmarks=1".into(), (At::Any, true, true)),
+            ("resourceVersion=5&allowWatchBookmarks=1".into(), (At::Exact(5), false, false)),
+            (format!("{not_older}&sendInitialEvents=true"), (At::Newest, true, false)),
+            (format!("{not_older}&sendInitialEvents=true&allowWatchBookmarks=1"), (At::Newest, true, true)),
+            (
+                format!("{not_older}&sendInitialEvents=true&resourceVersion=5"),
+                (At::NotOlderThan(5), true, false),
+            ),
+            (format!("{not_older}&sendInitialEvents=false"), (At::Newest, false, false)),
+            (format!("{not_older}&sendInitialEvents=false&resourceVersion=0"), (At::Any, false, false)),
+            (format!("{not_older}&sendInitialEvents=false&resourceVersion=5"), (At::Exact(5), false, false)),
+        ] {
+            assert_eq!(watch(&query), Ok(expect), "{query}");
+        }
+    }
+
+    #[test]
+    fn watches_refuse_the_rest_in_upstreams_words() {
+        let requires = "resourceVersionMatch: Forbidden: sendInitialEvents requires setting resourceVersionMatch to NotOlderThan";
+        let unless = "resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided";
+        let unsupported =
+            "resourceVersionMatch: Unsupported value: \"Exact\": supported values: \"NotOlderThan\"";
+        for (query, expect) in [
+            ("sendInitialEvents=true", requires.to_owned()),
+            ("resourceVersionMatch=NotOlderThan", unless.to_owned()),
+            ("resourceVersionMatch=Exact&sendInitialEvents=1", format!("[{requires}, {unsupported}]")),
+            ("resourceVersionMatch=Exact", format!("[{unless}, {unsupported}]")),
+            ("resourceVersionMatch=NotOlderThan&sendInitialEvents=1&continue=x", "resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden when continue is provided".to_owned()),
+        ] {
+            assert_eq!(watch(query), Err(format!("{WRONG}{expect}")), "{query}");
+        }
+    }
 }

@@ -3,8 +3,9 @@
 //! Invariant: every frame of an event is made once and shared; frames that are ready together go out together.
 
 use super::options::{At, Start, filter, watch_start};
+use super::socket;
 use crate::body::Body;
-use crate::cache::{Cache, Delivery, Filter, Next, Snapshot, Subscription, Transition};
+use crate::cache::{Cache, Caches, Delivery, Filter, Next, Snapshot, Subscription, Transition};
 use crate::kinds::Resource;
 use crate::lookup::cache_key;
 use crate::negotiate::{Media, Offer, Shape};
@@ -26,6 +27,9 @@ use tokio::time::Sleep;
 
 /// Bytes of frames that go out together at most.
 const PIECE_BYTES: usize = 64 << 10;
+
+/// How long before its end a watch gets its last bookmark; upstream's figure.
+const LAST_BOOKMARK: Duration = Duration::from_secs(2);
 
 /// Answers a watch.
 pub async fn watch(request: &Request<'_>, resource: &Arc<Resource>) -> Result<Response<Body>, Status> {
@@ -52,6 +56,9 @@ pub async fn watch(request: &Request<'_>, resource: &Arc<Resource>) -> Result<Re
                 form,
                 plain,
                 columns: table,
+                caches: request.server.caches.clone(),
+                last_bookmark: last_bookmark(bookmarks, timeout),
+                closing: None,
                 deadline: Box::pin(tokio::time::sleep(timeout)),
                 done: false,
                 _watching: request.server.metrics.watching(resource),
@@ -59,9 +66,16 @@ pub async fn watch(request: &Request<'_>, resource: &Arc<Resource>) -> Result<Re
         }
         Err(status) => {
             let frame = failure_frame(accept.media, &status);
+            if socket::wanted(request.headers) {
+                let only = futures_util::stream::iter([Ok(Bytes::from(frame))]);
+                return socket::upgrade(request, accept.media, only);
+            }
             return Ok(respond::bytes(200, accept.media.stream_type(), frame));
         }
     };
+    if socket::wanted(request.headers) {
+        return socket::upgrade(request, accept.media, frames);
+    }
     Ok(respond::bytes(200, accept.media.stream_type(), Body::stream(frames)))
 }
 
@@ -73,11 +87,17 @@ fn timeout(request: &Request<'_>) -> Result<Duration, Status> {
         let part = u32::try_from(random).unwrap_or_default();
         return Ok(minimum + minimum * part / 1024);
     };
-    match text.parse::<u64>() {
+    match text.parse::<i64>() {
         Ok(0) => Ok(minimum),
-        Ok(seconds) => Ok(Duration::from_secs(seconds.min(30 * 86_400))),
+        Ok(seconds) => Ok(Duration::from_secs(u64::try_from(seconds).unwrap_or(0).min(30 * 86_400))),
         Err(_) => Err(Status::bad_request(format!("strconv.ParseInt: parsing {text:?}: invalid syntax"))),
     }
+}
+
+/// The bookmark shortly before the end of a watch that wants bookmarks, if it lasts long enough for one.
+fn last_bookmark(bookmarks: bool, timeout: Duration) -> Option<Pin<Box<Sleep>>> {
+    let due = timeout.checked_sub(LAST_BOOKMARK).filter(|due| bookmarks && !due.is_zero())?;
+    Some(Box::pin(tokio::time::sleep(due)))
 }
 
 /// The state that a watch starts with, and what happens after it.
@@ -90,9 +110,14 @@ async fn open(
 ) -> Result<Result<(Initial, Subscription), Status>, Status> {
     let caches = &server.caches;
     let reached = match start.at {
-        At::Newest => caches.fresh().await?,
-        At::NotOlderThan(revision) if revision > caches.progress() => caches.reach(revision).await?,
-        _ => caches.progress(),
+        At::Newest => caches.fresh().await,
+        At::NotOlderThan(revision) if revision > caches.progress() => caches.reach(revision).await,
+        _ => Ok(caches.progress()),
+    };
+    // A watch that cannot begin says so as an event: its options were fine.
+    let reached = match reached {
+        Ok(reached) => reached,
+        Err(status) => return Ok(Err(status)),
     };
     let snapshot = cache.snapshot();
     let revision = match start.at {
@@ -155,6 +180,11 @@ struct Frames {
     plain: bool,
     /// Whether the next table has to say its columns.
     columns: bool,
+    caches: Arc<Caches>,
+    /// When the bookmark shortly before the end is due.
+    last_bookmark: Option<Pin<Box<Sleep>>>,
+    /// What that bookmark says, once everything up to there has been sent.
+    closing: Option<u64>,
     deadline: Pin<Box<Sleep>>,
     done: bool,
     _watching: crate::metrics::Watching,
@@ -244,6 +274,20 @@ impl Stream for Frames {
         }
         if !single.is_empty() {
             return Poll::Ready(Some(Ok(single)));
+        }
+        if let Some(revision) = this.closing.take()
+            && !this.done
+        {
+            return Poll::Ready(Some(Ok(this.bookmark(revision, false))));
+        }
+        if let Some(due) = &mut this.last_bookmark
+            && due.as_mut().poll(context).is_ready()
+        {
+            this.last_bookmark = None;
+            // Events up to here are in the queue already; they go out before the bookmark does.
+            this.closing = Some(this.caches.progress());
+            context.waker().wake_by_ref();
+            return Poll::Pending;
         }
         if this.done || this.deadline.as_mut().poll(context).is_ready() {
             this.done = true;

@@ -49,7 +49,7 @@ async fn selections_and_places() {
             "resourceVersionMatch=Exact",
             "422 Invalid: ListOptions.meta.k8s.io \"\" is invalid: resourceVersionMatch: Forbidden",
         ),
-        ("continue=nonsense", "400 BadRequest: continue key is not valid"),
+        ("continue=nonsense", "400 BadRequest: invalid continue token: continue key is not valid"),
         ("limit=x", "400 BadRequest"),
     ] {
         let failure = world.get(&format!("{MAPS}?{query}")).await.failure();
@@ -115,7 +115,10 @@ async fn the_past_ends() {
     assert_eq!(names(&rest), "1 10");
     let failure =
         world.get(&format!("{MAPS}?resourceVersion={revision}&resourceVersionMatch=Exact")).await.failure();
-    assert!(failure.starts_with("410 Expired: too old resource version"), "{failure}");
+    assert!(
+        failure.starts_with("410 Expired: The resourceVersion for the provided list is too old."),
+        "{failure}"
+    );
     let mut watch = world.watch(&format!("{MAPS}?watch=1&resourceVersion={revision}")).await;
     let event = watch.next().await.unwrap();
     assert_eq!((&event["type"], &event["object"]["code"]), (&json!("ERROR"), &json!(410)));

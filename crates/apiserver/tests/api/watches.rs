@@ -134,3 +134,84 @@ async fn a_stopped_server_ends_its_watches() {
     world.server.stop();
     assert!(watch.next().await.is_none());
 }
+
+async fn listening(world: &World) -> std::net::SocketAddr {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(world.server.clone().serve(listener, None));
+    address
+}
+
+#[tokio::test]
+async fn a_watch_over_a_websocket_sends_an_event_a_message() {
+    use futures_util::{SinkExt, StreamExt};
+    use tokio_tungstenite::tungstenite::{Message, client::IntoClientRequest};
+    let world = World::new().await;
+    for name in ["one", "two"] {
+        world.post(MAPS, &config(name, "a")).await.expect(201);
+    }
+    let address = listening(&world).await;
+    let url = format!("ws://{address}{MAPS}?watch=1&timeoutSeconds=3");
+    let (mut socket, response) = tokio_tungstenite::connect_async(&url).await.unwrap();
+    assert!(!response.headers().contains_key("sec-websocket-protocol"));
+    for name in ["one", "two"] {
+        let Some(Ok(Message::Text(text))) = socket.next().await else { panic!("a text comes") };
+        let event: Value = serde_json::from_str(&text).unwrap();
+        assert_eq!((&event["type"], &event["object"]["metadata"]["name"]), (&json!("ADDED"), &json!(name)));
+    }
+    socket.send(Message::text("nobody listens")).await.unwrap();
+    world.delete(&format!("{MAPS}/two")).await.expect(200);
+    assert!(socket.next().await.unwrap().unwrap().to_text().unwrap().contains("DELETED"));
+    assert!(matches!(socket.next().await, Some(Ok(Message::Close(_))) | None), "it ends on time");
+
+    let mut request = url.into_client_request().unwrap();
+    let headers = request.headers_mut();
+    headers.insert("accept", "application/vnd.kubernetes.protobuf".parse().unwrap());
+    headers.insert(
+        "sec-websocket-protocol",
+        "base64url.bearer.authorization.k8s.io.dG9r, binary.k8s.io".parse().unwrap(),
+    );
+    let (mut socket, response) = tokio_tungstenite::connect_async(request).await.unwrap();
+    assert_eq!(response.headers()["sec-websocket-protocol"], "binary.k8s.io");
+    let Some(Ok(Message::Binary(bytes))) = socket.next().await else { panic!("bytes come") };
+    assert!(bytes.starts_with(b"\n\x05ADDED\x12"));
+    let old = format!(
+        "ws://{address}{MAPS}?watch=1&resourceVersion=999999999&sendInitialEvents=1&resourceVersionMatch=NotOlderThan"
+    );
+    let (mut socket, _) = tokio_tungstenite::connect_async(&old).await.unwrap();
+    let text = socket.next().await.unwrap().unwrap();
+    assert!(text.to_text().unwrap().contains("Too large resource version"));
+}
+
+#[tokio::test]
+async fn a_watch_that_wants_bookmarks_gets_one_before_it_ends() {
+    let world = World::new().await;
+    world.post(MAPS, &config("one", "a")).await.expect(201);
+    let mut watch = world.watch(&format!("{MAPS}?watch=1&allowWatchBookmarks=1&timeoutSeconds=3")).await;
+    assert_eq!(watch.take(2).await, ["ADDED one", "BOOKMARK -"]);
+    let made = world.post(MAPS, &config("two", "b")).await.expect(201);
+    assert_eq!(watch.take(1).await, ["ADDED two"]);
+    let last = watch.next().await.unwrap();
+    assert_eq!(
+        (&last["type"], &last["object"]["metadata"]["resourceVersion"]),
+        (&json!("BOOKMARK"), &made["metadata"]["resourceVersion"])
+    );
+    assert!(watch.next().await.is_none());
+}
+
+#[tokio::test]
+async fn a_watch_from_the_future_waits_or_says_so_as_an_event() {
+    let world = World::new().await;
+    let made = world.post(MAPS, &config("one", "a")).await.expect(201);
+    let now: u64 = made["metadata"]["resourceVersion"].as_str().unwrap().parse().unwrap();
+    let mut watch = world.watch(&format!("{MAPS}?watch=1&resourceVersion={}", now + 1)).await;
+    world.post(MAPS, &config("skipped", "a")).await.expect(201);
+    world.post(MAPS, &config("shown", "a")).await.expect(201);
+    assert_eq!(watch.take(1).await, ["ADDED shown"]);
+    let query = "watch=1&resourceVersion=999999&sendInitialEvents=1&resourceVersionMatch=NotOlderThan";
+    let mut watch = world.watch(&format!("{MAPS}?{query}")).await;
+    let event = watch.next().await.unwrap();
+    assert_eq!((&event["type"], &event["object"]["code"]), (&json!("ERROR"), &json!(504)));
+    assert_eq!(event["object"]["details"]["causes"][0]["reason"], "ResourceVersionTooLarge");
+    assert!(watch.next().await.is_none());
+}

@@ -5,7 +5,7 @@
 //! decoding into and encoding from Go structs.
 
 mod base64;
-pub(crate) mod duration;
+pub mod duration;
 mod strict;
 #[cfg(test)]
 mod tests;
