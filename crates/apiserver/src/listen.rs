@@ -133,12 +133,8 @@ impl Server {
                 request.extensions_mut().insert(Peer(peer));
                 let user = match identity {
                     Some(Identity::User(user)) => Some(user),
-                    Some(Identity::FrontProxy(user)) => {
-                        request.extensions_mut().insert(FrontProxy { believed: true, user });
-                        None
-                    }
-                    Some(Identity::Nobody) => {
-                        request.extensions_mut().insert(FrontProxy { believed: false, user: None });
+                    Some(Identity::FrontProxy) => {
+                        request.extensions_mut().insert(FrontProxy);
                         None
                     }
                     None => None,

@@ -3,7 +3,6 @@
 //! Invariant: there is one dispatch. Who asks, may they, is there room: all three are answered before anything
 //! is looked at. A panic ends only its request.
 
-use crate::authenticate::unauthorized;
 use crate::body::Body;
 use crate::cache::{CacheLimits, Caches, fields::Fields};
 use crate::config::Config;
@@ -13,7 +12,7 @@ use crate::kinds::{Kinds, Resource};
 use crate::metrics::Metrics;
 use crate::outbound::Outbound;
 use crate::request::{FrontProxy, Request, attributes};
-use crate::seam::{Asked, Authenticated};
+use crate::seam::Asked;
 use crate::{dispatch, respond};
 use arc_swap::ArcSwap;
 use futures_util::FutureExt;
@@ -59,6 +58,7 @@ pub struct Server {
     pub(crate) metrics: Metrics,
     pub(crate) documents: crate::documents::Documents,
     pub(crate) outbound: Arc<Outbound>,
+    pub(crate) webhooks: crate::webhook::Webhooks,
     reads: AtomicUsize,
     writes: AtomicUsize,
     ready: AtomicBool,
@@ -93,6 +93,7 @@ impl Server {
         let outbound = Outbound::new(config.dialer.clone(), Some((services, config.routing)));
         let server = Arc::new(Self {
             outbound: Arc::new(outbound),
+            webhooks: crate::webhook::Webhooks::new(&caches),
             kinds: ArcSwap::from_pointee(Kinds::new(resources, 1)),
             metrics: Metrics::new(),
             documents: crate::documents::Documents::default(),
@@ -193,10 +194,8 @@ impl Server {
             None
         };
         let answer = async {
-            let found = self.authenticate(identity, &parts).await?;
-            let own = || attributes(&found.user, &info, &query);
-            let acting = impersonate(self, &parts.headers, own).await?;
-            let user = acting.map_or_else(|| found.user.clone(), |acting| acting.user);
+            let user = self.authenticate(identity, &parts).await?;
+            let user = impersonate(self, user, &parts.headers).await?;
             let attributes = attributes(&user, &info, &query);
             self.authorize(&attributes).await?;
             let request = Request {
@@ -239,19 +238,14 @@ impl Server {
         &self,
         identity: Option<Arc<User>>,
         parts: &http::request::Parts,
-    ) -> Result<Authenticated, Status> {
+    ) -> Result<Arc<User>, Status> {
         if let Some(user) = identity {
-            return Ok(user.into());
+            return Ok(user);
         }
-        let proxy = parts.extensions.get::<FrontProxy>();
-        let front_proxy = proxy.is_some_and(|proxy| proxy.believed);
+        let front_proxy = parts.extensions.get::<FrontProxy>().is_some();
         let asked = Asked { headers: &parts.headers, path: parts.uri.path(), front_proxy };
         let found = self.config.authenticator.headers(asked, &*self.caches).settle().await?;
-        match (found, proxy) {
-            (Some(found), _) => Ok(found),
-            (None, None) => Ok(ANONYMOUS.clone().into()),
-            (None, Some(proxy)) => Ok(proxy.user.clone().ok_or_else(unauthorized)?.into()),
-        }
+        Ok(found.map_or_else(|| ANONYMOUS.clone(), |found| found.user))
     }
 
     pub(crate) async fn authorize(&self, attributes: &Attributes) -> Result<(), Status> {

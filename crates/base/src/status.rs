@@ -132,6 +132,8 @@ pub struct Status {
     pub details: Option<Box<Details>>,
     /// `metadata.continue`, set with an expired continue token.
     pub continuation: Option<String>,
+    /// A reason that is none of [`Reason`], as somebody else gave it.
+    pub other_reason: Option<Box<str>>,
 }
 
 /// What an API function returns.
@@ -140,7 +142,14 @@ pub type Result<T, E = Status> = std::result::Result<T, E>;
 impl Status {
     /// With a reason's own code and no details.
     pub fn new(reason: Reason, message: impl Into<String>) -> Self {
-        Self { code: reason.code(), reason, message: message.into(), details: None, continuation: None }
+        Self {
+            code: reason.code(),
+            reason,
+            message: message.into(),
+            details: None,
+            continuation: None,
+            other_reason: None,
+        }
     }
 
     fn about(mut self, group: &str, kind: &str, name: &str) -> Self {
@@ -266,6 +275,8 @@ impl Status {
         });
         if self.reason != Reason::Unknown {
             body["reason"] = self.reason.as_str().into();
+        } else if let Some(reason) = &self.other_reason {
+            body["reason"] = (&**reason).into();
         }
         if let Some(details) = &self.details {
             body["details"] = serde_json::to_value(details).unwrap_or(Value::Null);
@@ -297,6 +308,10 @@ impl Status {
             message: value["message"].as_str().unwrap_or_default().to_owned(),
             details: serde_json::from_value(value["details"].clone()).ok().map(Box::new),
             continuation: value["metadata"]["continue"].as_str().map(str::to_owned),
+            other_reason: value["reason"]
+                .as_str()
+                .filter(|reason| !reason.is_empty() && Reason::parse(reason) == Reason::Unknown)
+                .map(Into::into),
         }
     }
 }

@@ -34,7 +34,7 @@ pub async fn answer(
     }
     let write = Write::new(request, resource, subresource)?;
     if subresource != "log" {
-        let mut options = json!({ "kind": "ConnectOptions", "query": request.query_text });
+        let mut options = options(request, resource, subresource);
         write.mutate(Operation::Connect, &mut options, None).await?;
         write.admit_validated(Operation::Connect, &mut options, None).await?;
     }
@@ -47,6 +47,40 @@ pub async fn answer(
         ("nodes", "proxy") => proxy::node(request, resource, body).await,
         _ => Err(Status::no_such_path()),
     }
+}
+
+/// What is asked of a stream, as admission sees it.
+fn options(request: &Request<'_>, resource: &Resource, subresource: &str) -> Value {
+    let part = resource.subresource(subresource).and_then(|part| part.gvk.as_ref());
+    let kind = &part.unwrap_or(&resource.kind.gvk).kind;
+    let mut options = json!({ "kind": &**kind, "apiVersion": "v1" });
+    match subresource {
+        "proxy" if !request.info.rest.is_empty() => {
+            let path = percent_encoding::percent_decode_str(request.info.rest).decode_utf8_lossy();
+            options["path"] = path.into_owned().into();
+        }
+        "portforward" => {
+            let ports: Vec<u16> = request.query.all("ports").filter_map(|port| port.parse().ok()).collect();
+            if !ports.is_empty() {
+                options["ports"] = ports.into();
+            }
+        }
+        "exec" | "attach" => {
+            for field in
+                ["stdin", "stdout", "stderr", "tty"].into_iter().filter(|one| request.query.flag(one))
+            {
+                options[field] = true.into();
+            }
+            if let Some(container) = request.query.get("container") {
+                options["container"] = container.into();
+            }
+            if subresource == "exec" {
+                options["command"] = request.query.all("command").collect::<Vec<_>>().into();
+            }
+        }
+        _ => {}
+    }
+    options
 }
 
 /// An object that a stream goes to.

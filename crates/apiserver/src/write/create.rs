@@ -14,7 +14,6 @@ use gifee_base::name::generate_random;
 use gifee_base::{Object, ObjectKey, Status};
 use http::Response;
 use serde_json::Value;
-use std::borrow::Cow;
 use std::sync::Arc;
 
 /// How often a generated name that is taken is generated anew; upstream's figure.
@@ -28,7 +27,7 @@ pub async fn create(
 ) -> Result<Response<Body>, Status> {
     let accept = request.accept(Offer::Shapes)?;
     let mut write = Write::new(request, resource, "")?;
-    write.options = Cow::Borrowed(&super::CREATE_OPTIONS);
+    write.options = super::options_of(request, &super::CREATE_OPTIONS);
     let decoded = body::decode(request, body, &resource.kind.gvk, resource.schema.as_ref()).await?;
     let namespace = request.info.namespace_of(resource);
     let object = create_object(&write, namespace, decoded.value).await?;

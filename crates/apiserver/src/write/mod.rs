@@ -19,10 +19,11 @@ mod update;
 
 pub use body::decode_call;
 pub use collection::delete_collection;
+pub use commit::stored_form;
 pub use create::{create, create_object};
 pub use delete::{DeleteOptions, delete, delete_object};
 pub use patch::patch;
-pub use scale::{get_scale, patch_scale, put_scale};
+pub use scale::{get_scale, patch_scale, put_back, put_scale, shown};
 pub use update::{put, update_object};
 
 use crate::kinds::Resource;
@@ -47,6 +48,20 @@ static PATCH_OPTIONS: LazyLock<Value> = LazyLock::new(|| options("PatchOptions")
 
 fn options(kind: &str) -> Value {
     json!({ "kind": kind, "apiVersion": "meta.k8s.io/v1" })
+}
+
+/// The options of a request, as admission sees them: `usual` and what the query says.
+fn options_of(request: &Request<'_>, usual: &'static Value) -> Cow<'static, Value> {
+    let mut options = Cow::Borrowed(usual);
+    for field in ["dryRun", "fieldManager", "fieldValidation", "force"] {
+        let Some(text) = request.query.get(field) else { continue };
+        options.to_mut()[field] = match field {
+            "dryRun" => json!([text]),
+            "force" => request.query.flag(field).into(),
+            _ => text.into(),
+        };
+    }
+    options
 }
 
 /// One write on its way: who writes what, and how far it may go.
@@ -118,7 +133,8 @@ impl<'a> Write<'a> {
         object: &mut Value,
         old: Option<&Value>,
     ) -> Result<(), Status> {
-        self.admit(operation, object, old, true).await
+        self.admit(operation, object, old, true).await?;
+        crate::webhook::mutate(self, operation, object, old).await
     }
 
     /// Asks the validating half of admission.
@@ -128,10 +144,12 @@ impl<'a> Write<'a> {
         object: &mut Value,
         old: Option<&Value>,
     ) -> Result<(), Status> {
-        self.admit(operation, object, old, false).await
+        self.admit(operation, object, old, false).await?;
+        crate::webhook::validate(self, operation, object, old).await
     }
 
-    async fn admit(
+    /// Asks the built-in half of either.
+    pub(crate) async fn admit(
         &self,
         operation: Operation,
         object: &mut Value,
@@ -173,7 +191,7 @@ impl<'a> Write<'a> {
     }
 
     /// Applies defaults: the table's, then those that only code can say.
-    fn default(&self, object: &mut Value) {
+    pub(crate) fn default(&self, object: &mut Value) {
         if let (Some(defaults), Some(schema)) = (&self.resource.defaults, &self.resource.schema) {
             defaults.apply(schema, object);
         }

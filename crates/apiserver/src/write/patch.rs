@@ -15,7 +15,6 @@ use gifee_base::{Gvk, Reason, Status};
 use gifee_schema::{Schema, patch as engine};
 use http::Response;
 use serde_json::Value;
-use std::borrow::Cow;
 use std::sync::Arc;
 
 /// How a patch is to be understood.
@@ -110,7 +109,7 @@ pub async fn patch(
 ) -> Result<Response<Body>, Status> {
     let accept = request.accept(Offer::Shapes)?;
     let mut write = Write::new(request, resource, subresource)?;
-    write.options = Cow::Borrowed(&super::PATCH_OPTIONS);
+    write.options = super::options_of(request, &super::PATCH_OPTIONS);
     let patch = Patch::read(request, body, resource.schema.is_some()).await?;
     let namespace = request.info.namespace_of(resource);
     let name = &*request.info.name;

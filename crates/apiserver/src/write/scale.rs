@@ -16,7 +16,6 @@ use gifee_base::{Gvk, LabelSelector, Object, Status};
 use gifee_registry::kind::Scale;
 use http::Response;
 use serde_json::{Map, Value, json};
-use std::borrow::Cow;
 use std::sync::Arc;
 
 fn gvk() -> Gvk {
@@ -84,6 +83,19 @@ fn scale_of(rule: &Scale, object: &Value, resource_version: &str) -> Value {
     json!({ "kind": "Scale", "apiVersion": "autoscaling/v1", "metadata": metadata, "spec": spec, "status": status })
 }
 
+/// The Scale that admission is shown in place of an object.
+pub fn shown(resource: &Resource, object: &Value) -> Option<Value> {
+    let rule = resource.kind.scale.as_ref().filter(|_| object.is_object())?;
+    Some(scale_of(rule, object, metadata::text(object, "resourceVersion")))
+}
+
+/// What admission made of a Scale, put into the object.
+pub fn put_back(resource: &Resource, object: &mut Value, scale: &Value) {
+    if let (Some(rule), Some(replicas)) = (&resource.kind.scale, scale["spec"]["replicas"].as_i64()) {
+        set(object, &rule.spec_replicas, replicas.into());
+    }
+}
+
 fn respond_scale(resource: &Resource, accept: &Accept, object: &Object) -> Result<Response<Body>, Status> {
     let value = present(resource, object.to_value().map_err(Status::internal)?);
     let scale = scale_of(rule(resource)?, &value, &object.revision().to_string());
@@ -131,7 +143,7 @@ async fn change(
 ) -> Result<Response<Body>, Status> {
     let accept = request.accept(Offer::Objects)?;
     let mut write = Write::new(request, resource, "scale")?;
-    write.options = Cow::Borrowed(options);
+    write.options = super::options_of(request, options);
     let rule = rule(resource)?;
     let namespace = request.info.namespace_of(resource);
     let name = &*request.info.name;

@@ -18,7 +18,6 @@ use gifee_base::{Object, ObjectKey, Status};
 use gifee_registry::kind::Context;
 use http::Response;
 use serde_json::Value;
-use std::borrow::Cow;
 use std::sync::Arc;
 
 /// How often a change is applied to a newer object when the one it was applied to is not there any more.
@@ -45,7 +44,7 @@ pub async fn put(
 ) -> Result<Response<Body>, Status> {
     let accept = request.accept(Offer::Shapes)?;
     let mut write = Write::new(request, resource, subresource)?;
-    write.options = Cow::Borrowed(&super::UPDATE_OPTIONS);
+    write.options = super::options_of(request, &super::UPDATE_OPTIONS);
     let (gvk, schema) = (&resource.kind.gvk, resource.schema.as_ref());
     let decoded = body::decode(request, body, gvk, schema).await?;
     let namespace = request.info.namespace_of(resource);
@@ -138,12 +137,9 @@ async fn once(
 ) -> Result<Step, Status> {
     let resource = write.resource;
     let hooks = &*resource.kind.hooks;
-    let mut old = present(resource, current.to_value().map_err(Status::internal)?);
+    let old = present(resource, current.to_value().map_err(Status::internal)?);
     let mut object = edit(&old)?;
     based_on(write, name, current, &object)?;
-    if let Some(metadata) = old["metadata"].as_object_mut() {
-        metadata.remove("resourceVersion");
-    }
     let key = ObjectKey::new(namespace, name);
     let inside = Inside::new(write.server, write.dry_run);
     let context = write.context(&key, &inside);
@@ -188,7 +184,8 @@ async fn shape(
     let hooks = &*resource.kind.hooks;
     write.default(object);
     write.mutate(Operation::Update, object, Some(old)).await?;
-    metadata::of(object).remove("resourceVersion");
+    // Both say what the change is based on as long as they are looked at.
+    metadata::of(object).insert("resourceVersion".into(), old["metadata"]["resourceVersion"].clone());
     metadata::carry(object, old);
     hooks.prepare_update(object, old, write.subresource, context);
     if resource.kind.generation {

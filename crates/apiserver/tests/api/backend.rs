@@ -160,11 +160,14 @@ pub fn silent() -> Answers {
 
 /// Answers without an end.
 pub fn endless() -> Answers {
-    Arc::new(|_| {
-        let chunk = Bytes::from(vec![b' '; 64 << 10]);
-        let stream = futures_util::stream::repeat_with(move || Ok::<_, Infallible>(chunk.clone()));
-        Box::pin(async move { Response::new(Body::stream(stream)) })
-    })
+    Arc::new(|_| Box::pin(async move { endless_response() }))
+}
+
+/// A response without an end.
+pub fn endless_response() -> Response<Body> {
+    let chunk = Bytes::from(vec![b' '; 64 << 10]);
+    let stream = futures_util::stream::repeat_with(move || Ok::<_, Infallible>(chunk.clone()));
+    Response::new(Body::stream(stream))
 }
 
 /// Answers a byte at a time, slowly.

@@ -13,5 +13,6 @@ mod outbound;
 mod secure;
 mod streams;
 mod watches;
+mod webhooks;
 mod wire;
 mod world;
