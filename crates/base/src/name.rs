@@ -104,7 +104,7 @@ pub fn qualified(text: &str) -> Vec<String> {
         Some((prefix, name)) => {
             if name.contains('/') {
                 return vec![format!(
-                    "a qualified name {QUALIFIED_TEXT} with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')"
+                    "a valid label key {QUALIFIED_TEXT} with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')"
                 )];
             }
             if prefix.is_empty() {
