@@ -7,12 +7,14 @@
 //! [`Server::start`] makes a server of a [`Config`]; [`Server::handle`] answers a request, from a connection or
 //! from this process; [`Server::serve`] answers the connections of a listener.
 
+pub mod authenticate;
 pub mod body;
 mod cache;
 mod calls;
 mod cluster;
 pub mod config;
 mod connect;
+pub mod delegate;
 mod discovery;
 mod dispatch;
 mod documents;

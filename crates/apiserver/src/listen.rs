@@ -133,8 +133,12 @@ impl Server {
                 request.extensions_mut().insert(Peer(peer));
                 let user = match identity {
                     Some(Identity::User(user)) => Some(user),
-                    Some(Identity::FrontProxy) => {
-                        request.extensions_mut().insert(FrontProxy);
+                    Some(Identity::FrontProxy(user)) => {
+                        request.extensions_mut().insert(FrontProxy { believed: true, user });
+                        None
+                    }
+                    Some(Identity::Nobody) => {
+                        request.extensions_mut().insert(FrontProxy { believed: false, user: None });
                         None
                     }
                     None => None,

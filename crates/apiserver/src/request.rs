@@ -16,9 +16,14 @@ use std::sync::Arc;
 #[derive(Clone, Copy, Debug)]
 pub struct Peer(pub SocketAddr);
 
-/// Put into the extensions of the requests of a connection whose certificate is a front proxy's.
-#[derive(Clone, Copy, Debug)]
-pub struct FrontProxy;
+/// Put into the extensions of the requests of a connection whose certificate is not a user's alone.
+#[derive(Clone, Debug)]
+pub struct FrontProxy {
+    /// Whether it is a front proxy's.
+    pub believed: bool,
+    /// Who it is without naming others; None: nobody.
+    pub user: Option<Arc<User>>,
+}
 
 /// A request whose user is known.
 pub struct Request<'a> {

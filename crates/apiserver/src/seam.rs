@@ -38,8 +38,10 @@ impl<T> Answer<'_, T> {
 pub enum Identity {
     /// A user.
     User(Arc<User>),
-    /// A proxy that has authenticated others and names them in headers.
-    FrontProxy,
+    /// A proxy that has authenticated others and names them in headers; itself a user, if its certificate says so.
+    FrontProxy(Option<Arc<User>>),
+    /// A certificate of an authority that does not name users.
+    Nobody,
 }
 
 /// What a request without an identity of its connection says about who sends it.
@@ -136,6 +138,8 @@ pub struct Issued {
     pub expiration: String,
     /// Its audiences.
     pub audiences: Vec<String>,
+    /// Its name in the audit log.
+    pub credential_id: String,
 }
 
 /// Decides who may do what.

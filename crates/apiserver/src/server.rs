@@ -3,6 +3,7 @@
 //! Invariant: there is one dispatch. Who asks, may they, is there room: all three are answered before anything
 //! is looked at. A panic ends only its request.
 
+use crate::authenticate::unauthorized;
 use crate::body::Body;
 use crate::cache::{CacheLimits, Caches, fields::Fields};
 use crate::config::Config;
@@ -12,7 +13,7 @@ use crate::kinds::{Kinds, Resource};
 use crate::metrics::Metrics;
 use crate::outbound::Outbound;
 use crate::request::{FrontProxy, Request, attributes};
-use crate::seam::Asked;
+use crate::seam::{Asked, Authenticated};
 use crate::{dispatch, respond};
 use arc_swap::ArcSwap;
 use futures_util::FutureExt;
@@ -194,8 +195,10 @@ impl Server {
             None
         };
         let answer = async {
-            let user = self.authenticate(identity, &parts).await?;
-            let user = impersonate(self, user, &parts.headers).await?;
+            let found = self.authenticate(identity, &parts).await?;
+            let own = || attributes(&found.user, &info, &query);
+            let acting = impersonate(self, &parts.headers, own).await?;
+            let user = acting.map_or_else(|| found.user.clone(), |acting| acting.user);
             let attributes = attributes(&user, &info, &query);
             self.authorize(&attributes).await?;
             let request = Request {
@@ -238,14 +241,19 @@ impl Server {
         &self,
         identity: Option<Arc<User>>,
         parts: &http::request::Parts,
-    ) -> Result<Arc<User>, Status> {
+    ) -> Result<Authenticated, Status> {
         if let Some(user) = identity {
-            return Ok(user);
+            return Ok(user.into());
         }
-        let front_proxy = parts.extensions.get::<FrontProxy>().is_some();
+        let proxy = parts.extensions.get::<FrontProxy>();
+        let front_proxy = proxy.is_some_and(|proxy| proxy.believed);
         let asked = Asked { headers: &parts.headers, path: parts.uri.path(), front_proxy };
         let found = self.config.authenticator.headers(asked, &*self.caches).settle().await?;
-        Ok(found.map_or_else(|| ANONYMOUS.clone(), |found| found.user))
+        match (found, proxy) {
+            (Some(found), _) => Ok(found),
+            (None, None) => Ok(ANONYMOUS.clone().into()),
+            (None, Some(proxy)) => Ok(proxy.user.clone().ok_or_else(unauthorized)?.into()),
+        }
     }
 
     pub(crate) async fn authorize(&self, attributes: &Attributes) -> Result<(), Status> {

@@ -31,12 +31,8 @@ pub async fn issue(
     let gvk = Gvk::new("authentication.k8s.io", "v1", "TokenRequest");
     let mut token = decode_call(request, body, &gvk).await?;
     let (namespace, name) = (&*request.info.namespace, &*request.info.name);
-    let own = token["metadata"]["name"].as_str().unwrap_or_default();
-    if !own.is_empty() && own != name {
-        return Err(Status::bad_request(format!(
-            "name on the URL ({name}) does not match the name in the TokenRequest ({own})"
-        )));
-    }
+    matching(&token, "name", name, name)?;
+    matching(&token, "namespace", namespace, name)?;
     let cache = resource.cache.as_ref().ok_or_else(Status::no_such_path)?;
     let account = newest(request.server, cache, namespace, name).await?;
     let account = account.ok_or_else(|| request.not_found(resource, name))?;
@@ -64,6 +60,18 @@ pub async fn issue(
     answered(request, &token)
 }
 
+/// Refuses a body that names another account than the path does.
+fn matching(token: &Value, part: &str, wanted: &str, name: &str) -> Result<(), Status> {
+    let own = token["metadata"][part].as_str().unwrap_or_default();
+    if own.is_empty() || own == wanted {
+        return Ok(());
+    }
+    let root = Path::root("metadata");
+    let why = format!("must match the service account {part} if specified");
+    let error = FieldError::invalid(&root.child(part), own, &why);
+    Err(Status::invalid("authentication.k8s.io", "TokenRequest", name, &[error]))
+}
+
 fn validate(seconds: i64) -> Result<(), Status> {
     let root = Path::root("spec");
     let path = root.child("expirationSeconds");
@@ -82,6 +90,14 @@ fn validate(seconds: i64) -> Result<(), Status> {
     ))
 }
 
+/// A version as Go shows that of a GroupVersionKind.
+fn gvk(version: &str) -> String {
+    match version.split_once('/') {
+        Some(_) => version.to_owned(),
+        None => format!("/{version}"),
+    }
+}
+
 type Bound = (Option<(String, String, String)>, Option<(String, String)>);
 
 /// What the token is bound to, if it still exists, and the node of that Pod.
@@ -97,17 +113,19 @@ async fn bound(request: &Request<'_>, reference: &Value, account: &str) -> Resul
         ("v1", "Node") => ("nodes", ""),
         (version, kind) => {
             return Err(Status::bad_request(format!(
-                "cannot bind token to object of type {version}, Kind={kind}"
+                "cannot bind token to object of type {}, Kind={kind}",
+                gvk(version)
             )));
         }
     };
     let object = find(request, resource, namespace, name).await?;
     let object = object.ok_or_else(|| Status::not_found("", resource, name))?;
     if !uid.is_empty() && uid != object.uid() {
+        // Upstream names the kind where other conflicts name the resource.
         let why = format!(
             "the UID in the bound object reference ({uid}) does not match the UID in record. The object might have been deleted and then recreated"
         );
-        return Err(Status::conflict("", resource, name, &why));
+        return Err(Status::conflict("", kind, name, &why));
     }
     let mut node = None;
     if kind == "Pod" {

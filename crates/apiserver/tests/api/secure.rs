@@ -169,7 +169,7 @@ async fn who_may_acts_as_somebody_else() {
     let refused = ask(&[("authorization", "Bearer nobody"), ("impersonate-user", "you")]).await;
     assert_eq!(
         refused.failure(),
-        "403 Forbidden: users \"you\" is forbidden: User \"nobody\" cannot impersonate resource \"users\" in API group \"\" at the cluster scope: not you"
+        "403 Forbidden: selfsubjectreviews.authentication.k8s.io is forbidden: User \"nobody\" cannot impersonate-on:user-info:create resource \"selfsubjectreviews\" in API group \"authentication.k8s.io\" at the cluster scope: not you"
     );
     assert_eq!(ask(&[me, ("impersonate-group", "team")]).await.code, 400);
 }

@@ -77,6 +77,7 @@ impl Authenticator for Anything {
             token: format!("token-of-{}", request.account.name),
             expiration: "2030-01-01T00:00:00Z".into(),
             audiences: request.audiences.clone(),
+            credential_id: "JTI=x".into(),
         })
     }
 }

@@ -4,7 +4,6 @@
 //! the identity and with the rights that it would have on another machine.
 
 mod admission;
-mod authenticate;
 mod bootstrap;
 mod connector;
 mod loopback;
@@ -15,6 +14,7 @@ use crate::pki::{Authority, Pair};
 use crate::progress::Progress;
 use crate::settings::Settings;
 use anyhow::{Context, Result};
+use gifee_apiserver::authenticate::Credentials;
 use gifee_apiserver::{Config, Encryption, Issuer, Server};
 use gifee_base::SystemClock;
 use gifee_policy::authenticate::token::Tokens;
@@ -103,7 +103,7 @@ impl Start<'_> {
             Arc::new(store),
             kinds,
             schemas,
-            Arc::new(authenticate::Credentials::new(tokens.clone(), clock.clone())),
+            Arc::new(Credentials::new(tokens.clone(), clock.clone())),
             Arc::new(gifee_policy::authorize::Authorizer::new()),
             Arc::new(admission::Rules),
         );

@@ -1,9 +1,15 @@
-//! Who is asking: client certificates and service-account tokens, and what an identity always carries.
+//! Who is asking: client certificates, tokens of several makes, front proxies; and what an identity always carries.
 //!
 //! Answers to upstream's authentication chain. An authenticator that does not know the credential passes; one that
 //! knows it and finds it bad refuses.
 
+pub mod bootstrap;
 pub mod certificate;
+mod claims;
+pub mod configuration;
+pub mod legacy;
+pub mod oidc;
+pub mod request_header;
 pub mod token;
 
 use crate::User;

@@ -4,22 +4,22 @@
 //! issuer, audience and dates are, and while the service account and the object it is bound to still exist
 //! with the same UID. Signatures are verified once; the rest at every use.
 
-use super::service_account;
+pub use super::claims::Bound;
+use super::claims::{Claims, Private};
+use super::legacy;
+pub use super::legacy::Legacy;
 use crate::{Lookup, User};
 use base64::Engine;
 use gifee_base::ObjectKey;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use parking_lot::Mutex;
 use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair};
-use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::sync::Arc;
 
 /// How many verified tokens are remembered; beyond it all are forgotten and verified anew.
 const REMEMBERED: usize = 10_000;
-/// Seconds that clocks may differ by.
-const LEEWAY_SECONDS: u64 = 10;
 
 /// What went wrong with keys or tokens.
 #[derive(Debug, thiserror::Error)]
@@ -33,43 +33,6 @@ pub enum Error {
     /// A token is bad.
     #[error("{0}")]
     Refused(String),
-}
-
-/// A named object with its UID, in a token.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Bound {
-    /// Name.
-    pub name: String,
-    /// UID.
-    #[serde(default)]
-    pub uid: String,
-}
-
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-struct Private {
-    namespace: String,
-    serviceaccount: Bound,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pod: Option<Bound>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    secret: Option<Bound>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    node: Option<Bound>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    warnafter: Option<i64>,
-}
-
-#[derive(Clone, Debug, Serialize, Deserialize)]
-struct Claims {
-    aud: Vec<String>,
-    exp: i64,
-    iat: i64,
-    iss: String,
-    jti: String,
-    #[serde(rename = "kubernetes.io")]
-    private: Private,
-    nbf: i64,
-    sub: String,
 }
 
 /// What a new token shall say.
@@ -89,6 +52,17 @@ pub struct Request {
     pub secret: Option<Bound>,
     /// The node it dies with, or the pod's node for information.
     pub node: Option<Bound>,
+    /// After how many seconds its use is reported as stale.
+    pub warn_after_seconds: Option<i64>,
+}
+
+/// A new token.
+#[derive(Clone, Debug)]
+pub struct Signed {
+    /// The token.
+    pub token: String,
+    /// Its name in the audit log.
+    pub credential_id: String,
 }
 
 /// An accepted token.
@@ -98,12 +72,21 @@ pub struct Verified {
     pub user: Arc<User>,
     /// The audiences both asked for and in the token.
     pub audiences: Vec<String>,
+    /// For the audit log; usually empty.
+    pub annotations: Vec<(&'static str, String)>,
+    /// The Secret of a legacy token whose label does not say yet that it was used today.
+    pub used: Option<ObjectKey>,
 }
 
 /// A token whose signature was good, and whose it is.
 struct Known {
-    claims: Claims,
+    claims: Kept,
     user: Arc<User>,
+}
+
+enum Kept {
+    Bound(Claims),
+    Legacy(legacy::Claims),
 }
 
 /// The token authority of a cluster.
@@ -164,15 +147,15 @@ impl Tokens {
     ///
     /// # Errors
     /// If signing fails.
-    pub fn issue(&self, request: Request, now: i64) -> Result<String, Error> {
-        let Request { namespace, service_account, audiences, expiration_seconds, pod, secret, node } =
+    pub fn issue(&self, request: Request, now: i64) -> Result<Signed, Error> {
+        let Request { namespace, service_account, audiences, expiration_seconds, pod, secret, node, .. } =
             request;
         let claims = Claims {
             aud: if audiences.is_empty() { self.audiences.clone() } else { audiences },
             exp: now + expiration_seconds,
             iat: now,
             iss: self.issuer.clone(),
-            jti: unique(),
+            jti: uuid::Uuid::new_v4().to_string(),
             nbf: now,
             sub: format!("system:serviceaccount:{namespace}:{}", service_account.name),
             private: Private {
@@ -181,19 +164,29 @@ impl Tokens {
                 pod,
                 secret,
                 node,
-                warnafter: None,
+                warnafter: request.warn_after_seconds.map(|seconds| now + seconds),
             },
         };
+        let token = self.sign(&claims)?;
+        Ok(Signed { token, credential_id: format!("JTI={}", claims.jti) })
+    }
+
+    /// Signs the token of a Secret of type `kubernetes.io/service-account-token`: it never ends by itself.
+    ///
+    /// # Errors
+    /// If signing fails.
+    pub fn issue_legacy(&self, legacy: &Legacy<'_>) -> Result<String, Error> {
+        self.sign(&legacy::Claims::new(legacy))
+    }
+
+    fn sign(&self, claims: &impl serde::Serialize) -> Result<String, Error> {
         let header = Header { kid: Some(self.key_id.clone()), ..Header::new(Algorithm::ES256) };
-        jsonwebtoken::encode(&header, &claims, &self.signing).map_err(Error::Sign)
+        jsonwebtoken::encode(&header, claims, &self.signing).map_err(Error::Sign)
     }
 
     /// Whether a bearer token claims to be of this issuer: else another authenticator may know it.
     pub fn knows(&self, token: &str) -> bool {
-        let Some(body) = token.split('.').nth(1) else { return false };
-        let decoder = base64::engine::general_purpose::URL_SAFE_NO_PAD;
-        let claims = decoder.decode(body).ok().and_then(|body| serde_json::from_slice::<Value>(&body).ok());
-        claims.is_some_and(|claims| claims["iss"] == self.issuer)
+        issuer_of(token).is_some_and(|issuer| issuer == self.issuer || issuer == legacy::ISSUER)
     }
 
     /// Accepts a token for one of `audiences` (empty: the API server's own); `now` in Unix seconds.
@@ -207,35 +200,24 @@ impl Tokens {
         now: i64,
         lookup: &dyn Lookup,
     ) -> Result<Verified, Error> {
-        let refuse = |why: &str| Err(Error::Refused(why.to_owned()));
         let known = self.claims(token)?;
-        let claims = &known.claims;
-        let leeway = LEEWAY_SECONDS.cast_signed();
-        if now > claims.exp {
-            return refuse("service account token has expired");
-        }
-        if now + leeway < claims.nbf {
-            return refuse("service account token is not valid yet");
-        }
         let wanted = if audiences.is_empty() { &self.audiences } else { audiences };
-        let matching: Vec<String> = wanted.iter().filter(|one| claims.aud.contains(one)).cloned().collect();
+        // A legacy token names nobody whom it is for: it is for the API server alone.
+        let meant = match &known.claims {
+            Kept::Bound(claims) => &claims.aud,
+            Kept::Legacy(_) => &self.audiences,
+        };
+        let matching: Vec<String> = wanted.iter().filter(|one| meant.contains(one)).cloned().collect();
         if matching.is_empty() {
             return Err(Error::Refused(format!(
-                "token audiences {:?} is invalid for the target audiences {wanted:?}",
-                claims.aud
+                "token audiences {meant:?} is invalid for the target audiences {wanted:?}"
             )));
         }
-        let private = &claims.private;
-        let account = ObjectKey::new(&private.namespace, &private.serviceaccount.name);
-        exists(lookup, "serviceaccounts", &account, &private.serviceaccount.uid)?;
-        if let Some(pod) = &private.pod {
-            exists(lookup, "pods", &ObjectKey::new(&private.namespace, &pod.name), &pod.uid)?;
-        } else if let Some(secret) = &private.secret {
-            exists(lookup, "secrets", &ObjectKey::new(&private.namespace, &secret.name), &secret.uid)?;
-        } else if let Some(node) = &private.node {
-            exists(lookup, "nodes", &ObjectKey::cluster(&node.name), &node.uid)?;
-        }
-        Ok(Verified { user: known.user.clone(), audiences: matching })
+        let (annotations, used) = match &known.claims {
+            Kept::Bound(claims) => (claims.check(now, lookup)?, None),
+            Kept::Legacy(claims) => claims.check(token, now, lookup)?,
+        };
+        Ok(Verified { user: known.user.clone(), audiences: matching, annotations, used })
     }
 
     fn claims(&self, token: &str) -> Result<Arc<Known>, Error> {
@@ -244,14 +226,26 @@ impl Tokens {
         if let Some(known) = self.verified.lock().get(&key) {
             return Ok(known.clone());
         }
+        let legacy = issuer_of(token).is_some_and(|issuer| issuer == legacy::ISSUER);
         let mut rules = Validation::new(Algorithm::ES256);
-        rules.set_issuer(&[&self.issuer]);
+        rules.set_issuer(&[if legacy { legacy::ISSUER } else { &self.issuer }]);
+        if legacy {
+            rules.required_spec_claims.clear();
+        }
         // Dates and audiences are judged at every use, by the injected clock.
         (rules.validate_exp, rules.validate_nbf, rules.validate_aud) = (false, false, false);
-        let decoded = jsonwebtoken::decode::<Claims>(token, &self.verifying, &rules)
-            .map_err(|error| Error::Refused(format!("invalid bearer token: {error}")))?;
-        let user = Arc::new(identity(&decoded.claims));
-        let known = Arc::new(Known { claims: decoded.claims, user });
+        let refused = |error| Error::Refused(format!("invalid bearer token: {error}"));
+        let (claims, user) = if legacy {
+            let claims =
+                jsonwebtoken::decode::<legacy::Claims>(token, &self.verifying, &rules).map_err(refused)?;
+            let user = claims.claims.identity();
+            (Kept::Legacy(claims.claims), user)
+        } else {
+            let claims = jsonwebtoken::decode::<Claims>(token, &self.verifying, &rules).map_err(refused)?;
+            let user = claims.claims.identity();
+            (Kept::Bound(claims.claims), user)
+        };
+        let known = Arc::new(Known { claims, user: Arc::new(user) });
         let mut verified = self.verified.lock();
         if verified.len() >= REMEMBERED {
             verified.clear();
@@ -280,41 +274,11 @@ impl Tokens {
     }
 }
 
-fn unique() -> String {
-    let mut bytes = [0_u8; 16];
-    // Without randomness the identifier is empty of meaning, never of use: it is for audit only.
-    let _ = ring::rand::SecureRandom::fill(&ring::rand::SystemRandom::new(), &mut bytes);
-    (bytes[6], bytes[8]) = (bytes[6] & 0x0f | 0x40, bytes[8] & 0x3f | 0x80);
-    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
-}
-
-fn exists(lookup: &dyn Lookup, resource: &str, key: &ObjectKey, uid: &str) -> Result<(), Error> {
-    let what = resource.trim_end_matches('s');
-    match lookup.get("", resource, key) {
-        None => Err(Error::Refused(format!("{what} {key} of the service account token does not exist"))),
-        Some(object) if object.uid() != uid => {
-            Err(Error::Refused(format!("{what} UID ({}) does not match claim ({uid})", object.uid())))
-        }
-        Some(_) => Ok(()),
-    }
-}
-
-fn identity(claims: &Claims) -> User {
-    let private = &claims.private;
-    let account = &private.serviceaccount;
-    let mut user = service_account(&private.namespace, &account.name, &account.uid);
-    let mut extra = |key: &str, value: &str| {
-        user.extra.insert(format!("authentication.kubernetes.io/{key}"), vec![value.to_owned()]);
-    };
-    extra("credential-id", &format!("JTI={}", claims.jti));
-    if let Some(pod) = &private.pod {
-        extra("pod-name", &pod.name);
-        extra("pod-uid", &pod.uid);
-    }
-    if let Some(node) = &private.node {
-        extra("node-name", &node.name);
-        extra("node-uid", &node.uid);
-    }
-    user
+/// The issuer that a token names, before anything of it is verified.
+pub fn issuer_of(token: &str) -> Option<String> {
+    let mut parts = token.split('.');
+    let (_, body, _, None) = (parts.next()?, parts.next()?, parts.next()?, parts.next()) else { return None };
+    let body = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(body).ok()?;
+    let claims: Value = serde_json::from_slice(&body).ok()?;
+    claims["iss"].as_str().map(str::to_owned)
 }
