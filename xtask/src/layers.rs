@@ -20,7 +20,8 @@ const LAYERS: &[(u8, &str, &[&str])] = &[
     (2, "gifee-reconcile", &["base", "client"]),
     (3, "gifee-apiserver", &["base", "schema", "store", "registry", "policy"]),
     (3, "gifee-scheduler", &["base", "client", "reconcile"]),
-    (3, "gifee-controllers", &["base", "client", "reconcile"]),
+    // What a quota counts is measured in one place, by who charges and by who counts again.
+    (3, "gifee-controllers", &["base", "client", "reconcile", "policy"]),
     (3, "gifee-net", &["base", "client", "reconcile"]),
     (4, "gifee-kubelet", &["base", "client", "reconcile", "oci", "net"]),
     (4, "gifee-cli", &["base", "schema", "client"]),

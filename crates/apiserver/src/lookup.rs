@@ -26,6 +26,9 @@ impl Lookup for Caches {
     fn list(&self, group: &str, resource: &str, namespace: &str) -> Vec<Arc<Object>> {
         let Some(cache) = self.find(group, resource) else { return Vec::new() };
         let snapshot = cache.snapshot();
+        if snapshot.objects.is_empty() {
+            return Vec::new();
+        }
         if namespace.is_empty() {
             return snapshot.objects.values().map(|entry| entry.object.clone()).collect();
         }

@@ -7,6 +7,7 @@
 use async_trait::async_trait;
 use futures_util::future::BoxFuture;
 use gifee_base::{Gvk, ObjectKey, Status};
+use gifee_policy::admission::Charge;
 use gifee_policy::authorize::{Decision, Rules};
 use gifee_policy::{Attributes, Lookup, User};
 use http::HeaderMap;
@@ -209,6 +210,20 @@ pub trait Admission: Send + Sync {
     /// # Errors
     /// The refusal.
     async fn validate(&self, review: &mut Review<'_>, lookup: &dyn Lookup) -> Result<(), Status>;
+
+    /// What an accepted write is counted by, as of what the caches have; of `only` these if it is not empty. It is
+    /// committed before the object.
+    ///
+    /// # Errors
+    /// The refusal.
+    fn charge(
+        &self,
+        _review: &mut Review<'_>,
+        _lookup: &dyn Lookup,
+        _only: &[ObjectKey],
+    ) -> Result<Vec<Charge>, Status> {
+        Ok(Vec::new())
+    }
 }
 
 /// Where a node's kubelet listens.

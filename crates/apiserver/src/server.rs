@@ -65,6 +65,7 @@ pub struct Server {
     ready: AtomicBool,
     stop: CancellationToken,
     changing: Mutex<()>,
+    pub(crate) turns: crate::write::Turns,
 }
 
 impl Server {
@@ -103,6 +104,7 @@ impl Server {
             ready: AtomicBool::new(true),
             stop: CancellationToken::new(),
             changing: Mutex::new(()),
+            turns: crate::write::Turns::default(),
             caches: caches.clone(),
             config,
         });

@@ -4,6 +4,7 @@
 //! rest is not written to; every row of [`CONTROLLERS`] is started. Answers to kube-controller-manager.
 
 mod calls;
+pub mod claimprotection;
 pub mod deployment;
 mod disruption;
 pub mod endpoints;
@@ -13,11 +14,13 @@ pub mod namespace;
 pub mod nodelifecycle;
 pub mod podgc;
 pub mod replicaset;
+pub mod resourcequota;
 pub mod rootca;
 pub mod serviceaccount;
 pub mod tainteviction;
 #[cfg(test)]
 mod tests;
+pub mod volumeprotection;
 
 use futures_util::future::BoxFuture;
 use gifee_base::ObjectKey;
@@ -80,6 +83,17 @@ pub const CONTROLLERS: &[Controller] = &[
         name: garbagecollector::NAME,
         account: "generic-garbage-collector",
         run: garbagecollector::run,
+    },
+    Controller { name: resourcequota::NAME, account: "resourcequota-controller", run: resourcequota::run },
+    Controller {
+        name: claimprotection::NAME,
+        account: "pvc-protection-controller",
+        run: claimprotection::run,
+    },
+    Controller {
+        name: volumeprotection::NAME,
+        account: "pv-protection-controller",
+        run: volumeprotection::run,
     },
 ];
 

@@ -37,8 +37,11 @@ async fn every_controller_that_exists_runs() {
         garbage-collector-controller
         namespace-controller
         node-lifecycle-controller
+        persistentvolume-protection-controller
+        persistentvolumeclaim-protection-controller
         pod-garbage-collector-controller
         replicaset-controller
+        resourcequota-controller
         root-ca-certificate-publisher-controller
         serviceaccount-controller
         taint-eviction-controller

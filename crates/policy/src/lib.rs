@@ -7,7 +7,10 @@ pub mod admission;
 pub mod authenticate;
 pub mod authorize;
 pub mod lookup;
+mod podsecurity;
+pub mod quota;
 pub mod request;
+pub mod resources;
 
 pub use lookup::Lookup;
 pub use request::{Attributes, User};

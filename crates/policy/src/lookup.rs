@@ -1,6 +1,6 @@
 //! What decisions may look at besides the request: the server's objects as its caches have them.
 
-use gifee_base::{Object, ObjectKey};
+use gifee_base::{Gvk, Object, ObjectKey};
 use std::sync::Arc;
 
 /// Read access to the newest cached objects; never blocks on I/O.
@@ -11,6 +11,10 @@ pub trait Lookup: Send + Sync {
     fn list(&self, group: &str, resource: &str, namespace: &str) -> Vec<Arc<Object>>;
     /// A number that changes whenever an object of the resource changes: what a compiled form is cached by.
     fn version(&self, group: &str, resource: &str) -> u64;
+    /// The resource of a kind, and whether it is in namespaces, if there is such a kind.
+    fn resource_of(&self, _kind: &Gvk) -> Option<(String, bool)> {
+        None
+    }
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! Rows of certificates.k8s.io/v1.
 
+mod pod;
 mod rules;
 
 use crate::kind::Kind;
@@ -33,6 +34,6 @@ pub fn rows() -> Vec<Kind> {
             .status()
             .versioned_update()
             .fields(&["spec.signerName", "spec.podName", "spec.nodeName"])
-            .rules(rules::POD_REQUEST),
+            .rules(pod::POD_REQUEST),
     ]
 }

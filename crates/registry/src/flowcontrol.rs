@@ -1,5 +1,6 @@
 //! Rows of flowcontrol.apiserver.k8s.io/v1.
 
+mod matching;
 mod rules;
 
 use crate::kind::Kind;

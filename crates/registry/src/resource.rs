@@ -1,6 +1,9 @@
 //! Rows of resource.k8s.io/v1: dynamic resource allocation.
 
+mod claim;
+mod device;
 mod rules;
+mod slice;
 
 use crate::kind::Kind;
 use crate::row::row;

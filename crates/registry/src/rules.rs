@@ -29,6 +29,8 @@ pub(crate) struct Rules {
     pub validate_update: fn(&mut Errors, &Value, &Value),
     /// What is wrong with a change of a part, such as the status.
     pub validate_part: fn(&mut Errors, &Value, &Value, &str),
+    /// Warnings about a new object, or about a change of one.
+    pub warnings: fn(&mut Vec<String>, &Value, Option<&Value>),
     /// When a deletion that cannot end at once has begun.
     pub mark_deleting: fn(&mut Value),
     /// Whether something besides finalizers in the metadata keeps a deleted object.
@@ -51,6 +53,7 @@ pub(crate) const RULES: Rules = Rules {
     validate_create: |_, _| {},
     validate_update: |_, _, _| {},
     validate_part: |_, _, _, _| {},
+    warnings: |_, _, _| {},
     mark_deleting: |_| {},
     held: |_| false,
     orphans: false,
@@ -138,6 +141,12 @@ impl Hooks for Ruled {
                 (self.rules.validate_part)(errors, object, old, subresource);
             }
         })
+    }
+
+    fn warnings(&self, object: &Value, old: Option<&Value>) -> Vec<String> {
+        let mut warnings = Vec::new();
+        (self.rules.warnings)(&mut warnings, object, old);
+        warnings
     }
 
     fn mark_deleting(&self, object: &mut Value) {

@@ -106,6 +106,7 @@ async fn attempt(write: &Write<'_>, namespace: &str, mut object: Value) -> Resul
     {
         return Ok(Attempt::Taken(taken(write, &key), object));
     }
+    write.charge(Operation::Create, &mut object, None).await?;
     hooks.allocate(&mut object, None, &context).await?;
     let mut stored = stored_form(resource, object);
     let raw = Object::encode(&mut stored);

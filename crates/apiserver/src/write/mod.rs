@@ -7,6 +7,7 @@
 //! `endpoints/handlers`.
 
 mod body;
+mod charge;
 mod collection;
 mod commit;
 mod create;
@@ -18,6 +19,7 @@ mod scale;
 mod update;
 
 pub use body::decode_call;
+pub use charge::Turns;
 pub use collection::delete_collection;
 pub use commit::stored_form;
 pub use create::{create, create_object};
@@ -148,6 +150,26 @@ impl<'a> Write<'a> {
         crate::webhook::validate(self, operation, object, old).await
     }
 
+    fn review<'b>(
+        &'b self,
+        operation: Operation,
+        object: &'b mut Value,
+        old: Option<&'b Value>,
+        warnings: &'b mut Vec<String>,
+    ) -> Review<'b> {
+        Review {
+            attributes: self.attributes,
+            gvk: &self.resource.kind.gvk,
+            operation,
+            object,
+            old,
+            options: &self.options,
+            dry_run: self.dry_run,
+            now: &self.now,
+            warnings,
+        }
+    }
+
     /// Asks the built-in half of either.
     pub(crate) async fn admit(
         &self,
@@ -160,17 +182,7 @@ impl<'a> Write<'a> {
             return Ok(());
         }
         let mut warnings = Vec::new();
-        let mut review = Review {
-            attributes: self.attributes,
-            gvk: &self.resource.kind.gvk,
-            operation,
-            object,
-            old,
-            options: &self.options,
-            dry_run: self.dry_run,
-            now: &self.now,
-            warnings: &mut warnings,
-        };
+        let mut review = self.review(operation, object, old, &mut warnings);
         let admission = &self.server.config.admission;
         let lookup = &*self.server.caches;
         let outcome = if mutating {

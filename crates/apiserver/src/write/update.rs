@@ -152,6 +152,7 @@ async fn once(
     if ends_deletion(hooks, &object) {
         return end(write, namespace, name, current, object).await;
     }
+    write.charge(Operation::Update, &mut object, Some(&old)).await?;
     hooks.allocate(&mut object, Some(&old), &context).await?;
     let mut stored = stored_form(resource, object);
     let raw = Object::encode(&mut stored);

@@ -43,6 +43,7 @@ const KINDS: &[(&str, &str, &str, bool)] = &[
     ("v1", "persistentvolumes", "PersistentVolume", false),
     ("v1", "persistentvolumeclaims", "PersistentVolumeClaim", true),
     ("v1", "replicationcontrollers", "ReplicationController", true),
+    ("v1", "resourcequotas", "ResourceQuota", true),
     ("apps/v1", "deployments", "Deployment", true),
     ("apps/v1", "replicasets", "ReplicaSet", true),
     ("apps/v1", "statefulsets", "StatefulSet", true),

@@ -99,13 +99,14 @@ impl Start<'_> {
             gifee_schema::Schema::builtin(&gvk.group, &gvk.version, &gvk.kind)
         });
         let clock = Arc::new(SystemClock);
+        let authorizer = Arc::new(gifee_policy::authorize::Authorizer::new());
         let mut config = Config::new(
             Arc::new(store),
             kinds,
             schemas,
             Arc::new(Credentials::new(tokens.clone(), clock.clone())),
-            Arc::new(gifee_policy::authorize::Authorizer::new()),
-            Arc::new(admission::Rules),
+            authorizer.clone(),
+            Arc::new(admission::Rules::new(authorizer)),
         );
         config.connector = Some(Arc::new(connector::Nodes::new(self.authority, kubelet_client)?));
         config.encryption = Some(Arc::new(Encryption::secrets("key1", self.encryption_key()?)));

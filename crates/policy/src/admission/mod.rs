@@ -3,15 +3,31 @@
 //! Answers to upstream's admission chain. Mutating rules run in the order of the table, then, after validation of
 //! the object itself, the validating ones. A rule is one file and one row.
 
+mod always_pull;
+mod certificates;
+mod extended_resources;
+mod ingress_class;
+mod limit_ranger;
 mod namespace_lifecycle;
 mod node_restriction;
+mod owner_references;
+mod pod_security;
 mod priority;
+mod protection;
+mod resource_quota;
+mod runtime_class;
 mod service_account;
+mod storage_class;
 mod tolerations;
+mod topology_labels;
+mod trust_bundle;
+mod volume_resize;
 
-use crate::{Lookup, User};
-use gifee_base::{Gvk, Object, Status};
+use crate::{Attributes, Lookup, User};
+use gifee_base::{Gvk, Object, ObjectKey, Reason, Status};
 use serde_json::Value;
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// What is being done to an object.
@@ -47,12 +63,68 @@ pub struct Request<'a> {
     pub old: Option<&'a Value>,
     /// Whether nothing will be written.
     pub dry_run: bool,
+    /// Options of the request, such as DeleteOptions.
+    pub options: &'a Value,
+    /// Whether the user may do something else: for rules that a change needs further rights by.
+    pub permits: &'a dyn Permits,
+    /// What is said besides the decision.
+    pub notes: &'a Notes,
+}
+
+/// Who says whether a user may do something.
+pub trait Permits: Send + Sync {
+    /// Whether it is allowed; the error is the reason why not.
+    ///
+    /// # Errors
+    /// The reason of the authorizers, which may be empty.
+    fn permits(&self, attributes: &Attributes, lookup: &dyn Lookup) -> Result<(), String>;
+}
+
+impl Permits for crate::authorize::Authorizer {
+    fn permits(&self, attributes: &Attributes, lookup: &dyn Lookup) -> Result<(), String> {
+        use crate::authorize::Decision;
+        match self.authorize(attributes, lookup) {
+            Decision::Allow(_) => Ok(()),
+            Decision::Deny(reason) | Decision::NoOpinion(reason) => Err(reason.to_string()),
+        }
+    }
+}
+
+/// What rules say besides their decision.
+#[derive(Debug, Default)]
+pub struct Notes {
+    /// For the client.
+    pub warnings: RefCell<Vec<String>>,
+    /// For the audit log, by `plugin.domain/key`.
+    pub annotations: RefCell<BTreeMap<String, String>>,
+}
+
+/// A change that a request makes to what it is counted by; it is committed before the request's own object.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Charge {
+    /// The ResourceQuota.
+    pub key: ObjectKey,
+    /// The revision of it that the decision was based on.
+    pub revision: u64,
+    /// Its `status.used` afterwards.
+    pub used: Value,
 }
 
 impl Request<'_> {
     /// Whether the request is for this resource itself, none of its subresources.
     pub fn is(&self, group: &str, resource: &str) -> bool {
         &*self.gvk.group == group && self.resource == resource && self.subresource.is_empty()
+    }
+
+    /// Whether an object is created or changed.
+    pub fn writes(&self) -> bool {
+        matches!(self.operation, Operation::Create | Operation::Update)
+    }
+
+    /// Whether the user may do `verb` to a resource in this request's namespace or in none.
+    fn permitted(&self, ask: Attributes, lookup: &dyn Lookup) -> Result<(), String> {
+        let attributes = Attributes { user: Arc::new(self.user.clone()), is_resource: true, ..ask };
+        self.permits.permits(&attributes, lookup)
     }
 
     fn forbidden(&self, why: &str) -> Status {
@@ -85,6 +157,25 @@ pub trait Rule: Send + Sync {
     fn validate(&self, _request: &Request<'_>, _object: &Value, _lookup: &dyn Lookup) -> Result<(), Status> {
         Ok(())
     }
+
+    /// What the request is counted by, if it is accepted by all others; of `only` these if it is not empty.
+    ///
+    /// # Errors
+    /// The refusal.
+    fn charge(
+        &self,
+        _request: &Request<'_>,
+        _object: &Value,
+        _lookup: &dyn Lookup,
+        _only: &[ObjectKey],
+    ) -> Result<Vec<Charge>, Status> {
+        Ok(Vec::new())
+    }
+
+    /// Whether it runs unless it is switched off.
+    fn on(&self) -> bool {
+        true
+    }
 }
 
 /// All built-in rules in upstream's order.
@@ -93,28 +184,124 @@ pub const RULES: &[&dyn Rule] = &[
     &service_account::ServiceAccount,
     &node_restriction::NodeRestriction,
     &tolerations::TaintNodesByCondition,
+    &always_pull::AlwaysPullImages,
+    &limit_ranger::LimitRanger,
+    &pod_security::PodSecurity,
+    &topology_labels::PodTopologyLabels,
     &priority::Priority,
     &tolerations::DefaultTolerationSeconds,
+    &extended_resources::ExtendedResourceToleration,
+    &storage_class::DefaultStorageClass,
+    &protection::StorageObjectInUseProtection,
+    &owner_references::OwnerReferencesPermissionEnforcement,
+    &volume_resize::PersistentVolumeClaimResize,
+    &runtime_class::RuntimeClass,
+    &certificates::CertificateApproval,
+    &certificates::CertificateSigning,
+    &trust_bundle::ClusterTrustBundleAttest,
+    &certificates::CertificateSubjectRestriction,
+    &ingress_class::DefaultIngressClass,
+    &resource_quota::ResourceQuota,
 ];
 
-/// Runs the mutating half of RULES.
-///
-/// # Errors
-/// The first refusal.
-pub fn mutate(request: &Request<'_>, object: &mut Value, lookup: &dyn Lookup) -> Result<(), Status> {
-    RULES.iter().try_for_each(|rule| rule.mutate(request, object, lookup))
+/// The rules that run: those that are on unless they are named otherwise.
+pub struct Chain {
+    rules: Vec<&'static dyn Rule>,
 }
 
-/// Runs the validating half of RULES.
-///
-/// # Errors
-/// The first refusal.
-pub fn validate(request: &Request<'_>, object: &Value, lookup: &dyn Lookup) -> Result<(), Status> {
-    RULES.iter().try_for_each(|rule| rule.validate(request, object, lookup))
+impl Default for Chain {
+    fn default() -> Self {
+        Self::new(&[], &[])
+    }
+}
+
+impl Chain {
+    /// The rules that are on, with these and without those.
+    pub fn new(enable: &[&str], disable: &[&str]) -> Self {
+        let runs = |rule: &&&dyn Rule| {
+            let name = rule.name();
+            !disable.contains(&name) && (rule.on() || enable.contains(&name))
+        };
+        Self { rules: RULES.iter().filter(runs).copied().collect() }
+    }
+
+    /// Runs the mutating half.
+    ///
+    /// # Errors
+    /// The first refusal.
+    pub fn mutate(
+        &self,
+        request: &Request<'_>,
+        object: &mut Value,
+        lookup: &dyn Lookup,
+    ) -> Result<(), Status> {
+        let outcome = self.rules.iter().try_for_each(|rule| rule.mutate(request, object, lookup));
+        outcome.map_err(|status| named(status, request, object))
+    }
+
+    /// Runs the validating half.
+    ///
+    /// # Errors
+    /// The first refusal.
+    pub fn validate(&self, request: &Request<'_>, object: &Value, lookup: &dyn Lookup) -> Result<(), Status> {
+        let outcome = self.rules.iter().try_for_each(|rule| rule.validate(request, object, lookup));
+        outcome.map_err(|status| named(status, request, object))
+    }
+
+    /// What the request is counted by, when nothing else refuses it.
+    ///
+    /// # Errors
+    /// The first refusal.
+    pub fn charge(
+        &self,
+        request: &Request<'_>,
+        object: &Value,
+        lookup: &dyn Lookup,
+        only: &[ObjectKey],
+    ) -> Result<Vec<Charge>, Status> {
+        let mut charges = Vec::new();
+        for rule in &self.rules {
+            let charged = rule.charge(request, object, lookup, only);
+            charges.extend(charged.map_err(|status| named(status, request, object))?);
+        }
+        Ok(charges)
+    }
+}
+
+/// A refusal of what has no name in the URL names it as its object does.
+fn named(status: Status, request: &Request<'_>, object: &Value) -> Status {
+    if !request.name.is_empty() || !status.is(Reason::Forbidden) {
+        return status;
+    }
+    let nameless = request.forbidden("");
+    let Some(why) = status.message.strip_prefix(&nameless.message) else { return status };
+    let text = |field: &str| object["metadata"][field].as_str().filter(|text| !text.is_empty());
+    let name = text("name").or_else(|| text("generateName")).unwrap_or("Unknown");
+    let mut refusal = Status::forbidden(&request.gvk.group, request.resource, name, why);
+    if let (Some(details), Some(old)) = (&mut refusal.details, status.details) {
+        details.causes = old.causes;
+    }
+    refusal
 }
 
 fn decoded(object: Option<Arc<Object>>) -> Option<Value> {
     object.and_then(|object| object.to_value().ok())
+}
+
+/// The text of several failures, as upstream's aggregates have it.
+fn aggregate(mut failures: Vec<String>) -> Option<String> {
+    let mut seen = Vec::new();
+    failures.retain(|one| {
+        !seen.contains(one) && {
+            seen.push(one.clone());
+            true
+        }
+    });
+    match failures.as_slice() {
+        [] => None,
+        [one] => Some(one.clone()),
+        many => Some(format!("[{}]", many.join(", "))),
+    }
 }
 
 #[cfg(test)]

@@ -21,7 +21,11 @@ impl Rule for Priority {
     }
 
     fn mutate(&self, request: &Request<'_>, pod: &mut Value, lookup: &dyn Lookup) -> Result<(), Status> {
-        if !request.is("", "pods") || request.operation != Operation::Create {
+        if !request.is("", "pods") || !request.writes() {
+            return Ok(());
+        }
+        if request.operation == Operation::Update {
+            keep(request, pod);
             return Ok(());
         }
         let class = pod["spec"]["priorityClassName"].as_str().unwrap_or_default();
@@ -47,8 +51,13 @@ impl Rule for Priority {
             pod["spec"]["priorityClassName"] = name.into();
         }
         pod["spec"]["priority"] = value.into();
-        if pod["spec"]["preemptionPolicy"].is_null() {
-            pod["spec"]["preemptionPolicy"] = policy.into();
+        match pod["spec"]["preemptionPolicy"].as_str() {
+            Some(asked) if asked != policy => {
+                return Err(request.forbidden(&format!(
+                    "the string value of PreemptionPolicy ({asked}) must not be provided in pod spec; priority admission controller computed {policy} from the given PriorityClass name"
+                )));
+            }
+            _ => pod["spec"]["preemptionPolicy"] = policy.into(),
         }
         Ok(())
     }
@@ -64,10 +73,20 @@ impl Rule for Priority {
         });
         match other {
             Some(other) => Err(request.forbidden(&format!(
-                "PriorityClass {} is already marked as globalDefault: only one default can exist",
+                "PriorityClass {} is already marked as default. Only one default can exist",
                 other.name()
             ))),
             None => Ok(()),
+        }
+    }
+}
+
+/// A client that does not know of priorities leaves them as they are.
+fn keep(request: &Request<'_>, pod: &mut Value) {
+    let Some(old) = request.old else { return };
+    for field in ["priority", "preemptionPolicy"] {
+        if pod["spec"][field].is_null() && !old["spec"][field].is_null() {
+            pod["spec"][field] = old["spec"][field].clone();
         }
     }
 }

@@ -1,5 +1,10 @@
 //! Each rule with what it adds and what it refuses.
 
+mod classes;
+mod limits;
+mod quotas;
+mod security;
+
 use super::*;
 use crate::lookup::tests::World;
 use serde_json::json;
@@ -65,8 +70,22 @@ impl Default for Ask<'_> {
     }
 }
 
-fn run(ask: &Ask<'_>, mut object: Value) -> Result<Value, String> {
+/// Who may do nothing more than is asked, but what is named here: `verb name`.
+struct Rights(&'static [&'static str]);
+
+impl Permits for Rights {
+    fn permits(&self, attributes: &Attributes, _: &dyn Lookup) -> Result<(), String> {
+        let asked = format!("{} {}", attributes.verb, attributes.name);
+        if self.0.contains(&asked.as_str()) { Ok(()) } else { Err("no".into()) }
+    }
+}
+
+/// What came of a request: the object, what charges it, and the warnings.
+type Outcome = Result<(Value, Vec<Charge>, Vec<String>), String>;
+
+fn run_in(world: &World, chain: &Chain, ask: &Ask<'_>, mut object: Value) -> Outcome {
     let gvk = Gvk::new(ask.kind.0, "v1", ask.kind.1);
+    let notes = Notes::default();
     let request = Request {
         operation: ask.operation,
         gvk: &gvk,
@@ -77,11 +96,21 @@ fn run(ask: &Ask<'_>, mut object: Value) -> Result<Value, String> {
         user: &ask.user,
         old: ask.old.as_ref(),
         dry_run: false,
+        options: &Value::Null,
+        permits: &Rights(&["approve example.com/*", "sign example.com/one", "update p"]),
+        notes: &notes,
     };
-    let world = world();
-    mutate(&request, &mut object, &world).map_err(|status| status.message)?;
-    validate(&request, &object, &world).map_err(|status| status.message)?;
-    Ok(object)
+    let mut all = || {
+        chain.mutate(&request, &mut object, world)?;
+        chain.validate(&request, &object, world)?;
+        chain.charge(&request, &object, world, &[])
+    };
+    let charges = all().map_err(|status| status.message)?;
+    Ok((object, charges, notes.warnings.into_inner()))
+}
+
+fn run(ask: &Ask<'_>, object: Value) -> Result<Value, String> {
+    run_in(&world(), &Chain::default(), ask, object).map(|outcome| outcome.0)
 }
 
 fn node_user(name: &str) -> User {
@@ -156,7 +185,7 @@ fn refusals() {
         name: "second",
         ..Ask::default()
     };
-    assert!(refused(ask, class).contains("already marked as globalDefault"));
+    assert!(refused(ask, class).contains("is already marked as default. Only one default can exist"));
 }
 
 #[test]
@@ -196,6 +225,8 @@ fn a_node_keeps_to_itself() {
         ..Ask::default()
     };
     assert!(run(&status("n1"), json!({})).is_ok());
+    let labelled = json!({ "metadata": { "labels": { "a": "b" } } });
+    assert!(run(&status("n1"), labelled).unwrap_err().contains("cannot update labels through pod status"));
     assert!(run(&status("n2"), json!({})).is_err());
     let token = |node: &str| Ask {
         kind: ("", "ServiceAccount", "serviceaccounts"),
@@ -204,7 +235,7 @@ fn a_node_keeps_to_itself() {
         user: node_user(node),
         ..Ask::default()
     };
-    let bound = json!({ "spec": { "boundObjectRef": { "kind": "Pod", "name": "mine", "uid": "u" } } });
+    let bound = json!({ "spec": { "boundObjectRef": { "apiVersion": "v1", "kind": "Pod", "name": "mine", "uid": "u" } } });
     assert!(run(&token("n1"), bound.clone()).is_ok());
     assert!(run(&token("n2"), bound).is_err());
     assert!(run(&token("n1"), json!({ "spec": {} })).is_err());

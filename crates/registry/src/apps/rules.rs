@@ -73,6 +73,12 @@ fn at_most_replicas(errors: &mut Errors, status: &Value, fields: &[&str]) {
 
 /// Rules of Deployments.
 pub(crate) const DEPLOYMENT: Rules = Rules {
+    warnings: |warnings, object, old| {
+        if old.is_none() {
+            crate::podspec::warning::pod_names(warnings, object);
+        }
+        crate::podspec::warning::template(warnings, object, old);
+    },
     default: default_template,
     update: |deployment, old, part, _| {
         if part == "status" {
@@ -154,6 +160,12 @@ fn deployment_strategy(errors: &mut Errors, strategy: &Value) {
 
 /// Rules of ReplicaSets.
 pub(crate) const REPLICA_SET: Rules = Rules {
+    warnings: |warnings, object, old| {
+        if old.is_none() {
+            crate::podspec::warning::pod_names(warnings, object);
+        }
+        crate::podspec::warning::template(warnings, object, old);
+    },
     default: default_template,
     status: r#"{"replicas":0}"#,
     validate: |errors, set| {
@@ -167,6 +179,15 @@ pub(crate) const REPLICA_SET: Rules = Rules {
 
 /// Rules of StatefulSets.
 pub(crate) const STATEFUL_SET: Rules = Rules {
+    warnings: |warnings, object, old| {
+        if old.is_none() {
+            crate::podspec::warning::pod_names(warnings, object);
+        }
+        crate::podspec::warning::template(warnings, object, old);
+        if object["spec"]["revisionHistoryLimit"].as_i64().is_some_and(|limit| limit < 0) {
+            warnings.push("spec.revisionHistoryLimit: a negative value retains all historical revisions; a value >= 0 is recommended".into());
+        }
+    },
     default: default_template,
     status: r#"{"availableReplicas":0,"replicas":0}"#,
     validate: stateful_set,
@@ -275,6 +296,9 @@ fn stateful_set_update(errors: &mut Errors, set: &Value, old: &Value) {
 
 /// Rules of DaemonSets.
 pub(crate) const DAEMON_SET: Rules = Rules {
+    warnings: |warnings, object, old| {
+        crate::podspec::warning::template(warnings, object, old);
+    },
     default: default_template,
     status: r#"{"currentNumberScheduled":0,"desiredNumberScheduled":0,"numberMisscheduled":0,"numberReady":0}"#,
     validate: |errors, set| {

@@ -23,6 +23,17 @@ const POLICY_RULES_MAXIMUM: usize = 20;
 
 /// Rules of Jobs.
 pub(crate) const JOB: Rules = Rules {
+    warnings: |warnings, job, old| {
+        if old.is_none() {
+            crate::podspec::warning::pod_names(warnings, job);
+        }
+        crate::podspec::warning::template(warnings, job, old);
+        let spec = &job["spec"];
+        let many = int(&spec["completions"]) > 100_000 && int(&spec["parallelism"]) > 10_000;
+        if spec["completionMode"] == "Indexed" && many {
+            warnings.push("In Indexed Jobs with a number of completions higher than 10^5 and a parallelism higher than 10^4, Kubernetes might not be able to track completedIndexes when a big number of indexes fail".into());
+        }
+    },
     default: default_job,
     create: own_selector,
     validate: |errors, job| {
@@ -353,6 +364,26 @@ fn job_status(errors: &mut Errors, job: &Value, old: &Value) {
 
 /// Rules of CronJobs.
 pub(crate) const CRON_JOB: Rules = Rules {
+    warnings: |warnings, job, old| {
+        if old.is_none() {
+            let wrong = name::dns_label(text(&job["metadata"]["name"]));
+            if !wrong.is_empty() {
+                warnings.push(format!(
+                    "metadata.name: this is used in Pod names and hostnames, which can result in surprising behavior; a DNS label is recommended: [{}]",
+                    wrong.join(" ")
+                ));
+            }
+        }
+        if old.is_none_or(|old| old["metadata"]["generation"] != job["metadata"]["generation"]) {
+            let at = SPEC.child("jobTemplate");
+            let at = at.child("spec");
+            let template = &job["spec"]["jobTemplate"]["spec"]["template"];
+            crate::podspec::warning::template_at(warnings, template, &at.child("template"));
+        }
+        if text(&job["spec"]["schedule"]).contains("TZ") {
+            warnings.push("CRON_TZ or TZ used in \"spec.schedule\" is not officially supported, see https://kubernetes.io/docs/concepts/workloads/controllers/cron-jobs/ for more details".into());
+        }
+    },
     default: |job| {
         if let Some(spec) = job.pointer_mut("/spec/jobTemplate/spec/template/spec") {
             podspec::default_spec(spec);

@@ -4,7 +4,7 @@
 //! upstream's `pkg/apis/certificates/validation` and the strategies of the group.
 
 use crate::kind::Context;
-use crate::rule::{Errors, METADATA, SPEC, STATUS, immutable, required, required_name, required_one_of};
+use crate::rule::{Errors, METADATA, SPEC, STATUS, immutable, required, required_one_of};
 use crate::rules::{RULES, Rules};
 use crate::value::{int, is_empty, items, remove, restore, same, text};
 use base64::Engine;
@@ -247,37 +247,6 @@ pub(crate) const TRUST_BUNDLE: Rules = Rules {
     validate_update: |errors, bundle, old| {
         let signer = |one: &Value| one["spec"]["signerName"].clone();
         immutable(errors, &signer(bundle), &signer(old), &SPEC.child("signerName"));
-    },
-    ..RULES
-};
-
-/// Rules of PodCertificateRequests.
-pub(crate) const POD_REQUEST: Rules = Rules {
-    status_only: true,
-    validate: |errors, request| {
-        let spec = &request["spec"];
-        signer_name(errors, &spec["signerName"], &SPEC.child("signerName"));
-        for field in ["podName", "serviceAccountName", "nodeName"] {
-            required_name(errors, &spec[field], &SPEC.child(field), name::dns_subdomain);
-        }
-        for field in ["podUID", "serviceAccountUID", "nodeUID"] {
-            required(errors, &spec[field], &SPEC.child(field));
-        }
-        let seconds = &spec["maxExpirationSeconds"];
-        let at = SPEC.child("maxExpirationSeconds");
-        match seconds.as_i64() {
-            None => errors.push(FieldError::required(&at, "must be set")),
-            Some(given) if !(3_600..=7_862_400).contains(&given) => {
-                errors.push(FieldError::invalid(&at, given, "must be in the range [3600, 7862400]"));
-            }
-            Some(_) => {}
-        }
-    },
-    validate_update: |errors, request, old| {
-        if !same(&request["spec"], &old["spec"]) {
-            let given = request["spec"].clone();
-            errors.push(FieldError::invalid(&SPEC, given, "field is immutable"));
-        }
     },
     ..RULES
 };

@@ -131,6 +131,12 @@ fn validate_event(errors: &mut Errors, event: &Value, form: &EventForm) {
 
 /// Rules of ReplicationControllers.
 pub(crate) const REPLICATION_CONTROLLER: Rules = Rules {
+    warnings: |warnings, object, old| {
+        if old.is_none() {
+            crate::podspec::warning::pod_names(warnings, object);
+        }
+        crate::podspec::warning::template(warnings, object, old);
+    },
     default: |controller| {
         if let Some(spec) = controller.pointer_mut("/spec/template/spec") {
             podspec::default_spec(spec);

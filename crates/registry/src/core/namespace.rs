@@ -73,6 +73,14 @@ pub(crate) fn finalizer_name(text: &str) -> Vec<String> {
 
 /// Rules of Nodes.
 pub(crate) const NODE: Rules = Rules {
+    warnings: |warnings, node, _| {
+        if !node["spec"]["configSource"].is_null() {
+            warnings.push("spec.configSource: the feature is removed".into());
+        }
+        if !node["spec"]["externalID"].is_null() {
+            warnings.push("spec.externalID: this field is deprecated, and is unused by Kubernetes".into());
+        }
+    },
     default: default_node,
     status: GIVEN,
     validate: |errors, node| {

@@ -105,15 +105,22 @@ impl Hooks for Pod {
         })
     }
 
-    fn warnings(&self, pod: &Value, _: Option<&Value>) -> Vec<String> {
-        let host = &pod["spec"]["hostname"];
-        let long = text(host).is_empty() && text(&pod["metadata"]["name"]).len() > 63;
-        let mut warnings = Vec::new();
-        if long {
-            warnings.push("metadata.name: this is used in the Pod's hostname, which can result in surprising behavior; a DNS label is recommended: [must be no more than 63 bytes]".to_owned());
+    fn warnings(&self, pod: &Value, old: Option<&Value>) -> Vec<String> {
+        // Who changes a pod is hardly ever a person.
+        if old.is_some() {
+            return Vec::new();
         }
-        if int(&pod["spec"]["terminationGracePeriodSeconds"]) < 0 {
-            warnings.push("spec.terminationGracePeriodSeconds: must be >= 0; negative values are invalid and will be treated as 1".to_owned());
+        let mut warnings = Vec::new();
+        podspec::warning::pod(&mut warnings, &pod["metadata"], &pod["spec"], &SPEC, &METADATA);
+        let host = &pod["spec"]["hostname"];
+        if text(host).is_empty() {
+            let wrong = name::dns_label(text(&pod["metadata"]["name"]));
+            if !wrong.is_empty() {
+                warnings.push(format!(
+                    "metadata.name: this is used in the Pod's hostname, which can result in surprising behavior; a DNS label is recommended: [{}]",
+                    wrong.join(" ")
+                ));
+            }
         }
         warnings
     }
@@ -190,6 +197,11 @@ fn select_by_own_labels(spec: &mut Value, labels: &Value) {
 
 /// Rules of PodTemplates.
 pub(crate) const TEMPLATE: Rules = Rules {
+    warnings: |warnings, object, old| {
+        if old.is_none_or(|old| old["metadata"]["generation"] != object["metadata"]["generation"]) {
+            podspec::warning::template_at(warnings, &object["template"], &Path::root("template"));
+        }
+    },
     default: |object| {
         if let Some(spec) = object.pointer_mut("/template/spec") {
             podspec::default_spec(spec);

@@ -4,6 +4,7 @@
 
 use crate::podspec;
 use crate::podspec::volume::shared_source;
+use crate::podspec::warning::{OLD_VOLUMES, fraction};
 use crate::rule::{
     Errors, METADATA, SPEC, STATUS, immutable, optional_name, optional_one_of, required, resource,
 };
@@ -29,6 +30,25 @@ const VOLUME_FIELDS: [&str; 9] = [
 
 /// Rules of PersistentVolumes.
 pub(crate) const VOLUME: Rules = Rules {
+    warnings: |warnings, volume, _| {
+        let (spec, annotations) = (&volume["spec"], &volume["metadata"]["annotations"]);
+        for (key, instead) in [
+            ("volume.beta.kubernetes.io/storage-class", "since v1.8; use \"storageClassName\""),
+            ("volume.beta.kubernetes.io/mount-options", "since v1.31; use \"mountOptions\""),
+        ] {
+            if !annotations[key].is_null() {
+                warnings.push(format!("metadata.annotations[{key}]: deprecated {instead} attribute instead"));
+            }
+        }
+        if spec["persistentVolumeReclaimPolicy"] == "Recycle" {
+            warnings.push("spec.persistentVolumeReclaimPolicy: The Recycle reclaim policy is deprecated. Instead, the recommended approach is to use dynamic provisioning.".into());
+        }
+        for (kind, since) in OLD_VOLUMES {
+            if spec[kind].is_object() {
+                warnings.push(format!("spec.{kind}: {since}"));
+            }
+        }
+    },
     status: r#"{"phase":"Pending"}"#,
     create: |volume, context| volume["status"]["lastPhaseTransitionTime"] = context.now.into(),
     update: |volume, old, part, context| {
@@ -149,6 +169,18 @@ fn volume_update(errors: &mut Errors, object: &Value, old: &Value) {
 
 /// Rules of PersistentVolumeClaims.
 pub(crate) const CLAIM: Rules = Rules {
+    warnings: |warnings, claim, _| {
+        let key = "volume.beta.kubernetes.io/storage-class";
+        if !claim["metadata"]["annotations"][key].is_null() {
+            warnings.push(format!(
+                "metadata.annotations[{key}]: deprecated since v1.8; use \"storageClassName\" attribute instead"
+            ));
+        }
+        let at = SPEC.child("resources");
+        for list in ["requests", "limits"] {
+            fraction(warnings, &claim["spec"]["resources"][list], "storage", &at.child(list));
+        }
+    },
     status: r#"{"phase":"Pending"}"#,
     create: |claim, _| normalize_sources(&mut claim["spec"]),
     update: |claim, _, part, _| {

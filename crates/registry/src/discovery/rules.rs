@@ -15,6 +15,11 @@ const PORTS_MAXIMUM: usize = 20_000;
 
 /// Rules of EndpointSlices.
 pub(crate) const ENDPOINT_SLICE: Rules = Rules {
+    warnings: |warnings, slice, _| {
+        if slice["addressType"] == "FQDN" {
+            warnings.push("addressType: FQDN endpoints are deprecated".into());
+        }
+    },
     validate: |errors, slice| {
         let kind = text(&slice["addressType"]);
         let kinds = ["FQDN", "IPv4", "IPv6"];

@@ -2,10 +2,11 @@
 //!
 //! Answers to upstream's `pkg/apis/flowcontrol/validation`.
 
-use crate::rule::{Errors, SPEC, named, one_of, required_because};
+use super::matching::rule;
+use crate::rule::{Errors, SPEC, in_range, named, one_of};
 use crate::rules::{RULES, Rules};
 use crate::value::{int, is_empty, items, text};
-use gifee_base::{FieldError, name};
+use gifee_base::{FieldError, Path, name};
 use serde_json::Value;
 
 const PRECEDENCE_MAXIMUM: i64 = 10_000;
@@ -41,14 +42,8 @@ pub(crate) const FLOW_SCHEMA: Rules = Rules {
             named(errors, level, &at.child("name"), name::dns_subdomain);
         }
         let at = SPEC.child("rules");
-        for (index, rule) in items(&spec["rules"]).iter().enumerate() {
-            let at = at.index(index);
-            let why = "subjects must contain at least one value";
-            required_because(errors, &rule["subjects"], &at.child("subjects"), why);
-            if is_empty(&rule["resourceRules"]) && is_empty(&rule["nonResourceRules"]) {
-                let why = "at least one of resourceRules and nonResourceRules has to be non-empty";
-                errors.push(FieldError::required(&at, why));
-            }
+        for (index, one) in items(&spec["rules"]).iter().enumerate() {
+            rule(errors, one, &at.index(index));
         }
     },
     ..RULES
@@ -62,11 +57,7 @@ pub(crate) const PRIORITY_LEVEL: Rules = Rules {
         let (limited, exempt) = (&spec["limited"], &spec["exempt"]);
         let kind = text(&spec["type"]);
         if (own == "exempt") != (kind == "Exempt") {
-            let why = if own == "exempt" {
-                "type must be 'Exempt' for the mandatory priority level named 'exempt'"
-            } else {
-                "type must be 'Limited' if and only if `name` is not 'exempt'"
-            };
+            let why = "type must be 'Exempt' if and only if name is 'exempt'";
             errors.push(FieldError::invalid(&SPEC.child("type"), kind, why));
         }
         match kind {
@@ -86,7 +77,7 @@ pub(crate) const PRIORITY_LEVEL: Rules = Rules {
                     limited_level(errors, limited);
                 }
             }
-            "Exempt" => {}
+            "Exempt" => lendable(errors, exempt, &SPEC.child("exempt")),
             other => {
                 errors.push(FieldError::not_supported(&SPEC.child("type"), other, &["Exempt", "Limited"]));
             }
@@ -95,12 +86,23 @@ pub(crate) const PRIORITY_LEVEL: Rules = Rules {
     ..RULES
 };
 
-fn limited_level(errors: &mut Errors, limited: &Value) {
-    let at = SPEC.child("limited");
-    let shares = &limited["nominalConcurrencyShares"];
+/// Shares, and how many of them others may use.
+fn lendable(errors: &mut Errors, level: &Value, path: &Path<'_>) {
+    let shares = &level["nominalConcurrencyShares"];
     if shares.as_i64().is_some_and(|shares| shares < 0) {
         let why = "must be a non-negative integer";
-        errors.push(FieldError::invalid(&at.child("nominalConcurrencyShares"), shares.clone(), why));
+        errors.push(FieldError::invalid(&path.child("nominalConcurrencyShares"), shares.clone(), why));
+    }
+    in_range(errors, &level["lendablePercent"], &path.child("lendablePercent"), 0, 100);
+}
+
+fn limited_level(errors: &mut Errors, limited: &Value) {
+    let at = SPEC.child("limited");
+    lendable(errors, limited, &at);
+    let borrowing = &limited["borrowingLimitPercent"];
+    if borrowing.as_i64().is_some_and(|percent| percent < 0) {
+        let why = "if specified, must be a non-negative integer";
+        errors.push(FieldError::invalid(&at.child("borrowingLimitPercent"), borrowing.clone(), why));
     }
     let (response, at) = (&limited["limitResponse"], at.child("limitResponse"));
     let queuing = &response["queuing"];

@@ -18,6 +18,13 @@ const CONTROLLER_MAXIMUM: usize = 250;
 
 /// Rules of Ingresses.
 pub(crate) const INGRESS: Rules = Rules {
+    warnings: |warnings, ingress, _| {
+        if !ingress["metadata"]["annotations"][CLASS_ANNOTATION].is_null() {
+            warnings.push(format!(
+                "annotation {CLASS_ANNOTATION:?} is deprecated, please use 'spec.ingressClassName' instead"
+            ));
+        }
+    },
     status: r#"{"loadBalancer":{}}"#,
     validate: |errors, ingress| {
         let spec = &ingress["spec"];

@@ -10,6 +10,15 @@ use gifee_base::{Path, name};
 
 /// Rules of RuntimeClasses.
 pub(crate) const RUNTIME_CLASS: Rules = Rules {
+    warnings: |warnings, class, _| {
+        let at = Path::root("scheduling");
+        let at = at.child("nodeSelector");
+        for (key, _) in entries(&class["scheduling"]["nodeSelector"]) {
+            if let Some(since) = podspec::warning::old_label(key) {
+                warnings.push(format!("{}: {since}", at.key(key)));
+            }
+        }
+    },
     validate: |errors, class| {
         named(errors, &class["handler"], &Path::root("handler"), name::dns_label);
         let at = Path::root("overhead");

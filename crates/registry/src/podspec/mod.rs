@@ -10,6 +10,7 @@ mod scheduling;
 mod security;
 mod storage;
 pub(crate) mod volume;
+pub(crate) mod warning;
 
 use crate::rule::{Errors, address, identity, in_range, label, named, named_text, optional_name, required};
 use crate::rule::{required_one_of, resource, unique};

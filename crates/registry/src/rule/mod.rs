@@ -4,6 +4,7 @@
 //! Answers to apimachinery's `util/validation` and `api/validation`.
 
 pub(crate) mod address;
+pub(crate) mod condition;
 pub(crate) mod label;
 pub(crate) mod resource;
 

@@ -3,6 +3,7 @@
 //! Answers to upstream's `pkg/apis/storage/validation`.
 
 use crate::podspec::volume::csi_driver_name;
+use crate::podspec::warning::old_label;
 use crate::rule::{Errors, METADATA, SPEC, immutable, named_text, optional_one_of, required, required_name};
 use crate::rule::{required_one_of, resource};
 use crate::rules::{RULES, Rules};
@@ -42,6 +43,19 @@ fn parameters(errors: &mut Errors, map: &Value, empty: bool, path: &Path<'_>) {
 
 /// Rules of StorageClasses.
 pub(crate) const STORAGE_CLASS: Rules = Rules {
+    warnings: |warnings, class, _| {
+        let at = Path::root("allowedTopologies");
+        for (index, term) in items(&class["allowedTopologies"]).iter().enumerate() {
+            let at = at.index(index);
+            let at = at.child("matchLabelExpressions");
+            for (index, one) in items(&term["matchLabelExpressions"]).iter().enumerate() {
+                if let Some(since) = old_label(text(&one["key"])) {
+                    let key = text(&one["key"]);
+                    warnings.push(format!("{}: {key} is {since}", at.index(index).child("key")));
+                }
+            }
+        }
+    },
     validate: |errors, class| {
         provisioner(errors, &class["provisioner"], &Path::root("provisioner"));
         parameters(errors, &class["parameters"], true, &Path::root("parameters"));

@@ -87,6 +87,10 @@ fn needs_health_port(service: &Value) -> bool {
 
 #[async_trait::async_trait]
 impl Hooks for Service {
+    fn warnings(&self, service: &Value, _: Option<&Value>) -> Vec<String> {
+        warnings(service)
+    }
+
     fn prepare_create(&self, service: &mut Value, _: &Context<'_>) {
         service["status"] = json!({ "loadBalancer": {} });
         change::normalize_addresses(service, None);
@@ -138,4 +142,29 @@ impl Hooks for Service {
         self.release_addresses(service, old, context).await?;
         self.release_ports(service, old, context).await
     }
+}
+
+/// What a client may not expect of a Service.
+fn warnings(service: &Value) -> Vec<String> {
+    const OLD: &str = "service.kubernetes.io/topology-aware-hints";
+    let mut warnings = Vec::new();
+    if !service["metadata"]["annotations"][OLD].is_null() {
+        warnings.push(format!(
+            "annotation {OLD} is deprecated, please use service.kubernetes.io/topology-mode instead"
+        ));
+    }
+    if is_headless(service) {
+        let spec = &service["spec"];
+        let affinity = !matches!(text(&spec["sessionAffinity"]), "" | "None");
+        for (set, field) in [
+            (!is_empty(&spec["loadBalancerIP"]), "loadBalancerIP"),
+            (!is_empty(&spec["externalIPs"]), "externalIPs"),
+            (affinity, "SessionAffinity"),
+        ] {
+            if set {
+                warnings.push(format!("spec.{field} is ignored for headless services"));
+            }
+        }
+    }
+    warnings
 }
