@@ -151,6 +151,15 @@ fn verbs(verbs: &[Verb]) -> Vec<&'static str> {
     sorted.into_iter().map(verb_word).collect()
 }
 
+/// The verbs of a resource: of one that is on its way out, without what makes or changes objects.
+fn offered(resource: &Resource) -> Vec<&'static str> {
+    let mut verbs = verbs(resource.kind.verbs);
+    if resource.kind.custom.as_ref().is_some_and(|custom| custom.terminating) {
+        verbs.retain(|verb| !matches!(*verb, "create" | "patch" | "update"));
+    }
+    verbs
+}
+
 fn texts(list: &[Arc<str>]) -> Vec<&str> {
     list.iter().map(|one| &**one).collect()
 }
@@ -161,7 +170,7 @@ fn resources(kinds: &Kinds, group: &str, version: &str) -> Value {
         let kind = &resource.kind;
         let mut value = json!({
             "name": resource.name(), "singularName": &*kind.singular, "namespaced": resource.namespaced(),
-            "kind": &*kind.gvk.kind, "verbs": verbs(kind.verbs),
+            "kind": &*kind.gvk.kind, "verbs": offered(resource),
         });
         if !kind.short_names.is_empty() {
             value["shortNames"] = texts(&kind.short_names).into();
@@ -196,7 +205,8 @@ fn resources(kinds: &Kinds, group: &str, version: &str) -> Value {
 
 fn storage_version_hash(resource: &Resource) -> String {
     let gvk = &resource.kind.gvk;
-    let digest = Sha256::digest(format!("{}/{}/{}", gvk.group, gvk.version, gvk.kind));
+    let version = resource.kind.custom.as_ref().map_or(&gvk.version, |custom| &custom.stored_version);
+    let digest = Sha256::digest(format!("{}/{version}/{}", gvk.group, gvk.kind));
     STANDARD.encode(&digest[..8])
 }
 
@@ -225,14 +235,15 @@ fn aggregated(kinds: &Kinds, core: bool) -> Value {
 fn discovered(resource: &Resource) -> Value {
     let kind = &resource.kind;
     let response = |gvk: &gifee_base::Gvk| {
-        let own = (&gvk.group, &gvk.version) == (&kind.gvk.group, &kind.gvk.version);
+        let same = (&gvk.group, &gvk.version) == (&kind.gvk.group, &kind.gvk.version);
+        let own = same && kind.custom.is_none();
         let (group, version) = if own { ("", "") } else { (&*gvk.group, &*gvk.version) };
         json!({ "group": group, "version": version, "kind": &*gvk.kind })
     };
     let mut value = json!({
         "resource": resource.name(), "responseKind": response(&kind.gvk), "singularResource": &*kind.singular,
         "scope": if kind.scope == Scope::Namespaced { "Namespaced" } else { "Cluster" },
-        "verbs": verbs(kind.verbs),
+        "verbs": offered(resource),
     });
     if !kind.short_names.is_empty() {
         value["shortNames"] = texts(&kind.short_names).into();

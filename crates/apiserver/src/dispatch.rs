@@ -29,6 +29,9 @@ pub async fn dispatch(request: &Request<'_>, body: Body) -> Result<Response<Body
     if let Some((_, _, warning)) = deprecated {
         request.warn(*warning);
     }
+    if let Some(warning) = resource.kind.custom.as_ref().and_then(|custom| custom.warning.as_ref()) {
+        request.warn(warning);
+    }
     if info.subresource.is_empty() {
         return object(request, resource, body).await;
     }

@@ -14,6 +14,7 @@ mod calls;
 mod cluster;
 pub mod config;
 mod connect;
+mod definitions;
 pub mod delegate;
 mod discovery;
 mod dispatch;

@@ -14,13 +14,14 @@ use crate::metrics::Metrics;
 use crate::outbound::Outbound;
 use crate::request::{FrontProxy, Request, attributes};
 use crate::seam::{Asked, Authenticated};
-use crate::{dispatch, respond};
+use crate::{definitions, dispatch, respond};
 use arc_swap::ArcSwap;
 use futures_util::FutureExt;
 use gifee_base::{Reason, Status};
 use gifee_policy::authorize::{Decision, refusal};
 use gifee_policy::{Attributes, Lookup, User};
 use gifee_registry::Kind;
+use gifee_registry::apiextensions::compare;
 use gifee_schema::Schema;
 use gifee_schema::defaults::Defaults;
 use hyper::upgrade::OnUpgrade;
@@ -30,6 +31,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::time::Instant;
 use tokio_util::sync::CancellationToken;
+
+/// Commands that wait for the task that feeds the caches.
+const COMMANDS: usize = 64;
 
 /// A server could not start.
 #[derive(Debug, thiserror::Error)]
@@ -90,6 +94,8 @@ impl Server {
             let defaults = schema.is_some().then(|| defaults.clone());
             resources.push(serve(&caches, kind.clone(), schema, defaults));
         }
+        let made =
+            definitions::prepare(&caches, caches.stored(definitions::GROUP, definitions::RESOURCE).await?);
         let watch = caches.load().await?;
         let services: Arc<dyn Lookup> = caches.clone();
         let outbound = Outbound::new(config.dialer.clone(), Some((services, config.routing)));
@@ -108,14 +114,38 @@ impl Server {
             caches: caches.clone(),
             config,
         });
+        for (name, made) in &made {
+            server.serve_custom(name, made.served.clone());
+        }
+        let (commands, commanded) = tokio::sync::mpsc::channel(COMMANDS);
         tokio::spawn(crate::upkeep::run(
             caches,
             server.config.store.clone(),
             server.config.limits.clone(),
             watch,
+            commanded,
             server.stop.clone(),
         ));
+        tokio::spawn(definitions::run(Arc::downgrade(&server), commands, made));
         Ok(server)
+    }
+
+    /// Serves these resources of a definition and no others: built-in kinds come first in discovery, then groups in
+    /// the order of their names, of each the newest version first.
+    pub(crate) fn serve_custom(&self, definition: &str, resources: Vec<Arc<Resource>>) {
+        let of = |one: &Arc<Resource>| one.kind.custom.as_ref().map(|custom| custom.definition.clone());
+        self.change(|all| {
+            all.retain(|one| of(one).is_none_or(|own| *own != *definition));
+            all.extend(resources);
+            let (mut custom, built_in): (Vec<_>, Vec<_>) =
+                std::mem::take(all).into_iter().partition(|one| of(one).is_some());
+            custom.sort_by(|a, b| {
+                let by_version = || compare(b.version(), a.version()).then_with(|| a.name().cmp(b.name()));
+                a.group().cmp(b.group()).then_with(by_version)
+            });
+            all.extend(built_in);
+            all.extend(custom);
+        });
     }
 
     /// Serves another kind from now on, or another row of a kind. `defaults` are of the arena of `schema`.

@@ -3,17 +3,24 @@
 //! Invariant: it ends when the server stops, and restarts the feed with a fresh load if the store's watch
 //! breaks, so caches never stay behind silently.
 
-use crate::cache::Caches;
+use crate::cache::{Cache, Caches};
 use crate::config::Limits;
 use gifee_store::{self as store, Store};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 use tokio_util::sync::CancellationToken;
 
 /// Longest pause before a broken watch of the store is tried again.
 const RETRY_MAXIMUM: Duration = Duration::from_secs(10);
+
+/// What only this task may do, since nothing may be fed meanwhile.
+pub enum Command {
+    /// Fills a cache and puts it in its place.
+    Install(Arc<Cache>, oneshot::Sender<Result<(), store::Error>>),
+}
 
 /// Runs until `stop`.
 pub async fn run(
@@ -21,6 +28,7 @@ pub async fn run(
     store: Arc<dyn Store>,
     limits: Limits,
     mut watch: store::Watch,
+    mut commands: mpsc::Receiver<Command>,
     stop: CancellationToken,
 ) {
     let mut bookmarks = interval_at(Instant::now() + limits.bookmark_interval, limits.bookmark_interval);
@@ -30,6 +38,11 @@ pub async fn run(
         let next = tokio::select! {
             biased;
             () = stop.cancelled() => return,
+            Some(Command::Install(cache, done)) = commands.recv() => {
+                // Who asked may have gone meanwhile.
+                let _ = done.send(caches.install(&cache).await);
+                continue;
+            }
             _ = bookmarks.tick() => {
                 caches.bookmark();
                 aging.tick(&caches, &*store).await;

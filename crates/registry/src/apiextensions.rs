@@ -1,6 +1,13 @@
 //! Rows of apiextensions.k8s.io/v1.
 
+mod columns;
+mod definition;
+mod instances;
+mod jsonpath;
 mod rules;
+
+pub use definition::{Version, compare, versions};
+pub use rules::{Approval, approval};
 
 use crate::kind::Kind;
 use crate::row::row;

@@ -252,6 +252,21 @@ pub struct Conversion {
     pub to_stored: fn(Value) -> Value,
 }
 
+/// What only a kind has that was made from a CustomResourceDefinition.
+#[derive(Clone, Debug)]
+pub struct Custom {
+    /// Name of the definition.
+    pub definition: Arc<str>,
+    /// The version in whose form objects are stored.
+    pub stored_version: Arc<str>,
+    /// The same with its group, as stored objects name it.
+    pub stored_api_version: Arc<str>,
+    /// The definition is being deleted: nothing new may be created.
+    pub terminating: bool,
+    /// What every use is answered with, if this version is deprecated.
+    pub warning: Option<String>,
+}
+
 /// One row of KINDS.
 #[derive(Clone)]
 pub struct Kind {
@@ -298,4 +313,6 @@ pub struct Kind {
     pub defaults: &'static str,
     /// Hooks.
     pub hooks: Arc<dyn Hooks>,
+    /// Of a custom resource, what a built-in kind does not have.
+    pub custom: Option<Arc<Custom>>,
 }

@@ -4,7 +4,7 @@
 //! CustomResourceDefinition makes the same row at run time.
 
 mod admissionregistration;
-mod apiextensions;
+pub mod apiextensions;
 mod apiregistration;
 mod apps;
 mod authentication;

@@ -49,6 +49,7 @@ pub fn row(api_version: &str, kind: &str, resource: &str) -> Kind {
         create_on_update: false,
         defaults: "",
         hooks: Arc::new(Plain),
+        custom: None,
         gvk,
     }
 }

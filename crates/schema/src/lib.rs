@@ -16,6 +16,7 @@ pub mod parse;
 pub mod patch;
 pub mod protobuf;
 mod shape;
+pub mod structural;
 
 pub use error::{Error, Result};
 pub use shape::{

@@ -3,7 +3,7 @@
 //! Invariant: `progress` names a revision up to which every cache holds everything. Keys are
 //! `/registry/<group>/<resource>/[<namespace>/]<name>`, with `core` for the core group.
 
-use super::{Cache, CacheLimits, Change, fields::Fields};
+use super::{Cache, CacheLimits, Change, Present, fields::Fields};
 use crate::encryption::Encryption;
 use arc_swap::ArcSwap;
 use bytes::Bytes;
@@ -99,13 +99,76 @@ impl Caches {
             Ok(index) => sorted[index].clone(),
             Err(index) => {
                 let storage = (group.into(), resource.into());
-                let cache = Arc::new(Cache::new(storage, fields, self.progress(), self.limits));
+                let cache = Cache::new(storage, fields, None, Vec::new(), self.progress(), self.limits);
+                let cache = Arc::new(cache);
                 let mut sorted = sorted.to_vec();
                 sorted.insert(index, cache.clone());
                 self.sorted.store(Arc::new(sorted));
                 cache
             }
         }
+    }
+
+    /// A cache that is in no place yet: `views` show the same objects in other forms.
+    pub fn apart(
+        &self,
+        storage: Storage,
+        fields: Fields,
+        present: Arc<dyn Present>,
+        views: Vec<Arc<Cache>>,
+    ) -> Arc<Cache> {
+        Arc::new(Cache::new(storage, fields, Some(present), views, self.progress(), self.limits))
+    }
+
+    /// Puts a cache in the place of a storage's, whose watches end.
+    pub fn put(&self, cache: &Arc<Cache>) {
+        let _one_at_a_time = self.adding.lock();
+        let mut sorted = self.sorted.load().to_vec();
+        match place(&sorted, &cache.storage.0, &cache.storage.1) {
+            Ok(index) => std::mem::replace(&mut sorted[index], cache.clone()).close(),
+            Err(index) => sorted.insert(index, cache.clone()),
+        }
+        self.sorted.store(Arc::new(sorted));
+    }
+
+    /// Ends the watches of a storage that is served no more, and forgets it.
+    pub fn take_away(&self, group: &str, resource: &str) {
+        let _one_at_a_time = self.adding.lock();
+        let mut sorted = self.sorted.load().to_vec();
+        if let Ok(index) = place(&sorted, group, resource) {
+            sorted.remove(index).close();
+        }
+        self.sorted.store(Arc::new(sorted));
+    }
+
+    /// Fills a cache with what the store had as of where the feed is, and puts it in its place. Only the task that
+    /// also follows may call it: nothing may be fed meanwhile.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub async fn install(&self, cache: &Arc<Cache>) -> Result<(), store::Error> {
+        let revision = self.progress();
+        let prefix = Bytes::from(store_prefix(&cache.storage.0, &cache.storage.1));
+        let (entries, _) = self.everything(&prefix, (revision > 0).then_some(revision)).await?;
+        let filled = entries.into_iter().filter_map(|entry| {
+            let (_, key) = split(&entry.key)?;
+            Some((key, self.open(&entry.key, entry.value)?, entry.revision))
+        });
+        let filled: Vec<_> = filled.collect();
+        cache.fill(revision, filled.into_iter());
+        self.put(cache);
+        Ok(())
+    }
+
+    /// What the store has of a resource, before the caches are filled.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub async fn stored(&self, group: &str, resource: &str) -> Result<Vec<serde_json::Value>, store::Error> {
+        let prefix = store_prefix(group, resource);
+        let (entries, _) = self.everything(prefix.as_bytes(), None).await?;
+        let opened = entries.into_iter().filter_map(|entry| self.open(&entry.key, entry.value));
+        Ok(opened.filter_map(|bytes| serde_json::from_slice(&bytes).ok()).collect())
     }
 
     /// The cache of a storage, if there is one.

@@ -3,8 +3,8 @@
 //! Invariant: at the start they are filled as of a moment ago and then told what happened since, so that watches
 //! of before a restart resume; later they are told the difference, so that no watcher misses a state.
 
+use super::Cache;
 use super::feed::{Caches, ROOT, split};
-use super::{Cache, Change};
 use bytes::Bytes;
 use gifee_store::{self as store, Batch, Entry, Range};
 use std::collections::HashMap;
@@ -28,9 +28,14 @@ impl Caches {
         if self.progress() > 0 { self.reload().await } else { self.start().await }
     }
 
-    /// Everything, now or at a revision, and which revision that is.
-    async fn everything(&self, revision: Option<u64>) -> Result<(Vec<Entry>, u64), store::Error> {
-        let mut range = Range { revision, limit: PAGE, ..Range::prefix(ROOT) };
+    /// Everything under a prefix, now or at a revision, and which revision that is.
+    pub(super) async fn everything(
+        &self,
+        prefix: &[u8],
+        revision: Option<u64>,
+    ) -> Result<(Vec<Entry>, u64), store::Error> {
+        let prefix = Bytes::copy_from_slice(prefix);
+        let mut range = Range { revision, limit: PAGE, ..Range::prefix(prefix) };
         let mut all = Vec::new();
         loop {
             let page = self.store().range(range.clone()).await?;
@@ -50,18 +55,18 @@ impl Caches {
         let now = self.store().revision().await?;
         let mut from = now.saturating_sub(REPLAYED).max(1);
         for _ in 0..ATTEMPTS {
-            match self.everything(Some(from)).await {
+            match self.everything(ROOT, Some(from)).await {
                 Err(store::Error::Compacted { oldest }) if oldest <= now => from = oldest.max(from + 1),
                 Err(store::Error::Compacted { .. } | store::Error::FutureRevision { .. }) => break,
                 outcome => return outcome,
             }
         }
-        self.everything(None).await
+        self.everything(ROOT, None).await
     }
 
     async fn start(&self) -> Result<store::Watch, store::Error> {
         let (then, from) = self.past().await?;
-        let (now, until) = self.everything(None).await?;
+        let (now, until) = self.everything(ROOT, None).await?;
         // What is the same as now shares the allocations of now.
         let now: HashMap<Bytes, Entry> = now.into_iter().map(|entry| (entry.key.clone(), entry)).collect();
         let then = then.into_iter().map(|entry| match now.get(&entry.key) {
@@ -71,7 +76,8 @@ impl Caches {
         let filled = self.by_cache(then.collect());
         for cache in self.all().iter() {
             let entries = filled.iter().find(|(one, _)| Arc::ptr_eq(one, cache));
-            cache.fill(from, entries.into_iter().flat_map(|(_, entries)| entries.iter().cloned()));
+            let entries = entries.map_or(&[][..], |(_, entries)| entries);
+            cache.fill(from, entries.iter().cloned());
         }
         drop(filled);
         let mut watch = self.store().watch(ROOT.into(), store::prefix_end(ROOT), from).await?;
@@ -89,14 +95,17 @@ impl Caches {
 
     /// Tells the caches what they missed.
     async fn reload(&self) -> Result<store::Watch, store::Error> {
-        let (now, revision) = self.everything(None).await?;
+        let (now, revision) = self.everything(ROOT, None).await?;
         let watch = self.store().watch(ROOT.into(), store::prefix_end(ROOT), revision).await?;
         let filled = self.by_cache(now);
         for cache in self.all().iter() {
             let entries = filled.iter().find(|(one, _)| Arc::ptr_eq(one, cache));
             let entries = entries.map(|(_, entries)| entries.clone()).unwrap_or_default();
-            let changes: Vec<Change> = cache.difference(revision, entries);
-            cache.apply(changes);
+            // Each has its own snapshot to tell the difference from.
+            for view in &cache.views {
+                view.apply_own(view.difference(revision, entries.clone()));
+            }
+            cache.apply_own(cache.difference(revision, entries));
         }
         self.reached(revision, Some(watch.progress()));
         Ok(watch)

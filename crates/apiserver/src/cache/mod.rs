@@ -15,7 +15,7 @@ mod subscription;
 mod watchers;
 
 pub use event::{Delivery, Event, Form, Transition, write_frame};
-pub use feed::{Caches, RANGES, store_failed, store_key};
+pub use feed::{Caches, RANGES, Storage, store_failed, store_key};
 pub use filter::Filter;
 pub use subscription::{Next, Subscription};
 pub use watchers::Item;
@@ -73,6 +73,13 @@ pub struct CacheLimits {
     pub watcher_events: usize,
 }
 
+/// How stored bytes are shown, where that is not as they are: objects of a definition that changed since, or of
+/// another version of it.
+pub trait Present: Send + Sync + std::fmt::Debug {
+    /// What is shown instead of the stored bytes; None: themselves.
+    fn present(&self, stored: &Bytes) -> Option<Bytes>;
+}
+
 /// The cache of one stored resource.
 #[derive(Debug)]
 pub struct Cache {
@@ -80,6 +87,9 @@ pub struct Cache {
     pub storage: (Arc<str>, Arc<str>),
     /// Selectable fields.
     pub fields: Arc<Fields>,
+    /// The same objects as other versions show them. They are fed whatever this one is fed.
+    pub views: Vec<Arc<Cache>>,
+    present: Option<Arc<dyn Present>>,
     snapshot: ArcSwap<Snapshot>,
     hub: Mutex<Hub>,
     watcher_events: usize,
@@ -95,7 +105,7 @@ struct Hub {
 }
 
 /// A change on its way into the cache.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Change {
     pub revision: u64,
     pub key: Bytes,
@@ -111,7 +121,14 @@ pub struct TooOld {
 }
 
 impl Cache {
-    fn new(storage: (Arc<str>, Arc<str>), fields: Fields, floor: u64, limits: CacheLimits) -> Self {
+    fn new(
+        storage: (Arc<str>, Arc<str>),
+        fields: Fields,
+        present: Option<Arc<dyn Present>>,
+        views: Vec<Arc<Cache>>,
+        floor: u64,
+        limits: CacheLimits,
+    ) -> Self {
         let history = History::new(floor, limits.history_events, limits.history_bytes);
         let hub = Hub { history, watchers: Watchers::default(), pinned: VecDeque::new(), closed: false };
         let prefix_len = feed::store_prefix(&storage.0, &storage.1).len();
@@ -119,6 +136,8 @@ impl Cache {
             prefix_len,
             storage,
             fields: Arc::new(fields),
+            views,
+            present,
             snapshot: ArcSwap::default(),
             hub: Mutex::new(hub),
             watcher_events: limits.watcher_events,
@@ -218,13 +237,27 @@ impl Cache {
     }
 
     fn close(&self) {
+        self.views.iter().for_each(|view| view.close());
         let mut hub = self.hub.lock();
         hub.closed = true;
         hub.watchers.clear();
     }
 
+    /// The bytes that are shown for stored ones.
+    pub fn shown(&self, stored: Bytes) -> Bytes {
+        match &self.present {
+            Some(present) => present.present(&stored).unwrap_or(stored),
+            None => stored,
+        }
+    }
+
+    /// Whether stored bytes may be shown as others.
+    pub fn presents(&self) -> bool {
+        self.present.is_some()
+    }
+
     fn entry(&self, value: Bytes, revision: u64) -> Option<Arc<Entry>> {
-        match Object::stored(value, revision) {
+        match Object::stored(self.shown(value), revision) {
             Ok(object) => {
                 let fields = self.fields.extract(object.raw());
                 Some(Arc::new(Entry { object: Arc::new(object), fields }))
@@ -238,7 +271,12 @@ impl Cache {
     }
 
     /// Fills an empty cache with the state at `revision`; what was before is unknown.
-    fn fill(&self, revision: u64, entries: impl Iterator<Item = (Bytes, Bytes, u64)>) {
+    fn fill(&self, revision: u64, entries: impl Iterator<Item = (Bytes, Bytes, u64)> + Clone) {
+        self.views.iter().for_each(|view| view.fill_own(revision, entries.clone()));
+        self.fill_own(revision, entries);
+    }
+
+    fn fill_own(&self, revision: u64, entries: impl Iterator<Item = (Bytes, Bytes, u64)>) {
         let mut snapshot = Snapshot::default();
         for (key, value, revision) in entries {
             if let Some(entry) = self.entry(value, revision) {
@@ -247,7 +285,7 @@ impl Cache {
             }
         }
         self.snapshot.store(Arc::new(snapshot));
-        self.forget(revision);
+        self.forget_own(revision);
     }
 
     /// The changes that lead from what is here to the state at `revision`. A key that is gone was deleted no
@@ -268,6 +306,11 @@ impl Cache {
 
     /// Takes in what happened, in order.
     fn apply(&self, changes: Vec<Change>) {
+        self.views.iter().for_each(|view| view.apply_own(changes.clone()));
+        self.apply_own(changes);
+    }
+
+    fn apply_own(&self, changes: Vec<Change>) {
         let mut hub = self.hub.lock();
         let mut snapshot = Snapshot::clone(&self.snapshot.load());
         let mut events = Vec::with_capacity(changes.len());
@@ -306,11 +349,17 @@ impl Cache {
 
     /// Tells watchers how far the cache is.
     fn bookmark(&self, revision: u64) {
+        self.views.iter().for_each(|view| view.bookmark(revision));
         self.hub.lock().watchers.bookmark(revision);
     }
 
     /// Forgets what happened up to `revision`.
     fn forget(&self, revision: u64) {
+        self.views.iter().for_each(|view| view.forget(revision));
+        self.forget_own(revision);
+    }
+
+    fn forget_own(&self, revision: u64) {
         let mut hub = self.hub.lock();
         hub.history.forget(revision);
         hub.pinned.retain(|pinned| pinned.revision > revision);

@@ -65,5 +65,5 @@ pub async fn newest(
     let key = store_key(group, resource, namespace, name);
     let (entry, _) = server.config.store.get(&key).await.map_err(store_failed)?;
     let Some(entry) = entry else { return Ok(None) };
-    server.stored(&key, entry).map(Some)
+    server.stored(cache, &key, entry).map(Some)
 }

@@ -46,7 +46,7 @@ pub fn filter(request: &Request<'_>, resource: &Resource) -> Result<Arc<Filter>,
     }
     let filter = Filter::new(&cache.fields, namespaced, namespace, name, labels, &fields);
     let filter = filter.map_err(|field| {
-        Status::bad_request(if resource.kind.fields.is_empty() {
+        Status::bad_request(if resource.kind.fields.is_empty() && resource.kind.custom.is_none() {
             format!("{field:?} is not a known field selector: only \"metadata.name\", \"metadata.namespace\"")
         } else {
             format!("field label not supported: {field}")

@@ -243,7 +243,10 @@ fn write_value(out: &mut Vec<u8>, value: &Value) {
 }
 
 /// A stored tree as this version's kind.
-pub fn present(resource: &Resource, stored: Value) -> Value {
+pub fn present(resource: &Resource, mut stored: Value) -> Value {
+    if resource.kind.custom.is_some() && stored.is_object() {
+        stored["apiVersion"] = resource.api_version.as_str().into();
+    }
     let Some(conversion) = &resource.kind.conversion else { return stored };
     let mut value = (conversion.from_stored)(stored);
     if value.is_object() {

@@ -120,6 +120,8 @@ pub fn settle(
         return Ok(value);
     }
     let parsed = parse::Parsed { value: Value::Null, duplicates };
+    // Of custom resources duplicates are told first, whatever the order of the body.
+    let source = source.filter(|_| schema.structural().is_none());
     let texts = check::strict_findings(source, &parsed, &findings);
     if validation == FieldValidation::Warn {
         texts.into_iter().for_each(|text| request.warn(text));

@@ -3,7 +3,7 @@
 //! Invariant: bytes are encoded once, here; store, cache and response share them.
 
 use super::Write;
-use crate::cache::{store_failed, store_key};
+use crate::cache::{Cache, store_failed, store_key};
 use crate::kinds::Resource;
 use crate::server::Server;
 use bytes::Bytes;
@@ -26,20 +26,39 @@ pub fn stored_form(resource: &Resource, mut value: Value) -> Value {
         metadata.remove("resourceVersion");
         metadata.remove("selfLink");
     }
+    if let Some(custom) = &resource.kind.custom {
+        value["apiVersion"] = (&*custom.stored_api_version).into();
+    }
     match &resource.kind.conversion {
         Some(conversion) => (conversion.to_stored)(value),
         None => value,
     }
 }
 
+/// The object that stored bytes would be shown as.
+///
+/// # Errors
+/// If they are no object's.
+pub fn shown(resource: &Resource, raw: Bytes, revision: u64) -> Result<Arc<Object>, Status> {
+    let raw = match &resource.cache {
+        Some(cache) => cache.shown(raw),
+        None => raw,
+    };
+    Object::stored(raw, revision).map(Arc::new).map_err(Status::internal)
+}
+
 impl Server {
     /// An entry of the store as an object.
-    pub(crate) fn stored(&self, key: &[u8], entry: Entry) -> Result<Arc<Object>, Status> {
-        let value = match &self.config.encryption {
-            None => entry.value,
-            Some(encryption) => encryption.open(key, &entry.value).map_err(Status::internal)?,
-        };
+    pub(crate) fn stored(&self, cache: &Cache, key: &[u8], entry: Entry) -> Result<Arc<Object>, Status> {
+        let value = cache.shown(self.opened(key, entry.value)?);
         Object::stored(value, entry.revision).map(Arc::new).map_err(Status::internal)
+    }
+
+    fn opened(&self, key: &[u8], value: Bytes) -> Result<Bytes, Status> {
+        match &self.config.encryption {
+            None => Ok(value),
+            Some(encryption) => encryption.open(key, &value).map_err(Status::internal),
+        }
     }
 
     fn sealed(&self, resource: &Resource, key: &[u8], value: &Bytes) -> Bytes {
@@ -67,7 +86,10 @@ impl Write<'_> {
         Ok(match outcome {
             Outcome::Done(revision) => Committed::Done(self.seen(&key, raw, revision).await?),
             Outcome::Conflict(None) => Committed::Conflict(None),
-            Outcome::Conflict(Some(entry)) => Committed::Conflict(Some(self.server.stored(&key, entry)?)),
+            Outcome::Conflict(Some(entry)) => {
+                let cache = self.resource.cache.as_ref().ok_or_else(Status::no_such_path)?;
+                Committed::Conflict(Some(self.server.stored(cache, &key, entry)?))
+            }
         })
     }
 
@@ -89,7 +111,29 @@ impl Write<'_> {
         {
             return Ok(entry.object.clone());
         }
-        Object::stored(raw.clone(), revision).map(Arc::new).map_err(Status::internal)
+        shown(self.resource, raw.clone(), revision)
+    }
+
+    /// Whether a change to these bytes changes nothing, neither in what is shown nor in the store: an object that was
+    /// stored in another form is written anew, which is how objects migrate.
+    pub(super) async fn unchanged(
+        &self,
+        namespace: &str,
+        name: &str,
+        raw: &Bytes,
+        current: &Object,
+    ) -> Result<bool, Status> {
+        let cache = self.resource.cache.as_ref().filter(|cache| cache.presents());
+        let Some(cache) = cache else { return Ok(*raw == *current.raw()) };
+        if cache.shown(raw.clone()) != *current.raw() {
+            return Ok(false);
+        }
+        let key = self.key(namespace, name);
+        let (entry, _) = self.server.config.store.get(&key).await.map_err(store_failed)?;
+        let Some(entry) = entry.filter(|entry| entry.revision == current.revision()) else {
+            return Ok(false);
+        };
+        Ok(self.server.opened(&key, entry.value)? == *raw)
     }
 
     /// Puts a new object.

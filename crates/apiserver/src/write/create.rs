@@ -1,6 +1,6 @@
 //! Creation.
 
-use super::commit::{Committed, stored_form};
+use super::commit::{Committed, shown, stored_form};
 use super::{Write, body, metadata};
 use crate::body::Body;
 use crate::cluster::Inside;
@@ -44,6 +44,11 @@ pub async fn create_object(
     mut object: Value,
 ) -> Result<Arc<Object>, Status> {
     let resource = write.resource;
+    if resource.kind.custom.as_ref().is_some_and(|custom| custom.terminating) {
+        let why = "create not allowed while custom resource definition is terminating";
+        let name = metadata::text(&object, "name");
+        return Err(Status::forbidden(resource.group(), resource.name(), name, why));
+    }
     metadata::place(&mut object, resource.namespaced(), namespace)?;
     if !metadata::text(&object, "resourceVersion").is_empty() {
         return Err(Status::bad_request("resourceVersion should not be set on objects to be created"));
@@ -111,8 +116,7 @@ async fn attempt(write: &Write<'_>, namespace: &str, mut object: Value) -> Resul
     let mut stored = stored_form(resource, object);
     let raw = Object::encode(&mut stored);
     if write.dry_run {
-        let shown = Object::stored(raw, 0).map_err(Status::internal)?;
-        return Ok(Attempt::Made(Arc::new(shown)));
+        return Ok(Attempt::Made(shown(resource, raw, 0)?));
     }
     let outcome = write.insert(namespace, &key.name, &raw).await;
     if let Ok(Committed::Done(created)) = outcome {

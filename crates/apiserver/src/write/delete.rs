@@ -2,7 +2,7 @@
 //!
 //! Answers to the generic store's `Delete`, `rest.BeforeDelete` and the finalizers of garbage collection.
 
-use super::commit::{Committed, stored_form};
+use super::commit::{Committed, shown, stored_form};
 pub use super::options::DeleteOptions;
 use super::{Write, metadata};
 use crate::body::Body;
@@ -111,9 +111,8 @@ pub async fn delete_object(
             Plan::Mark(marked) => {
                 let mut stored = stored_form(resource, marked);
                 let raw = Object::encode(&mut stored);
-                if write.dry_run || raw == object.raw() {
-                    let shown = Object::stored(raw, object.revision()).map_err(Status::internal)?;
-                    return Ok(Deleted { object: Arc::new(shown), gone: false });
+                if write.dry_run || write.unchanged(namespace, name, &raw, &object).await? {
+                    return Ok(Deleted { object: shown(resource, raw, object.revision())?, gone: false });
                 }
                 write.replace(namespace, name, &raw, object.revision()).await?
             }

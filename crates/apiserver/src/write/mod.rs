@@ -26,7 +26,7 @@ pub use create::{create, create_object};
 pub use delete::{DeleteOptions, delete, delete_object};
 pub use patch::patch;
 pub use scale::{get_scale, patch_scale, put_back, put_scale, shown};
-pub use update::{put, update_object};
+pub use update::{Updated, put, update_object};
 
 use crate::kinds::Resource;
 use crate::request::Request;

@@ -110,7 +110,8 @@ pub async fn patch(
     let accept = request.accept(Offer::Shapes)?;
     let mut write = Write::new(request, resource, subresource)?;
     write.options = super::options_of(request, &super::PATCH_OPTIONS);
-    let patch = Patch::read(request, body, resource.schema.is_some()).await?;
+    let strategic = resource.schema.is_some() && resource.kind.custom.is_none();
+    let patch = Patch::read(request, body, strategic).await?;
     let namespace = request.info.namespace_of(resource);
     let name = &*request.info.name;
     let mut edit = |old: &Value| {

@@ -3,7 +3,7 @@
 //! Invariant: a change is a function from the object as it is to the object as it is to be. It is applied
 //! again if the object changed meanwhile; a client that named the version it means is then told of the conflict.
 
-use super::commit::{Committed, stored_form};
+use super::commit::{Committed, shown, stored_form};
 use super::{Write, body, metadata};
 use crate::body::Body;
 use crate::cluster::Inside;
@@ -156,12 +156,11 @@ async fn once(
     hooks.allocate(&mut object, Some(&old), &context).await?;
     let mut stored = stored_form(resource, object);
     let raw = Object::encode(&mut stored);
-    if raw == current.raw() {
+    if write.unchanged(namespace, name, &raw, current).await? {
         return Ok(Step::Done(current.clone()));
     }
     if write.dry_run {
-        let dry = Object::stored(raw, current.revision()).map_err(Status::internal)?;
-        return Ok(Step::Done(Arc::new(dry)));
+        return Ok(Step::Done(shown(resource, raw, current.revision())?));
     }
     let outcome = write.replace(namespace, name, &raw, current.revision()).await;
     let new = present(resource, stored);
@@ -262,7 +261,7 @@ async fn end(
 ) -> Result<Step, Status> {
     let mut stored = stored_form(write.resource, object);
     let raw = Object::encode(&mut stored);
-    let shown = |revision| Object::stored(raw.clone(), revision).map(Arc::new).map_err(Status::internal);
+    let shown = |revision| shown(write.resource, raw.clone(), revision);
     if write.dry_run {
         return Ok(Step::Done(shown(current.revision())?));
     }

@@ -43,6 +43,12 @@ async fn drive(kind: &Kind) -> Result<(), String> {
     let made = step("create", made, 201)?;
     let name = made["metadata"]["name"].as_str().unwrap();
     let path = format!("{base}/{name}");
+    // The server itself goes on with a definition until it is established.
+    let made = match &*kind.gvk.kind {
+        "CustomResourceDefinition" => world.until(&base, name, super::custom::established).await,
+        _ => made,
+    };
+    let name = made["metadata"]["name"].as_str().unwrap();
     if step("get", world.get(&path).await, 200)? != made {
         return Err("get shows something else than create did".into());
     }

@@ -4,6 +4,7 @@
 
 mod backend;
 mod calls;
+mod custom;
 mod deletions;
 mod forms;
 mod kinds;

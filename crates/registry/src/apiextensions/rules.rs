@@ -52,8 +52,74 @@ pub(crate) const DEFINITION: Rules = Rules {
             }
         }
     },
+    mark_deleting: |definition| {
+        let finalizers = &mut definition["metadata"]["finalizers"];
+        match finalizers {
+            Value::Array(list) if list.iter().any(|one| one == CLEANUP) => {}
+            Value::Array(list) => list.push(CLEANUP.into()),
+            other => *other = json!([CLEANUP]),
+        }
+        let now = definition["metadata"]["deletionTimestamp"].clone();
+        let pending = json!({
+            "type": "Terminating", "status": "True", "reason": "InstanceDeletionPending",
+            "message": "CustomResourceDefinition marked for deletion; CustomResource deletion will begin soon",
+            "lastTransitionTime": now,
+        });
+        match &mut definition["status"]["conditions"] {
+            Value::Array(list) => match list.iter().position(|one| one["type"] == "Terminating") {
+                Some(at) if list[at]["status"] == "True" => {}
+                Some(at) => list[at] = pending,
+                None => list.push(pending),
+            },
+            other => *other = json!([pending]),
+        }
+    },
+    held: |definition| definition["metadata"]["deletionTimestamp"].is_null(),
     ..RULES
 };
+
+/// What keeps a deleted definition until its objects are gone.
+const CLEANUP: &str = "customresourcecleanup.apiextensions.k8s.io";
+/// Where it is said that a definition in one of Kubernetes' own groups was approved.
+const APPROVED: &str = "api-approved.kubernetes.io";
+
+/// Whether a definition in a group of Kubernetes' own was approved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Approval {
+    /// It names where.
+    Approved,
+    /// It says that it was not.
+    Bypassed,
+    /// It says nothing.
+    Missing,
+    /// It says neither.
+    Invalid,
+}
+
+/// What a definition says about its approval, and what is said of that; None outside of Kubernetes' own groups.
+pub fn approval(definition: &Value) -> Option<(Approval, String)> {
+    let group = text(&definition["spec"]["group"]);
+    let own = ["k8s.io", "kubernetes.io"];
+    if !own.iter().any(|one| group == *one || group.ends_with(&format!(".{one}"))) {
+        return None;
+    }
+    let given = text(&definition["metadata"]["annotations"][APPROVED]);
+    let see = "see https://github.com/kubernetes/enhancements/pull/1111";
+    let must = format!("protected groups must have approval annotation {APPROVED:?}");
+    let host = given.split_once("://").is_some_and(|(scheme, rest)| {
+        let named = !rest.is_empty() && !rest.starts_with('/');
+        named && !scheme.is_empty() && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric())
+    });
+    Some(match given {
+        "" => (Approval::Missing, format!("{must}, {see}")),
+        _ if given.starts_with("unapproved") => (Approval::Bypassed, format!("not approved: {given:?}")),
+        _ if host => (Approval::Approved, format!("approved in {given}")),
+        _ => {
+            let either = "with either a URL or a reason starting with \"unapproved\"";
+            (Approval::Invalid, format!("{must} {either}, {see}"))
+        }
+    })
+}
 
 fn default_definition(definition: &mut Value) {
     let Some(spec) = definition.get_mut("spec").filter(|spec| spec.is_object()) else { return };

@@ -18,6 +18,8 @@ pub use duration::{parse as parse_duration, print as print_duration};
 pub use strict::{strict_error, strict_findings};
 pub use time::canonical as canonical_time;
 
+use crate::shape::{NodeId, Types};
+use crate::structural::prune;
 use crate::{Error, Result, Schema, go};
 
 /// What a walk found besides errors.
@@ -36,7 +38,15 @@ pub struct Findings {
 /// `Error::Decode` in Go's words, `json: cannot unmarshal string into Go struct field DeploymentSpec.spec.replicas
 /// of type int32`; a server answers 400 with [`cannot_be_handled`] around it.
 pub fn check(schema: &Schema, value: &mut Value) -> Result<Findings> {
-    walk::walk(schema, value)
+    match schema.structural() {
+        Some(structural) => prune::settle(structural, schema.types(), schema.root(), value),
+        None => walk::walk(schema.types(), schema.root(), value),
+    }
+}
+
+/// The same, of a node of an arena.
+pub(crate) fn at(types: &Types, node: NodeId, value: &mut Value) -> Result<Findings> {
+    walk::walk(types, node, value)
 }
 
 /// The text a server answers with when a body does not decode.

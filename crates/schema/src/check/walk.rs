@@ -9,14 +9,14 @@ use super::{Findings, base64, duration, time};
 use crate::go::json_word;
 use crate::parse::MAXIMUM_FINDINGS;
 use crate::shape::{Field, FieldFlags, NOT_ALWAYS, NodeId, Shape, StructId, Types};
-use crate::{Error, Result, Schema, go};
+use crate::{Error, Result, go};
 
-pub(super) fn walk(schema: &Schema, value: &mut Value) -> Result<Findings> {
-    let mut walk = Walk { types: schema.types(), unknown: Vec::new(), wrong: None, fatal: None, quiet: 0 };
-    if value.is_null() && matches!(walk.types.shape(schema.root()), Shape::Struct(_)) {
+pub(super) fn walk(types: &Types, root: NodeId, value: &mut Value) -> Result<Findings> {
+    let mut walk = Walk { types, unknown: Vec::new(), wrong: None, fatal: None, quiet: 0 };
+    if value.is_null() && matches!(walk.types.shape(root), Shape::Struct(_)) {
         *value = Value::Object(Map::new());
     }
-    walk.node(schema.root(), value, None);
+    walk.node(root, value, None);
     match walk.fatal.or(walk.wrong) {
         Some(message) => Err(Error::Decode(message)),
         None => Ok(Findings { unknown: walk.unknown }),

@@ -3,11 +3,16 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::sync::Arc;
+
+use serde_json::Value;
 
 use super::{
-    Field, FieldFlags, Inlined, NOT_ALWAYS, Name, Node, NodeId, PackageRow, Shape, StructId, StructRow, Types,
+    Custom, Field, FieldFlags, Inlined, NOT_ALWAYS, Name, Node, NodeId, PackageRow, Shape, StructId,
+    StructRow, Types,
 };
-use crate::{Error, Result};
+use crate::structural::Structural;
+use crate::{Error, Result, Schema};
 
 /// A field as it is declared.
 pub(crate) struct FieldRow<'a> {
@@ -48,6 +53,7 @@ impl Builder {
             nodes: Vec::new(),
             values: Vec::new(),
             kinds: Vec::new(),
+            custom: None,
         };
         Builder { types, known: HashMap::new(), declared: Vec::new() }
     }
@@ -90,6 +96,7 @@ impl Builder {
             atomic: false,
             kind: false,
             wire: true,
+            open: false,
             always: 0,
         });
         self.declared.push((Vec::new(), Vec::new()));
@@ -170,6 +177,59 @@ impl Builder {
     pub fn group_version(&self, package: u16) -> (Name, Name) {
         let row = self.types.package(package);
         (row.group, row.version)
+    }
+
+    /// Takes over a node of another arena with all that it reaches, which must not refer to itself.
+    pub fn import(&mut self, from: &Types, node: NodeId) -> Result<NodeId> {
+        let row = from.node(node);
+        let shape = match row.shape {
+            Shape::Struct(id) => Shape::Struct(self.import_struct(from, id)?),
+            Shape::List { item, kind, keys } => {
+                let item = self.import(from, item)?;
+                Shape::List { item, kind, keys: self.name(from.text(keys))? }
+            }
+            Shape::Map { value, atomic } => Shape::Map { value: self.import(from, value)?, atomic },
+            other => other,
+        };
+        let package = self.import_package(from, row.package)?;
+        let values: Vec<&str> = from.values(node).collect();
+        let name = from.text(row.name);
+        self.node(NodeRow { shape, name, package, values: &values, wrapped: row.wrapped })
+    }
+
+    fn import_package(&mut self, from: &Types, package: u16) -> Result<u16> {
+        let row = from.package(package);
+        let model = from.text(row.model);
+        let known = self.types.packages.iter().position(|one| self.types.text(one.model) == model);
+        match known.and_then(|index| u16::try_from(index).ok()) {
+            Some(index) => Ok(index),
+            None => self.package(model, from.text(row.version), from.text(row.group)),
+        }
+    }
+
+    fn import_struct(&mut self, from: &Types, id: StructId) -> Result<StructId> {
+        let row = from.row(id).clone();
+        let package = self.import_package(from, row.package)?;
+        let new = self.structure(from.text(row.name), package)?;
+        (self.row(new).atomic, self.row(new).wire) = (row.atomic, row.wire);
+        for field in from.fields(id) {
+            let row = FieldRow {
+                name: from.text(field.name),
+                node: self.import(from, field.node)?,
+                flags: field.flags,
+                number: field.number,
+                merge_key: from.text(field.merge_key),
+                default: from.text(field.default),
+            };
+            self.field(new, row)?;
+        }
+        Ok(new)
+    }
+
+    /// The arena of a custom resource, as a schema.
+    pub fn custom(mut self, root: NodeId, structural: Arc<Structural>, published: Value) -> Result<Schema> {
+        self.types.custom = Some(Custom { root, structural, published });
+        Ok(Schema::new(Arc::new(self.finish()?), root))
     }
 
     /// Flattens embedded structs, orders everything, and gives the arena.

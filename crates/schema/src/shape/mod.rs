@@ -11,6 +11,9 @@ mod tests;
 
 use std::borrow::Cow;
 use std::ops::Range;
+use std::sync::Arc;
+
+use crate::structural::Structural;
 
 pub(crate) use builder::{Builder, FieldRow, NodeRow};
 pub use schema::{FieldRef, Schema, StructRef};
@@ -175,6 +178,8 @@ pub(crate) struct StructRow {
     pub(crate) atomic: bool,
     pub(crate) kind: bool,
     pub(crate) wire: bool,
+    /// It may have further fields, of any shape.
+    pub(crate) open: bool,
     /// The bits of the fields that are always written.
     pub(crate) always: u64,
 }
@@ -212,6 +217,17 @@ pub struct Types {
     values: Vec<Name>,
     /// (group, version, kind) in order, with the root node.
     kinds: Vec<([Name; 3], NodeId)>,
+    /// Of a custom resource, what the arena was made from.
+    custom: Option<Custom>,
+}
+
+/// What the arena of a custom resource was made from.
+#[derive(Debug)]
+struct Custom {
+    root: NodeId,
+    structural: Arc<Structural>,
+    /// The schema as the definition has it, for documents.
+    published: serde_json::Value,
 }
 
 impl Types {

@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use super::{Field, FieldFlags, NodeId, Shape, StructId, Types};
 use crate::facts;
+use crate::structural::{Structural, prune};
+use serde_json::Value;
 
 /// One type as the root of objects: what the engines take. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -29,6 +31,26 @@ impl Schema {
     pub fn has_wire(&self) -> bool {
         let builtin = std::ptr::eq(Arc::as_ptr(&self.types), Arc::as_ptr(facts::builtin()));
         builtin && matches!(self.types.shape(self.root), Shape::Struct(id) if self.types.row(id).wire)
+    }
+
+    /// The structural schema, if this is the root of a custom resource.
+    pub fn structural(&self) -> Option<&Structural> {
+        let custom = self.types.custom.as_ref().filter(|custom| custom.root == self.root)?;
+        Some(&custom.structural)
+    }
+
+    /// The schema of a custom resource as its definition has it.
+    pub fn published(&self) -> Option<&Value> {
+        let custom = self.types.custom.as_ref().filter(|custom| custom.root == self.root)?;
+        Some(&custom.published)
+    }
+
+    /// Makes a stored tree of a custom resource what the schema has it be now: pruned, and with defaults.
+    pub fn mend(&self, value: &mut Value) {
+        if let Some(structural) = self.structural() {
+            prune::mend(structural, &self.types, self.root, value);
+            structural.fill(value);
+        }
     }
 
     /// The arena.
@@ -79,6 +101,11 @@ impl<'a> StructRef<'a> {
     /// Whether it is replaced whole under server-side apply wherever it is used.
     pub fn atomic(&self) -> bool {
         self.types.row(self.id).atomic
+    }
+
+    /// Whether it may have further fields, of any shape.
+    pub fn open(&self) -> bool {
+        self.types.row(self.id).open
     }
 
     /// Its fields, in the order of their names.

@@ -1,0 +1,105 @@
+//! From a definition to resources that the engine serves: rows, schemas and caches.
+//!
+//! Invariant: whatever form an object was stored in, a version's cache holds it as that version shows it, with
+//! defaults, and without what the present schema does not know.
+
+use crate::cache::{Cache, Caches, Present, Storage, fields::Fields};
+use crate::kinds::Resource;
+use bytes::Bytes;
+use gifee_base::Object;
+use gifee_registry::apiextensions::{Version, versions};
+use gifee_schema::Schema;
+use serde_json::Value;
+use std::sync::Arc;
+
+/// The resources of one definition.
+#[derive(Clone)]
+pub struct Made {
+    /// What of the definition its caches were made from.
+    pub essence: String,
+    /// Whether it is on its way out.
+    pub terminating: bool,
+    /// The cache of the stored version; the others' are its views.
+    pub cache: Arc<Cache>,
+    /// What is served, the newest version first.
+    pub served: Vec<Arc<Resource>>,
+    /// The stored version, served or not.
+    pub stored: Arc<Resource>,
+}
+
+/// How one version shows what is stored.
+#[derive(Debug)]
+struct Shown {
+    schema: Schema,
+    api_version: String,
+}
+
+impl Present for Shown {
+    fn present(&self, stored: &Bytes) -> Option<Bytes> {
+        let mut value: Value = serde_json::from_slice(stored).ok()?;
+        value["apiVersion"] = self.api_version.as_str().into();
+        self.schema.mend(&mut value);
+        if value["metadata"]["generation"].is_null() {
+            value["metadata"]["generation"] = 1.into();
+        }
+        let shown = Object::encode(&mut value);
+        (shown != *stored).then_some(shown)
+    }
+}
+
+/// What of a definition decides how its objects are kept and shown.
+pub fn essence(definition: &Value) -> String {
+    let parts = [&definition["metadata"]["uid"], &definition["spec"], &definition["status"]["acceptedNames"]];
+    parts.map(Value::to_string).concat()
+}
+
+/// The storage of a definition's objects.
+pub fn storage(definition: &Value) -> Storage {
+    let text = |value: &Value| Arc::from(value.as_str().unwrap_or_default());
+    (text(&definition["spec"]["group"]), text(&definition["status"]["acceptedNames"]["plural"]))
+}
+
+/// Makes the resources of an accepted definition. Caches of `before` go on if nothing changed that they depend on.
+///
+/// # Errors
+/// If a schema cannot be held.
+pub fn make(
+    caches: &Caches,
+    definition: &Value,
+    before: Option<&Made>,
+) -> Result<Option<Made>, gifee_schema::Error> {
+    let essence = essence(definition);
+    let versions = versions(definition)?;
+    let Some(stored) = versions.iter().position(|version| version.stored) else { return Ok(None) };
+    let kept = before.filter(|before| before.essence == essence);
+    let cache = match kept {
+        Some(before) => before.cache.clone(),
+        None => fresh(caches, definition, &versions, stored),
+    };
+    let mut views = cache.views.iter();
+    let mut made = versions.into_iter().enumerate().map(|(at, version)| {
+        let cache = if at == stored { Some(&cache) } else { views.next() };
+        let resource = Resource::new(version.kind, Some(version.schema), None, cache.cloned());
+        (version.served, Arc::new(resource))
+    });
+    let made: Vec<_> = made.by_ref().collect();
+    Ok(Some(Made {
+        essence,
+        terminating: definition["metadata"]["deletionTimestamp"].is_string(),
+        cache,
+        stored: made[stored].1.clone(),
+        served: made.into_iter().filter(|(served, _)| *served).map(|(_, resource)| resource).collect(),
+    }))
+}
+
+/// The cache of the stored version, with a view per other version in their order.
+fn fresh(caches: &Caches, definition: &Value, versions: &[Version], stored: usize) -> Arc<Cache> {
+    let storage = storage(definition);
+    let apart = |version: &Version, views| {
+        let shown = Shown { schema: version.schema.clone(), api_version: version.kind.gvk.api_version() };
+        caches.apart(storage.clone(), Fields::new(&version.kind.fields), Arc::new(shown), views)
+    };
+    let others = versions.iter().enumerate().filter(|(at, _)| *at != stored);
+    let views = others.map(|(_, version)| apart(version, Vec::new())).collect();
+    apart(&versions[stored], views)
+}

@@ -1,0 +1,239 @@
+//! Custom resources: a definition makes at run time what a built-in kind has at compile time.
+
+use super::world::{Events, World};
+use serde_json::{Value, json};
+
+pub const DEFINITIONS: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+
+/// A definition of CronTabs in `stable.example.com`, with these versions.
+pub fn definition(versions: Value) -> Value {
+    json!({
+        "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+        "metadata": {"name": "crontabs.stable.example.com"},
+        "spec": {
+            "group": "stable.example.com", "scope": "Namespaced",
+            "names": {"plural": "crontabs", "singular": "crontab", "kind": "CronTab",
+                "listKind": "CronTabList", "shortNames": ["ct"], "categories": ["all"]},
+            "versions": versions,
+        },
+    })
+}
+
+/// One version with a schema, served and stored.
+pub fn version(name: &str, properties: Value) -> Value {
+    json!({
+        "name": name, "served": true, "storage": true,
+        "schema": {"openAPIV3Schema": {"type": "object", "properties": properties}},
+    })
+}
+
+impl World {
+    /// Waits until an object satisfies a test, by watching it.
+    pub async fn until(&self, path: &str, name: &str, test: impl Fn(&Value) -> bool) -> Value {
+        let mut events = self.watch(&format!("{path}?watch=true&fieldSelector=metadata.name%3D{name}")).await;
+        loop {
+            let event = events.next().await.expect("the watch goes on");
+            if test(&event["object"]) || event["type"] == "DELETED" {
+                return event["object"].clone();
+            }
+        }
+    }
+
+    /// Creates a definition and waits until it is established.
+    pub async fn define(&self, definition: &Value) -> Value {
+        self.post(DEFINITIONS, definition).await.expect(201);
+        let name = definition["metadata"]["name"].as_str().unwrap();
+        self.until(DEFINITIONS, name, established).await
+    }
+}
+
+pub fn established(definition: &Value) -> bool {
+    let conditions = definition["status"]["conditions"].as_array();
+    conditions
+        .is_some_and(|all| all.iter().any(|one| one["type"] == "Established" && one["status"] == "True"))
+}
+
+const TABS: &str = "/apis/stable.example.com/v1/namespaces/default/crontabs";
+
+fn tab(name: &str, spec: Value) -> Value {
+    json!({"apiVersion": "stable.example.com/v1", "kind": "CronTab", "metadata": {"name": name}, "spec": spec})
+}
+
+async fn world() -> World {
+    let world = World::new().await;
+    let namespace = json!({"metadata": {"name": "default"}});
+    world.post("/api/v1/namespaces", &namespace).await.expect(201);
+    world
+}
+
+fn simple() -> Value {
+    let spec = json!({
+        "type": "object", "required": ["cronSpec"],
+        "properties": {
+            "cronSpec": {"type": "string", "pattern": "^(\\d+|\\*)(/\\d+)?(\\s+(\\d+|\\*)(/\\d+)?){4}$"},
+            "replicas": {"type": "integer", "minimum": 1, "maximum": 10, "default": 2},
+            "open": {"type": "object", "x-kubernetes-preserve-unknown-fields": true},
+        },
+    });
+    let status = json!({"type": "object", "properties": {
+        "replicas": {"type": "integer"}, "selector": {"type": "string"}}});
+    let mut version = version("v1", json!({"spec": spec, "status": status}));
+    version["subresources"] = json!({"status": {}, "scale": {"specReplicasPath": ".spec.replicas",
+        "statusReplicasPath": ".status.replicas", "labelSelectorPath": ".status.selector"}});
+    version["additionalPrinterColumns"] = json!([
+        {"name": "Spec", "type": "string", "jsonPath": ".spec.cronSpec"},
+        {"name": "Replicas", "type": "integer", "jsonPath": ".spec.replicas", "priority": 1},
+        {"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"},
+    ]);
+    version["selectableFields"] = json!([{"jsonPath": ".spec.cronSpec"}]);
+    definition(json!([version]))
+}
+
+#[tokio::test]
+async fn a_definition_is_served_and_its_objects_live_by_it() {
+    let world = world().await;
+    let defined = world.define(&simple()).await;
+    assert_eq!(defined["status"]["storedVersions"], json!(["v1"]));
+    assert_eq!(defined["status"]["acceptedNames"], defined["spec"]["names"]);
+    let listed = world.get("/apis/stable.example.com/v1").await.expect(200);
+    let names: Vec<_> =
+        listed["resources"].as_array().unwrap().iter().map(|one| one["name"].clone()).collect();
+    assert_eq!(names, ["crontabs", "crontabs/scale", "crontabs/status"]);
+    assert_eq!(listed["resources"][0]["shortNames"], json!(["ct"]));
+
+    let made = world.post(TABS, &tab("a", json!({"cronSpec": "* * * * */5", "other": 1}))).await;
+    assert_eq!(made.warnings(), [r#"299 - "unknown field \"spec.other\"""#]);
+    let made = made.expect(201);
+    assert_eq!(made["spec"], json!({"cronSpec": "* * * * */5", "replicas": 2}));
+    assert_eq!(made["metadata"]["generation"], 1);
+
+    let strict = format!("{TABS}?fieldValidation=Strict");
+    let refused = world.post(&strict, &tab("b", json!({"cronSpec": "* * * * *", "other": 1}))).await;
+    assert_eq!(
+        refused.failure(),
+        "400 BadRequest: CronTab in version \"v1\" cannot be handled as a CronTab: strict decoding error: unknown field \"spec.other\""
+    );
+    let refused = world.post(TABS, &tab("b", json!({"cronSpec": "x", "replicas": 11}))).await;
+    assert_eq!(
+        refused.failure(),
+        "422 Invalid: CronTab.stable.example.com \"b\" is invalid: [spec.cronSpec: Invalid value: \"x\": spec.cronSpec in body should match '^(\\d+|\\*)(/\\d+)?(\\s+(\\d+|\\*)(/\\d+)?){4}$', spec.replicas: Invalid value: 11: spec.replicas in body should be less than or equal to 10]"
+    );
+
+    let as_table = [("accept", "application/json;as=Table;v=v1;g=meta.k8s.io")];
+    let table = world.call(&format!("GET {TABS}"), &Value::Null, &as_table).await.expect(200);
+    assert_eq!(table["columnDefinitions"][2]["priority"], 1);
+    assert_eq!(
+        table["rows"][0]["cells"].as_array().unwrap()[..3],
+        [json!("a"), json!("* * * * */5"), json!(2)]
+    );
+
+    let scale = world.get(&format!("{TABS}/a/scale")).await.expect(200);
+    assert_eq!(scale["spec"], json!({"replicas": 2}));
+    let patch = json!({"spec": {"replicas": 4}});
+    world.patch(&format!("{TABS}/a/scale"), "merge-patch", &patch).await.expect(200);
+    let now = world.get(&format!("{TABS}/a")).await.expect(200);
+    assert_eq!((&now["spec"]["replicas"], &now["metadata"]["generation"]), (&json!(4), &json!(2)));
+
+    let mut status = now.clone();
+    status["status"] = json!({"replicas": 3, "selector": "a=b", "gone": true});
+    status["spec"]["replicas"] = 9.into();
+    let status = world.put(&format!("{TABS}/a/status"), &status).await.expect(200);
+    assert_eq!(status["spec"]["replicas"], 4);
+    assert_eq!(status["status"], json!({"replicas": 3, "selector": "a=b"}));
+    assert_eq!(status["metadata"]["generation"], 2);
+
+    let strategic = world.patch(&format!("{TABS}/a"), "strategic-merge-patch", &patch).await;
+    assert_eq!(strategic.code, 415);
+    let selected = world.get(&format!("{TABS}?fieldSelector=spec.cronSpec%3D*%20*%20*%20*%20*%2F5")).await;
+    assert_eq!(selected.expect(200)["items"].as_array().unwrap().len(), 1);
+    let wrong = world.get(&format!("{TABS}?fieldSelector=spec.replicas%3D4")).await;
+    assert_eq!(wrong.failure(), "400 BadRequest: field label not supported: spec.replicas");
+}
+
+#[tokio::test]
+async fn a_deleted_definition_takes_its_objects_along() {
+    let world = world().await;
+    world.define(&simple()).await;
+    world.post(TABS, &tab("a", json!({"cronSpec": "* * * * *"}))).await.expect(201);
+    let mut held = tab("held", json!({"cronSpec": "* * * * *"}));
+    held["metadata"]["finalizers"] = json!(["example.com/held"]);
+    world.post(TABS, &held).await.expect(201);
+    let mut events = world.watch(&format!("{TABS}?watch=true")).await;
+    assert_eq!(events.take(2).await, ["ADDED a", "ADDED held"]);
+    let name = "crontabs.stable.example.com";
+    let mut ends = world.watch(&format!("{DEFINITIONS}?watch=true")).await;
+    let going = world.delete(&format!("{DEFINITIONS}/{name}")).await.expect(200);
+    assert_eq!(going["metadata"]["finalizers"], json!(["customresourcecleanup.apiextensions.k8s.io"]));
+    assert_eq!(events.take(2).await, ["DELETED a", "MODIFIED held"]);
+    let refused = world.post(TABS, &tab("late", json!({"cronSpec": "* * * * *"}))).await;
+    assert_eq!(
+        refused.failure(),
+        "403 Forbidden: crontabs.stable.example.com \"late\" is forbidden: create not allowed while custom resource definition is terminating"
+    );
+    let free = json!({"metadata": {"finalizers": null}});
+    world.patch(&format!("{TABS}/held"), "merge-patch", &free).await.expect(200);
+    assert_eq!(events.take(1).await, ["DELETED held"]);
+    let last = loop {
+        let event = ends.next().await.unwrap();
+        if event["type"] == "DELETED" {
+            break event["object"].clone();
+        }
+    };
+    let ended =
+        last["status"]["conditions"].as_array().unwrap().iter().find(|one| one["type"] == "Terminating");
+    assert_eq!(ended.unwrap()["reason"], "InstanceDeletionInProgress");
+    assert!(events.next().await.is_none(), "the watch of what is not served any more ends");
+    assert_eq!(world.get(TABS).await.code, 404);
+    assert_eq!(world.get("/apis/stable.example.com").await.code, 404);
+}
+
+#[tokio::test]
+async fn versions_show_the_same_objects_in_their_own_forms() {
+    let world = world().await;
+    let properties = |default: &str| {
+        json!({"spec": {"type": "object", "properties": {
+            "a": {"type": "string", "default": default}, "b": {"type": "string"}}}})
+    };
+    let mut first = version("v1beta1", properties("old"));
+    first["storage"] = false.into();
+    let second = version("v1", properties("new"));
+    let defined = world.define(&definition(json!([first, second]))).await;
+    let groups = world.get("/apis/stable.example.com").await.expect(200);
+    assert_eq!(groups["preferredVersion"]["version"], "v1");
+    let old_tabs = TABS.replace("/v1/", "/v1beta1/");
+    let mut watch = world.watch(&format!("{old_tabs}?watch=true")).await;
+    let made = world.post(TABS, &tab("x", json!({"b": "c"}))).await.expect(201);
+    assert_eq!(made["spec"], json!({"a": "new", "b": "c"}));
+    let seen = watch.next().await.unwrap();
+    assert_eq!(seen["object"]["apiVersion"], "stable.example.com/v1beta1");
+    let mut old = world.get(&format!("{old_tabs}/x")).await.expect(200);
+    assert_eq!(old["apiVersion"], "stable.example.com/v1beta1");
+    let same = world.put(&format!("{old_tabs}/x"), &old).await.expect(200);
+    assert_eq!(same["metadata"]["resourceVersion"], old["metadata"]["resourceVersion"]);
+    old["spec"]["b"] = "d".into();
+    world.put(&format!("{old_tabs}/x"), &old).await.expect(200);
+    assert_eq!(world.get(&format!("{TABS}/x")).await.expect(200)["spec"]["b"], "d");
+
+    // A default that comes later holds for what was stored before, and so does a field that goes.
+    let mut changed = world.get(&format!("{DEFINITIONS}/crontabs.stable.example.com")).await.expect(200);
+    let spec = json!({"type": "object", "properties": {"spec": {"type": "object", "properties": {
+        "a": {"type": "string"}, "late": {"type": "integer", "default": 5}}}}});
+    changed["spec"]["versions"][1]["schema"]["openAPIV3Schema"] = spec;
+    world.put(&format!("{DEFINITIONS}/crontabs.stable.example.com"), &changed).await.expect(200);
+    let mut events = watch_of_ended(&mut watch).await;
+    assert_eq!(events.pop(), None);
+    let now = world.get(&format!("{TABS}/x")).await.expect(200);
+    assert_eq!(now["spec"], json!({"a": "new", "late": 5}));
+    assert_eq!(defined["spec"]["versions"].as_array().unwrap().len(), 2);
+}
+
+/// What still comes before a watch ends, but for changes.
+async fn watch_of_ended(events: &mut Events) -> Vec<Value> {
+    let mut rest = Vec::new();
+    while let Some(event) = events.next().await {
+        if event["type"] != "MODIFIED" {
+            rest.push(event);
+        }
+    }
+    rest
+}
