@@ -50,6 +50,8 @@ pub struct Config {
     pub version: Version,
     /// Further parts of `/readyz`.
     pub checks: Vec<(String, Check)>,
+    /// Whether the objects of priority and fairness that every cluster has are made and kept.
+    pub fairness: bool,
     /// Limits.
     pub limits: Limits,
 }
@@ -80,6 +82,7 @@ impl Config {
             issuer: None,
             version: Version::default(),
             checks: Vec::new(),
+            fairness: false,
             limits: Limits::default(),
         }
     }
@@ -124,10 +127,13 @@ pub struct Limits {
     pub body_bytes: usize,
     /// Bytes of all request headers together; above it 431.
     pub header_bytes: usize,
-    /// Requests that only read, at once; above it 429. Watches and streams do not count.
+    /// Requests that only read, at once. With the writes, the seats that priority levels share. Streams take none,
+    /// and watches only until they have begun.
     pub reads_in_flight: usize,
-    /// Requests that write, at once; above it 429.
+    /// Requests that write, at once.
     pub writes_in_flight: usize,
+    /// How long a request waits for a seat; then 429.
+    pub queue_wait: Duration,
     /// Connections at once; above it new ones are closed.
     pub connections: usize,
     /// How long a request may take that is no watch and no stream; then 504.
@@ -157,6 +163,7 @@ impl Default for Limits {
             header_bytes: 64 << 10,
             reads_in_flight: 4_000,
             writes_in_flight: 1_000,
+            queue_wait: Duration::from_secs(15),
             connections: 20_000,
             request_timeout: Duration::from_secs(60),
             handshake_timeout: Duration::from_secs(10),

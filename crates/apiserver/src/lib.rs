@@ -20,6 +20,7 @@ mod discovery;
 mod dispatch;
 mod documents;
 pub mod encryption;
+mod fairness;
 mod health;
 mod impersonate;
 mod info;

@@ -4,6 +4,7 @@
 
 use crate::body::Body;
 use crate::cache::Caches;
+use crate::fairness::Meter;
 use crate::info::RequestInfo;
 use crate::kinds::Resource;
 use crate::respond;
@@ -58,7 +59,7 @@ pub struct Metrics {
 
 impl Metrics {
     /// All at zero.
-    pub fn new() -> Self {
+    pub fn new(fairness: &Meter) -> Self {
         let mut metrics = Self {
             registry: Registry::default(),
             empty: "".into(),
@@ -82,6 +83,7 @@ impl Metrics {
         registry.register("apiserver_registered_watchers", "Running watches", metrics.watches.clone());
         registry.register("apiserver_storage_objects", "Stored objects", metrics.objects.clone());
         registry.register("apiserver_request_panics", "Requests that panicked", metrics.panics.clone());
+        fairness.register(registry);
         metrics
     }
 

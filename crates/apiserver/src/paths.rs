@@ -5,7 +5,7 @@
 use crate::body::Body;
 use crate::negotiate::Accept;
 use crate::request::Request;
-use crate::{discovery, health, openapi, respond};
+use crate::{discovery, fairness, health, openapi, respond};
 use gifee_base::{Reason, Status};
 use http::{Method, Response};
 use serde_json::{Value, json};
@@ -39,6 +39,7 @@ pub async fn answer(request: &Request<'_>) -> Result<Response<Body>, Status> {
         ["version"] => version(request),
         ["healthz" | "livez" | "readyz", check @ ..] => health::answer(request, parts[0], check).await,
         ["metrics"] => Ok(request.server.metrics.respond(&request.server.caches)),
+        ["debug", "api_priority_and_fairness", table] => fairness::dump(&request.server.fairness, table),
         ["openapi", "v2"] => openapi::v2(request),
         ["openapi", "v3", rest @ ..] => openapi::v3(request, rest),
         [".well-known", "openid-configuration"] => issuer(request, false),

@@ -7,6 +7,7 @@ use crate::authenticate::unauthorized;
 use crate::body::Body;
 use crate::cache::{CacheLimits, Caches, fields::Fields};
 use crate::config::Config;
+use crate::fairness::{self, Fairness, Standing};
 use crate::impersonate::impersonate;
 use crate::info::{self, Query, RequestInfo};
 use crate::kinds::{Kinds, Resource};
@@ -17,17 +18,18 @@ use crate::seam::{Asked, Authenticated};
 use crate::{definitions, dispatch, respond};
 use arc_swap::ArcSwap;
 use futures_util::FutureExt;
-use gifee_base::{Reason, Status};
+use gifee_base::Status;
 use gifee_policy::authorize::{Decision, refusal};
 use gifee_policy::{Attributes, Lookup, User};
 use gifee_registry::Kind;
 use gifee_registry::apiextensions::compare;
 use gifee_schema::Schema;
+use gifee_schema::check::duration;
 use gifee_schema::defaults::Defaults;
 use hyper::upgrade::OnUpgrade;
 use parking_lot::Mutex;
 use std::panic::AssertUnwindSafe;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -64,8 +66,7 @@ pub struct Server {
     pub(crate) documents: crate::documents::Documents,
     pub(crate) outbound: Arc<Outbound>,
     pub(crate) webhooks: crate::webhook::Webhooks,
-    reads: AtomicUsize,
-    writes: AtomicUsize,
+    pub(crate) fairness: Fairness,
     ready: AtomicBool,
     stop: CancellationToken,
     changing: Mutex<()>,
@@ -99,14 +100,16 @@ impl Server {
         let watch = caches.load().await?;
         let services: Arc<dyn Lookup> = caches.clone();
         let outbound = Outbound::new(config.dialer.clone(), Some((services, config.routing)));
+        let seats = config.limits.reads_in_flight.saturating_add(config.limits.writes_in_flight);
+        let fairness = Fairness::new(seats, config.limits.queue_wait);
+        let metrics = Metrics::new(fairness.meter());
         let server = Arc::new(Self {
             outbound: Arc::new(outbound),
             webhooks: crate::webhook::Webhooks::new(&caches),
             kinds: ArcSwap::from_pointee(Kinds::new(resources, 1)),
-            metrics: Metrics::new(),
+            metrics,
             documents: crate::documents::Documents::default(),
-            reads: AtomicUsize::new(0),
-            writes: AtomicUsize::new(0),
+            fairness,
             ready: AtomicBool::new(true),
             stop: CancellationToken::new(),
             changing: Mutex::new(()),
@@ -127,6 +130,7 @@ impl Server {
             server.stop.clone(),
         ));
         tokio::spawn(definitions::run(Arc::downgrade(&server), commands, made));
+        tokio::spawn(fairness::run(Arc::downgrade(&server), server.config.fairness));
         Ok(server)
     }
 
@@ -231,8 +235,20 @@ impl Server {
             let own = || attributes(&found.user, &info, &query);
             let acting = impersonate(self, &parts.headers, own).await?;
             let user = acting.map_or_else(|| found.user.clone(), |acting| acting.user);
+            let standing = self.stand(&user, &info, &query, resource.as_deref()).await;
+            let mark = |mut response: http::Response<Body>| {
+                if let Some(standing) = &standing {
+                    standing.mark(response.headers_mut());
+                }
+                response
+            };
+            if let Some(refused) = standing.as_ref().and_then(Standing::refusal) {
+                return Ok(mark(refused));
+            }
             let attributes = attributes(&user, &info, &query);
-            self.authorize(&attributes).await?;
+            if let Err(status) = self.authorize(&attributes).await {
+                return Ok(mark(respond::failure(&parts.headers, &query, &status)));
+            }
             let request = Request {
                 server: self,
                 method: &parts.method,
@@ -254,7 +270,7 @@ impl Server {
             if !warnings.is_empty() {
                 respond::warn(response.headers_mut(), &warnings);
             }
-            Ok(response)
+            Ok(mark(response))
         };
         let response = match AssertUnwindSafe(answer).catch_unwind().await {
             Ok(Ok(response)) => response,
@@ -295,7 +311,21 @@ impl Server {
         }
     }
 
-    /// Answers within the limits on requests at once and on time.
+    /// The seat of a request, when there is one. Streams, which last as long as somebody wants, take none.
+    async fn stand(
+        &self,
+        user: &User,
+        info: &RequestInfo<'_>,
+        query: &Query,
+        resource: Option<&Resource>,
+    ) -> Option<Standing> {
+        if info.verb != "watch" && long_running(info) {
+            return None;
+        }
+        Some(self.fairness.enter(user, info, fairness::width(info, query, resource)).await)
+    }
+
+    /// Answers on time.
     async fn bounded(
         self: &Arc<Self>,
         request: &Request<'_>,
@@ -304,14 +334,15 @@ impl Server {
         if long_running(request.info) {
             return dispatch::dispatch(request, body).await;
         }
-        let writes = !matches!(request.info.verb, "get" | "list");
-        let (count, limit) = if writes {
-            (&self.writes, self.config.limits.writes_in_flight)
-        } else {
-            (&self.reads, self.config.limits.reads_in_flight)
-        };
-        let _place = Place::take(count, limit)?;
-        let timeout = self.config.limits.request_timeout;
+        let mut timeout = self.config.limits.request_timeout;
+        if let Some(text) = request.query.get("timeout") {
+            let wanted = duration::parse(text).map_err(|why| {
+                Status::bad_request(format!("invalid timeout specified in the request URL - {why}"))
+            })?;
+            if !wanted.is_zero() {
+                timeout = timeout.min(wanted);
+            }
+        }
         match tokio::time::timeout(timeout, dispatch::dispatch(request, body)).await {
             Ok(answer) => answer,
             Err(_) => {
@@ -340,28 +371,6 @@ fn serve(
     let (group, resource) = kind.storage.clone();
     let cache = kind.stored.then(|| caches.of(&group, &resource, Fields::new(&kind.fields)));
     Arc::new(Resource::new(kind, schema, defaults, cache))
-}
-
-/// A place among the requests that run at once.
-struct Place<'a>(&'a AtomicUsize);
-
-impl<'a> Place<'a> {
-    fn take(count: &'a AtomicUsize, limit: usize) -> Result<Self, Status> {
-        let place = Self(count);
-        if count.fetch_add(1, Ordering::Relaxed) >= limit {
-            let mut status =
-                Status::new(Reason::TooManyRequests, "too many requests, please try again later");
-            status.details.get_or_insert_default().retry_after_seconds = 1;
-            return Err(status);
-        }
-        Ok(place)
-    }
-}
-
-impl Drop for Place<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
 }
 
 impl Drop for Server {

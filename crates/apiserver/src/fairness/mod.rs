@@ -1,0 +1,135 @@
+//! Priority and fairness: which flow a request belongs to, and whether it runs, waits or is shed.
+//!
+//! Invariant: a request for which there is a free seat waits for nobody: it costs a look into an index, one short lock
+//! and two counters. Levels are bounded in seats and in who waits; nobody waits for ever. Answers to
+//! apiserver's `util/flowcontrol` and its filter.
+
+mod allot;
+mod classify;
+mod dump;
+mod level;
+mod meter;
+mod objects;
+mod plan;
+#[cfg(test)]
+mod tests;
+mod upkeep;
+
+pub use dump::answer as dump;
+pub use level::Seat;
+pub use meter::Meter;
+pub use upkeep::run;
+
+use crate::body::Body;
+use crate::info::Query;
+use crate::info::RequestInfo;
+use crate::kinds::Resource;
+use crate::respond;
+use arc_swap::ArcSwap;
+use gifee_policy::User;
+use http::header::{HeaderValue, RETRY_AFTER};
+use http::{HeaderMap, HeaderName, Response};
+use level::{Entry, Refusal};
+use parking_lot::Mutex;
+use plan::{Flow, Plan};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Seconds after which a client that was shed may come again.
+const RETRY_SECONDS: &str = "1";
+
+/// Objects of a list that one seat stands for; upstream's figure.
+const OBJECTS_PER_SEAT: usize = 100;
+/// Seats that a request takes at most; upstream's figure.
+const WIDEST: u32 = 10;
+
+const FLOW: HeaderName = HeaderName::from_static("x-kubernetes-pf-flowschema-uid");
+const LEVEL: HeaderName = HeaderName::from_static("x-kubernetes-pf-prioritylevel-uid");
+
+/// Everything about fairness that a server holds.
+pub struct Fairness {
+    plan: ArcSwap<Plan>,
+    /// Seats of all levels together.
+    seats: u32,
+    /// How long a request waits for one at most.
+    wait: Duration,
+    meter: Meter,
+    changing: Mutex<()>,
+}
+
+/// Where a request stands: in which flow, and with its seat.
+pub struct Standing {
+    flow: Arc<Flow>,
+    seat: Result<Seat, Refusal>,
+}
+
+impl Fairness {
+    /// With so many seats, and no objects yet: all is one level.
+    pub fn new(seats: usize, wait: Duration) -> Self {
+        let seats = u32::try_from(seats).unwrap_or(u32::MAX).max(1);
+        let meter = Meter::new();
+        let plan = Plan::new(&[], &[], seats, None, &meter);
+        Self { plan: ArcSwap::from_pointee(plan), seats, wait, meter, changing: Mutex::new(()) }
+    }
+
+    /// Takes a seat for a request, or waits for one. `width` is how many seats it takes.
+    pub async fn enter(&self, user: &User, info: &RequestInfo<'_>, width: u32) -> Standing {
+        let (flow, hash) = self.plan.load().classify(user, info);
+        let seat = match flow.level.enter(&flow, hash, width) {
+            Entry::Seated(seat) => Ok(seat),
+            Entry::Refused(refusal) => Err(refusal),
+            Entry::Waiting(waiting) => waiting.seat(self.wait).await,
+        };
+        Standing { flow, seat }
+    }
+
+    /// What is counted.
+    pub fn meter(&self) -> &Meter {
+        &self.meter
+    }
+
+    /// Takes in the objects as they are now; levels keep who is in them.
+    pub(super) fn adopt(&self, schemas: &[serde_json::Value], levels: &[serde_json::Value]) {
+        let _one_at_a_time = self.changing.lock();
+        let old = self.plan.load_full();
+        let plan = Plan::new(schemas, levels, self.seats, Some(&old), &self.meter);
+        self.plan.store(Arc::new(plan));
+    }
+
+    /// Moves seats that a level lends to those that want them.
+    pub(super) fn allot(&self) {
+        let _one_at_a_time = self.changing.lock();
+        allot::allot(&self.plan.load().levels, self.seats);
+    }
+}
+
+/// How many seats a request takes: a list, by what it has to go through; anything else, one.
+pub fn width(info: &RequestInfo<'_>, query: &Query, resource: Option<&Resource>) -> u32 {
+    let cache = resource.and_then(|resource| resource.cache.as_ref());
+    let (Some(cache), "list") = (cache, info.verb) else { return 1 };
+    let limit = query.get("limit").and_then(|limit| limit.parse().ok()).filter(|limit| *limit > 0);
+    let objects = cache.snapshot().objects.len().min(limit.unwrap_or(usize::MAX));
+    u32::try_from(objects / OBJECTS_PER_SEAT + 1).unwrap_or(WIDEST).min(WIDEST)
+}
+
+impl Standing {
+    /// The answer to a request that was shed; None if it has its seat.
+    pub fn refusal(&self) -> Option<Response<Body>> {
+        self.seat.is_err().then(|| {
+            let mut response = respond::text(429, "Too many requests, please try again later.\n");
+            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static(RETRY_SECONDS));
+            response
+        })
+    }
+
+    /// Says in the response which objects decided.
+    pub fn mark(&self, headers: &mut HeaderMap) {
+        let put = |headers: &mut HeaderMap, name: HeaderName, uid: &HeaderValue| {
+            if !uid.is_empty() {
+                headers.insert(name, uid.clone());
+            }
+        };
+        put(headers, FLOW, &self.flow.uid);
+        put(headers, LEVEL, &self.flow.level_uid);
+    }
+}
