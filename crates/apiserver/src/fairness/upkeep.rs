@@ -5,7 +5,7 @@
 
 use super::objects::{self, AUTOUPDATE, MANDATORY};
 use crate::body::Body;
-use crate::cache::{Cache, Filter, Next, Subscription};
+use crate::cache::{Cache, Caches, Filter, Next, Subscription};
 use crate::server::Server;
 use futures_util::future::poll_fn;
 use gifee_base::clock::format_time;
@@ -32,7 +32,7 @@ pub async fn run(server: Weak<Server>, keep: bool) {
     };
     let both = [SCHEMAS, LEVELS].map(|resource| caches.find(GROUP, resource));
     let [Some(schemas), Some(levels)] = both else { return };
-    let mut watches = [follow(&schemas), follow(&levels)];
+    let mut watches = [follow(&caches, &schemas), follow(&caches, &levels)];
     let mut tick = tokio::time::interval(INTERVAL);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut changed = true;
@@ -48,7 +48,7 @@ pub async fn run(server: Weak<Server>, keep: bool) {
         }
         changed = tokio::select! {
             () = stop.cancelled() => return,
-            () = event(&mut watches, [&schemas, &levels]) => true,
+            () = event(&caches, &mut watches, [&schemas, &levels]) => true,
             _ = tick.tick() => {
                 let Some(server) = server.upgrade() else { return };
                 server.fairness.allot();
@@ -58,7 +58,9 @@ pub async fn run(server: Weak<Server>, keep: bool) {
     }
 }
 
-fn follow(cache: &Arc<Cache>) -> Option<Subscription> {
+/// What happens from now on.
+fn follow(caches: &Caches, cache: &Arc<Cache>) -> Option<Subscription> {
+    let now = caches.progress();
     let filter = Filter::new(
         &cache.fields,
         false,
@@ -68,11 +70,11 @@ fn follow(cache: &Arc<Cache>) -> Option<Subscription> {
         &FieldSelector::everything(),
     );
     let filter = Arc::new(filter.ok()?);
-    cache.subscribe(&filter, cache.revision(), false).ok()
+    cache.subscribe(&filter, now, false).ok()
 }
 
 /// Waits until something changes. A watch that cannot go on begins anew, and what it missed is read anyway.
-async fn event(watches: &mut [Option<Subscription>; 2], caches: [&Arc<Cache>; 2]) {
+async fn event(all: &Caches, watches: &mut [Option<Subscription>; 2], caches: [&Arc<Cache>; 2]) {
     let broken = poll_fn(|context| {
         for (index, watch) in watches.iter_mut().enumerate() {
             let Some(watch) = watch else { continue };
@@ -88,7 +90,7 @@ async fn event(watches: &mut [Option<Subscription>; 2], caches: [&Arc<Cache>; 2]
     })
     .await;
     if let Some(index) = broken {
-        watches[index] = follow(caches[index]);
+        watches[index] = follow(all, caches[index]);
     }
 }
 

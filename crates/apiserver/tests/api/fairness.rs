@@ -32,12 +32,18 @@ async fn the_objects_of_every_cluster_are_made_and_kept() {
     let world = kept().await;
     let settled = |list: &Value| {
         let items = list["items"].as_array().into_iter().flatten();
-        count(list) == 11 && items.into_iter().all(|item| item["status"]["conditions"][0]["status"] == "False")
+        count(list) == 11
+            && items.into_iter().all(|item| item["status"]["conditions"][0]["status"] == "False")
     };
     let schemas = until(&world, &format!("{GROUP}/flowschemas"), settled).await;
     let levels = world.get(&format!("{GROUP}/prioritylevelconfigurations")).await.expect(200);
     assert_eq!(count(&levels), 8);
-    let names: Vec<_> = schemas["items"].as_array().unwrap().iter().map(|one| one["metadata"]["name"].as_str().unwrap()).collect();
+    let names: Vec<_> = schemas["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| one["metadata"]["name"].as_str().unwrap())
+        .collect();
     assert!(names.contains(&"exempt") && names.contains(&"global-default"), "{names:?}");
     // What was written gives nothing to write.
     let again = world.get(&format!("{GROUP}/flowschemas")).await.expect(200);
@@ -65,10 +71,18 @@ async fn the_objects_of_every_cluster_are_made_and_kept() {
     let dangling = json!({ "apiVersion": "flowcontrol.apiserver.k8s.io/v1", "kind": "FlowSchema", "metadata": { "name": "lost" },
         "spec": { "priorityLevelConfiguration": { "name": "nowhere" }, "rules": [] } });
     world.post(&format!("{GROUP}/flowschemas"), &dangling).await.expect(201);
-    let lost = until(&world, &format!("{GROUP}/flowschemas/lost"), |one| one["status"]["conditions"].is_array()).await;
+    let lost =
+        until(&world, &format!("{GROUP}/flowschemas/lost"), |one| one["status"]["conditions"].is_array())
+            .await;
     let condition = &lost["status"]["conditions"][0];
-    assert_eq!((&condition["type"], &condition["status"], &condition["reason"]), (&json!("Dangling"), &json!("True"), &json!("NotFound")));
-    assert_eq!(condition["message"], "This FlowSchema references the PriorityLevelConfiguration object named \"nowhere\" but there is no such object");
+    assert_eq!(
+        (&condition["type"], &condition["status"], &condition["reason"]),
+        (&json!("Dangling"), &json!("True"), &json!("NotFound"))
+    );
+    assert_eq!(
+        condition["message"],
+        "This FlowSchema references the PriorityLevelConfiguration object named \"nowhere\" but there is no such object"
+    );
 }
 
 #[tokio::test]
@@ -76,20 +90,36 @@ async fn responses_metrics_and_tables_say_what_decided() {
     let world = kept().await;
     let settled = |list: &Value| count(list) == 11;
     let schemas = until(&world, &format!("{GROUP}/flowschemas"), settled).await;
-    let default = schemas["items"].as_array().unwrap().iter().find(|one| one["metadata"]["name"] == "global-default").unwrap();
+    let default = schemas["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|one| one["metadata"]["name"] == "global-default")
+        .unwrap();
     let level = world.get(&format!("{GROUP}/prioritylevelconfigurations/global-default")).await.expect(200);
     let mut found = (String::new(), String::new());
     for _ in 0..200 {
-        let answer = world.call("GET /api/v1/namespaces/default/pods/none", &Value::Null, &[("authorization", "Bearer somebody")]).await;
+        let answer = world
+            .call(
+                "GET /api/v1/namespaces/default/pods/none",
+                &Value::Null,
+                &[("authorization", "Bearer somebody")],
+            )
+            .await;
         assert_eq!(answer.code, 404);
-        let header = |name: &str| answer.headers.get(name).map(|value| value.to_str().unwrap().to_owned()).unwrap_or_default();
+        let header = |name: &str| {
+            answer.headers.get(name).map(|value| value.to_str().unwrap().to_owned()).unwrap_or_default()
+        };
         found = (header("x-kubernetes-pf-flowschema-uid"), header("x-kubernetes-pf-prioritylevel-uid"));
         if json!(found.0) == default["metadata"]["uid"] {
             break;
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    assert_eq!((json!(found.0), json!(found.1)), (default["metadata"]["uid"].clone(), level["metadata"]["uid"].clone()));
+    assert_eq!(
+        (json!(found.0), json!(found.1)),
+        (default["metadata"]["uid"].clone(), level["metadata"]["uid"].clone())
+    );
     let metrics = String::from_utf8(world.get("/metrics").await.bytes).unwrap();
     for expect in [
         "apiserver_flowcontrol_dispatched_requests_total{priority_level=\"global-default\",flow_schema=\"global-default\"}",
@@ -98,10 +128,13 @@ async fn responses_metrics_and_tables_say_what_decided() {
     ] {
         assert!(metrics.contains(expect), "{metrics}");
     }
-    let table = String::from_utf8(world.get("/debug/api_priority_and_fairness/dump_priority_levels").await.bytes).unwrap();
+    let table =
+        String::from_utf8(world.get("/debug/api_priority_and_fairness/dump_priority_levels").await.bytes)
+            .unwrap();
     assert!(table.starts_with("PriorityLevelName, ActiveQueues, IsIdle,"), "{table}");
     assert!(table.contains("\nworkload-low,"), "{table}");
-    let queues = String::from_utf8(world.get("/debug/api_priority_and_fairness/dump_queues").await.bytes).unwrap();
+    let queues =
+        String::from_utf8(world.get("/debug/api_priority_and_fairness/dump_queues").await.bytes).unwrap();
     assert_eq!(queues.lines().count(), 1 + 64 + 64 + 16 + 128 + 128 + 128);
     assert_eq!(world.get("/debug/api_priority_and_fairness/dump_requests").await.code, 200);
     assert_eq!(world.get("/debug/api_priority_and_fairness/dump_nothing").await.code, 404);

@@ -6,6 +6,7 @@ mod backend;
 mod calls;
 mod custom;
 mod deletions;
+mod fairness;
 mod forms;
 mod kinds;
 mod lists;

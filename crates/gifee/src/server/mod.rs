@@ -108,6 +108,7 @@ impl Start<'_> {
             authorizer.clone(),
             Arc::new(admission::Rules::new(authorizer)),
         );
+        config.fairness = true;
         config.connector = Some(Arc::new(connector::Nodes::new(self.authority, kubelet_client)?));
         config.encryption = Some(Arc::new(Encryption::secrets("key1", self.encryption_key()?)));
         config.issuer = Some(Issuer {
