@@ -52,6 +52,8 @@ fn rows() -> Vec<Row> {
         row("core/v1", "events", "event"),
         row("core/v1", "serviceaccounts", "serviceaccount"),
         row("core/v1", "services", "service").status(condition("Ready")),
+        row("core/v1", "nodes", "node").status(json!({ "capacity": { "cpu": "8" } })),
+        row("core/v1", "persistentvolumes", "persistentvolume").status(json!({ "phase": "Available" })),
         row("core/v1", "resourcequotas", "resourcequota").status(json!({ "hard": { "pods": "3" } })),
         row("batch/v1", "cronjobs", "cronjob").status(json!({ "lastScheduleTime": "2026-01-01T00:00:00Z" })),
         row("events.k8s.io/v1", "events", "event"),

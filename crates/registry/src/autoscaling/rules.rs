@@ -3,11 +3,9 @@
 //! Answers to upstream's `pkg/apis/autoscaling/validation`.
 
 use super::conversion::{METRICS, to_stored};
-use crate::rule::resource::positive;
-use crate::rule::{
-    Errors, NOT_POSITIVE, SPEC, STATUS, label, non_negative_fields, optional_one_of, required,
-};
-use crate::rule::{required_name, required_one_of};
+use crate::rule::resource::quantity;
+use crate::rule::{Errors, NOT_POSITIVE, SPEC, STATUS, label, non_negative_fields, optional_one_of};
+use crate::rule::{required_because, required_name};
 use crate::rules::{RULES, Rules};
 use crate::value::{int, is_empty, items, text};
 use gifee_base::{FieldError, Path, name};
@@ -95,31 +93,68 @@ fn metric(errors: &mut Errors, one: &Value, path: &Path<'_>) {
         return errors.push(FieldError::required(&at, why));
     }
     if matches!(*field, "resource" | "containerResource") {
-        required(errors, &source["name"], &at.child("name"));
-    } else {
-        let identifier = at.child("metric");
-        required_name(errors, &source["metric"]["name"], &identifier.child("name"), name::path_segment);
-        label::selector(errors, &source["metric"]["selector"], &identifier.child("selector"));
+        required_because(errors, &source["name"], &at.child("name"), "must specify a resource name");
     }
     if *field == "containerResource" {
-        required(errors, &source["container"], &at.child("container"));
+        required_because(errors, &source["container"], &at.child("container"), "must specify a container");
     }
     if *field == "object" {
         reference(errors, &source["describedObject"], &at.child("describedObject"));
     }
-    target(errors, &source["target"], &at.child("target"));
+    if matches!(*field, "external" | "object" | "pods") {
+        let identifier = at.child("metric");
+        required_name(errors, &source["metric"]["name"], &identifier.child("name"), name::path_segment);
+        label::selector(errors, &source["metric"]["selector"], &identifier.child("selector"));
+    }
+    let (wanted, at) = (&source["target"], at.child("target"));
+    target(errors, wanted, &at);
+    amounts(errors, field, wanted, &at);
+}
+
+/// Which of the amounts of a target each kind of metric needs, and which it does not take together.
+fn amounts(errors: &mut Errors, field: &str, target: &Value, path: &Path<'_>) {
+    let has = |field: &str| !target[field].is_null();
+    let (value, average, share) = (has("value"), has("averageValue"), has("averageUtilization"));
+    match field {
+        "object" if !value && !average => {
+            let why = "must set either a target value or averageValue";
+            errors.push(FieldError::required(&path.child("averageValue"), why));
+        }
+        "external" if !value && !average => {
+            let why = "must set either a target value for metric or a per-pod target";
+            errors.push(FieldError::required(&path.child("averageValue"), why));
+        }
+        "external" if value && average => {
+            let why = "may not set both a target value for metric and a per-pod target";
+            errors.push(FieldError::forbidden(&path.child("value"), why));
+        }
+        "pods" if quantity(&target["averageValue"]).sign() != 1 => {
+            let why = "must specify a positive target averageValue";
+            errors.push(FieldError::required(&path.child("averageValue"), why));
+        }
+        "resource" | "containerResource" if !share && !average => {
+            let why = "must set either a target raw value or a target utilization";
+            errors.push(FieldError::required(&path.child("averageUtilization"), why));
+        }
+        "resource" | "containerResource" if share && average => {
+            let why = "may not set both a target raw value and a target utilization";
+            errors.push(FieldError::forbidden(&path.child("averageValue"), why));
+        }
+        _ => {}
+    }
 }
 
 fn target(errors: &mut Errors, target: &Value, path: &Path<'_>) {
-    if is_empty(&target["type"]) {
+    let kind = text(&target["type"]);
+    if kind.is_empty() {
         errors.push(FieldError::required(&path.child("type"), "must specify a metric target type"));
-    } else {
-        let supported = ["AverageValue", "Utilization", "Value"];
-        required_one_of(errors, &target["type"], &path.child("type"), &supported);
+    } else if !["AverageValue", "Utilization", "Value"].contains(&kind) {
+        let why = "must be either Utilization, Value, or AverageValue";
+        errors.push(FieldError::invalid(&path.child("type"), kind, why));
     }
     for field in ["value", "averageValue"] {
-        if !target[field].is_null() {
-            positive(errors, &target[field], &path.child(field));
+        if !target[field].is_null() && quantity(&target[field]).sign() != 1 {
+            errors.push(FieldError::invalid(&path.child(field), target[field].clone(), "must be positive"));
         }
     }
     let share = &target["averageUtilization"];
@@ -134,10 +169,18 @@ fn behavior(errors: &mut Errors, rules: &Value, path: &Path<'_>) {
         return;
     }
     let window = &rules["stabilizationWindowSeconds"];
-    non_negative_fields(errors, rules, path, &["stabilizationWindowSeconds"]);
+    if int(window) < 0 {
+        let why = "must be greater than or equal to zero";
+        errors.push(FieldError::invalid(&path.child("stabilizationWindowSeconds"), int(window), why));
+    }
     if int(window) > WINDOW_MAXIMUM {
         let why = format!("must be less than or equal to {WINDOW_MAXIMUM}");
         errors.push(FieldError::invalid(&path.child("stabilizationWindowSeconds"), int(window), &why));
+    }
+    let tolerance = &rules["tolerance"];
+    if !tolerance.is_null() && quantity(tolerance).sign() < 0 {
+        let why = "must be greater or equal to zero";
+        errors.push(FieldError::invalid(&path.child("tolerance"), tolerance.clone(), why));
     }
     let select = &rules["selectPolicy"];
     optional_one_of(errors, select, &path.child("selectPolicy"), &["Disabled", "Max", "Min"]);

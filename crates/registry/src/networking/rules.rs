@@ -3,9 +3,7 @@
 //! Answers to upstream's `pkg/apis/networking/validation`.
 
 use crate::rule::address::{cidr, ip, parse_cidr, port, port_or_name};
-use crate::rule::{
-    Errors, METADATA, SPEC, STATUS, immutable, label, named, named_text, one_of, optional_name,
-};
+use crate::rule::{Errors, SPEC, STATUS, immutable, label, named, named_text, one_of, optional_name};
 use crate::rule::{required, required_because, required_name, required_one_of};
 use crate::rules::{RULES, Rules};
 use crate::value::{int, is_empty, items, text};
@@ -56,7 +54,7 @@ pub(crate) const INGRESS: Rules = Rules {
         let annotation = &ingress["metadata"]["annotations"][CLASS_ANNOTATION];
         let class = &ingress["spec"]["ingressClassName"];
         if !annotation.is_null() && !class.is_null() && annotation != class {
-            let at = METADATA.child("annotations");
+            let at = Path::root("annotations");
             let why = "must match `ingressClassName` when both are specified";
             errors.push(FieldError::invalid(&at.child(CLASS_ANNOTATION), annotation.clone(), why));
         }

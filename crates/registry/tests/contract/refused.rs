@@ -27,13 +27,23 @@ fn set(object: &mut Value, at: &str, value: &Value) {
     }
 }
 
-struct Bench {
+/// Judges the examples of kinds, once changed.
+pub struct Bench {
     defaults: Defaults,
 }
 
 impl Bench {
-    /// Checks what is wrong with the example of a kind once changed; `part`: an update of that part of it.
-    fn check(&self, kind: &str, part: Option<&str>, sets: &[(&str, Value)], expect: &[&str]) {
+    pub fn new() -> Self {
+        Self { defaults: defaults() }
+    }
+
+    /// What is wrong with the example of a kind once changed, and what is warned of; `part`: an update of that part.
+    pub fn judge(
+        &self,
+        kind: &str,
+        part: Option<&str>,
+        sets: &[(&str, Value)],
+    ) -> (Vec<String>, Vec<String>) {
         let row = rows().into_iter().find(|row| *row.gvk.kind == *kind).unwrap();
         let old = created(&row, &self.defaults);
         let mut object = old.clone();
@@ -60,6 +70,12 @@ impl Bench {
         // The difference that follows some texts is for people.
         let lines = |text: String| text.lines().next().unwrap_or_default().to_owned();
         let errors: Vec<String> = errors.iter().map(|error| lines(error.to_string())).collect();
+        (errors, row.hooks.warnings(&object, part.map(|_| &old)))
+    }
+
+    /// Checks what is wrong with the example of a kind once changed; `part`: an update of that part of it.
+    fn check(&self, kind: &str, part: Option<&str>, sets: &[(&str, Value)], expect: &[&str]) {
+        let (errors, _) = self.judge(kind, part, sets);
         assert_eq!(errors, expect, "{kind} {part:?} {sets:?}");
     }
 }
