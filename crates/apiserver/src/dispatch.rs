@@ -112,6 +112,12 @@ async fn subresource(
     part: &Subresource,
     body: Body,
 ) -> Result<Response<Body>, Status> {
+    if part.action == Action::Connect {
+        if !connect::takes(&part.name, request.method) {
+            return Err(not_allowed());
+        }
+        return connect::answer(request, resource, &part.name, body).await;
+    }
     let verb = verb(request).filter(|verb| part.verbs.contains(verb)).ok_or_else(not_allowed)?;
     match (part.action, verb) {
         (Action::Part, Verb::Get) => read::get(request, resource).await,
@@ -121,7 +127,6 @@ async fn subresource(
         (Action::Scale, Verb::Update) => Box::pin(write::put_scale(request, resource, body)).await,
         (Action::Scale, Verb::Patch) => Box::pin(write::patch_scale(request, resource, body)).await,
         (Action::Call, _) => calls::answer(request, resource, &part.name, body).await,
-        (Action::Connect, _) => connect::answer(request, resource, &part.name, body).await,
         _ => Err(not_allowed()),
     }
 }

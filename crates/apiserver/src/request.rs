@@ -47,6 +47,8 @@ pub struct Request<'a> {
     pub attributes: Attributes,
     /// The raw connection, for who asked to switch protocols.
     pub upgrade: Mutex<Option<OnUpgrade>>,
+    /// Where it came from; None in-process.
+    pub peer: Option<SocketAddr>,
     /// For the client.
     pub warnings: Mutex<Vec<String>>,
 }

@@ -13,7 +13,7 @@ use crate::info::{self, Query, RequestInfo};
 use crate::kinds::{Kinds, Resource};
 use crate::metrics::Metrics;
 use crate::outbound::Outbound;
-use crate::request::{FrontProxy, Request, attributes};
+use crate::request::{FrontProxy, Peer, Request, attributes};
 use crate::seam::{Asked, Authenticated};
 use crate::{definitions, dispatch, respond};
 use arc_swap::ArcSwap;
@@ -260,6 +260,7 @@ impl Server {
                 user,
                 attributes,
                 upgrade: Mutex::new(upgrade),
+                peer: parts.extensions.get::<Peer>().map(|peer| peer.0),
                 warnings: Mutex::default(),
             };
             let mut response = match self.bounded(&request, body).await {

@@ -2,74 +2,98 @@
 //! whose bytes are carried both ways untouched.
 
 use crate::body::Body;
+use crate::outbound::{Endpoint, Error};
 use crate::request::Request;
 use crate::seam::{Duplex, Target};
 use gifee_base::{Reason, Status};
 use http::header::{AUTHORIZATION, CONNECTION, HOST, HeaderName, HeaderValue, TRANSFER_ENCODING, UPGRADE};
 use http::{HeaderMap, Method, Response, StatusCode, Uri, Version};
+use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use std::time::Duration;
 use tokio::io::copy_bidirectional_with_sizes;
 
-/// How long a backend may take to accept a connection.
+/// How long a node may take to accept a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 /// Bytes on their way in each direction of a switched connection.
 const TUNNEL_BYTES: usize = 32 << 10;
+/// Where a request came from, all on its way.
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
 /// Headers that speak of one connection only.
-const HOP_BY_HOP: [HeaderName; 7] = [
+const HOP_BY_HOP: [HeaderName; 9] = [
     CONNECTION,
     HeaderName::from_static("keep-alive"),
     HeaderName::from_static("proxy-authenticate"),
     HeaderName::from_static("proxy-authorization"),
     HeaderName::from_static("proxy-connection"),
+    HeaderName::from_static("te"),
+    HeaderName::from_static("trailer"),
     TRANSFER_ENCODING,
     UPGRADE,
 ];
 
-/// A connection to a backend.
+/// What a request is passed on to.
+pub enum Backend {
+    /// A node's kubelet, reached by the connector with the server's own certificate.
+    Node(Target),
+    /// Anything else.
+    Peer(Box<Endpoint>),
+}
+
+/// A request on its way to a backend.
+pub struct Onward<'a> {
+    /// Method.
+    pub method: &'a Method,
+    /// Path and query.
+    pub path: &'a str,
+    /// Headers, as [`headers`] makes them.
+    pub headers: HeaderMap,
+    /// Body.
+    pub body: Body,
+}
+
+/// A connection to a node.
 ///
 /// # Errors
 /// 503 without a connector, or as it gives them.
-pub async fn connect(request: &Request<'_>, target: &Target) -> Result<Box<dyn Duplex>, Status> {
+async fn connect(request: &Request<'_>, target: &Target) -> Result<Box<dyn Duplex>, Status> {
     let connector = request.server.config.connector.as_ref();
     let connector = connector.ok_or_else(|| Status::unavailable("this server reaches no nodes"))?;
     match tokio::time::timeout(CONNECT_TIMEOUT, connector.connect(target)).await {
         Ok(connected) => connected,
-        Err(_) => Err(Status::unavailable(format!(
-            "error trying to reach service: dial tcp {}:{}: i/o timeout",
-            target.host, target.port
-        ))),
+        Err(_) => Err(unreachable(format!("dial tcp {}:{}: i/o timeout", target.host, target.port))),
     }
 }
 
-/// Passes the request on to `path` (with its query) of a target.
+fn unreachable(why: impl std::fmt::Display) -> Status {
+    Status::unavailable(format!("error trying to reach service: {why}"))
+}
+
+/// Passes a request on to a backend.
 ///
 /// # Errors
 /// 503 if the backend cannot be reached or breaks off before it answers.
 pub async fn forward(
     request: &Request<'_>,
-    method: &Method,
-    target: &Target,
-    path: &str,
-    body: Body,
+    backend: &Backend,
+    onward: Onward<'_>,
 ) -> Result<Response<Body>, Status> {
-    let stream = connect(request, target).await?;
-    let broken = |error: hyper::Error| Status::unavailable(format!("error trying to reach service: {error}"));
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
-    tokio::spawn(async move {
-        if let Err(error) = connection.with_upgrades().await {
-            tracing::debug!(%error, "a connection to a backend ended");
+    let mut sent = http::Request::new(onward.body);
+    *sent.method_mut() = onward.method.clone();
+    *sent.version_mut() = Version::HTTP_11;
+    *sent.uri_mut() = onward.path.parse::<Uri>().map_err(|error| Status::bad_request(error.to_string()))?;
+    *sent.headers_mut() = onward.headers;
+    let mut response = match backend {
+        Backend::Node(target) => to_node(request, target, sent).await?,
+        Backend::Peer(endpoint) => {
+            request.server.outbound.send(endpoint, sent).await.map_err(|error| match error {
+                Error::Transport { why, .. } => unreachable(why),
+                other => unreachable(other),
+            })?
         }
-    });
-    let switching = request.headers.get(UPGRADE).cloned();
-    let mut onward = http::Request::new(body);
-    *onward.method_mut() = method.clone();
-    *onward.version_mut() = Version::HTTP_11;
-    *onward.uri_mut() = path.parse::<Uri>().map_err(|error| Status::bad_request(error.to_string()))?;
-    *onward.headers_mut() = onward_headers(request.headers, target, switching.as_ref())?;
-    let mut response = sender.send_request(onward).await.map_err(broken)?;
+    };
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         return tunnel(request, response);
     }
@@ -79,35 +103,60 @@ pub async fn forward(
     Ok(response.map(Body::wrap))
 }
 
-fn onward_headers(
-    headers: &HeaderMap,
+async fn to_node(
+    request: &Request<'_>,
     target: &Target,
-    switching: Option<&HeaderValue>,
-) -> Result<HeaderMap, Status> {
-    let mut onward = headers.clone();
-    for name in HOP_BY_HOP.iter().chain([&AUTHORIZATION, &HOST]) {
+    mut sent: http::Request<Body>,
+) -> Result<Response<Incoming>, Status> {
+    if !sent.headers().contains_key(HOST) {
+        let host = if target.host.contains(':') { format!("[{}]", target.host) } else { target.host.clone() };
+        let host = HeaderValue::from_str(&format!("{host}:{}", target.port));
+        sent.headers_mut().insert(HOST, host.map_err(|error| Status::bad_request(error.to_string()))?);
+    }
+    let stream = connect(request, target).await?;
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(unreachable)?;
+    tokio::spawn(async move {
+        if let Err(error) = connection.with_upgrades().await {
+            tracing::debug!(%error, "a connection to a node ended");
+        }
+    });
+    sender.send_request(sent).await.map_err(unreachable)
+}
+
+/// The headers of a request as a backend gets them: nothing of this connection, nothing of the client's
+/// credentials; its `Host` only if `host` says so.
+pub fn headers(request: &Request<'_>, host: bool) -> HeaderMap {
+    let mut onward = request.headers.clone();
+    let switching = onward.get(UPGRADE).cloned();
+    for name in HOP_BY_HOP.iter().chain([&AUTHORIZATION]) {
         onward.remove(name);
     }
-    let impersonation: Vec<_> =
+    if !host {
+        onward.remove(HOST);
+    }
+    let credentials: Vec<_> =
         onward.keys().filter(|name| name.as_str().starts_with("impersonate-")).cloned().collect();
-    for name in impersonation {
+    for name in credentials {
         onward.remove(name);
     }
-    let host = if target.host.contains(':') { format!("[{}]", target.host) } else { target.host.clone() };
-    let host = HeaderValue::from_str(&format!("{host}:{}", target.port));
-    onward.insert(HOST, host.map_err(|error| Status::bad_request(error.to_string()))?);
+    if let Some(peer) = request.peer {
+        let before: Vec<_> =
+            onward.get_all(FORWARDED_FOR).iter().filter_map(|one| one.to_str().ok()).collect();
+        let address = peer.ip().to_string();
+        let all = before.into_iter().chain([address.as_str()]).collect::<Vec<_>>().join(", ");
+        if let Ok(value) = HeaderValue::from_str(&all) {
+            onward.insert(FORWARDED_FOR, value);
+        }
+    }
     if let Some(protocol) = switching {
         onward.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
-        onward.insert(UPGRADE, protocol.clone());
+        onward.insert(UPGRADE, protocol);
     }
-    Ok(onward)
+    onward
 }
 
 /// Answers that the protocol is switched, and carries bytes both ways from then on.
-fn tunnel(
-    request: &Request<'_>,
-    mut backend: Response<hyper::body::Incoming>,
-) -> Result<Response<Body>, Status> {
+fn tunnel(request: &Request<'_>, mut backend: Response<Incoming>) -> Result<Response<Body>, Status> {
     let Some(client) = request.upgrade.lock().take() else {
         return Err(Status::new(
             Reason::BadRequest,

@@ -2,7 +2,7 @@
 //!
 //! Answers to upstream's `pod` location functions and to the paths of the kubelet's server.
 
-use super::forward::forward;
+use super::forward::{Backend, Onward, forward, headers};
 use super::object;
 use crate::body::Body;
 use crate::kinds::Resource;
@@ -105,7 +105,9 @@ pub async fn log(request: &Request<'_>, resource: &Arc<Resource>) -> Result<Resp
             sign = '&';
         }
     }
-    let response = forward(request, &Method::GET, &target, &path, Body::empty()).await?;
+    let onward =
+        Onward { method: &Method::GET, path: &path, headers: headers(request, false), body: Body::empty() };
+    let response = forward(request, &Backend::Node(target), onward).await?;
     let code = response.status().as_u16();
     if !(200..300).contains(&code) {
         return Err(refusal(request, response).await);
@@ -166,7 +168,8 @@ pub async fn exec(
         let _ = write!(path, "{sign}command={}", encoded(word));
         sign = '&';
     }
-    forward(request, request.method, &target, &path, body).await
+    let onward = Onward { method: request.method, path: &path, headers: headers(request, false), body };
+    forward(request, &Backend::Node(target), onward).await
 }
 
 /// Answers `pods/x/portforward`.
@@ -187,5 +190,6 @@ pub async fn port_forward(
         let _ = write!(path, "{sign}port={}", encoded(port));
         sign = '&';
     }
-    forward(request, request.method, &target, &path, body).await
+    let onward = Onward { method: request.method, path: &path, headers: headers(request, false), body };
+    forward(request, &Backend::Node(target), onward).await
 }

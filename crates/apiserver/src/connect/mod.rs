@@ -6,6 +6,7 @@
 mod forward;
 mod kubelet;
 mod proxy;
+mod rewrite;
 
 use crate::body::Body;
 use crate::kinds::Resource;
@@ -19,6 +20,15 @@ use std::sync::Arc;
 
 /// Streams that, opened by a GET as WebSockets are, need the right to create, too.
 const INTERACTIVE: [&str; 3] = ["attach", "exec", "portforward"];
+
+/// Whether a streaming subresource takes a method: proxies take nearly all.
+pub fn takes(subresource: &str, method: &Method) -> bool {
+    match subresource {
+        "proxy" => !matches!(*method, Method::CONNECT | Method::TRACE),
+        "log" => *method == Method::GET,
+        _ => matches!(*method, Method::GET | Method::POST),
+    }
+}
 
 /// Answers a streaming subresource.
 pub async fn answer(

@@ -1,35 +1,67 @@
 //! HTTP proxies to pods, services and nodes: `[scheme:]name[:port]/proxy/path`.
 //!
-//! Answers to upstream's `ProxyREST` of pods, services and nodes.
+//! Answers to upstream's `ProxyREST` of pods, services and nodes and to its `UpgradeAwareHandler`.
 
-use super::forward::forward;
+use super::forward::{Backend, Onward, forward, headers};
 use super::kubelet::kubelet;
 use super::object;
+use super::rewrite::Rewriting;
 use crate::body::Body;
 use crate::kinds::Resource;
+use crate::outbound::{Endpoint, Place, Trust, slices};
 use crate::request::Request;
-use crate::seam::Target;
-use gifee_base::Status;
+use gifee_base::{ObjectKey, Status};
 use gifee_policy::Lookup;
-use http::Response;
-use http::header::{HeaderValue, LOCATION};
+use http::header::{HOST, HeaderName, HeaderValue, LOCATION, UPGRADE};
+use http::{Method, Response, StatusCode};
 use serde_json::Value;
+use std::net::IpAddr;
 use std::sync::Arc;
 
+/// The path that the client asked for.
+const FORWARDED_URI: HeaderName = HeaderName::from_static("x-forwarded-uri");
+
 /// `[scheme:]name[:port]`, taken apart.
-fn split(text: &str) -> Result<(bool, &str, &str), Status> {
+fn split<'a>(what: &str, text: &'a str) -> Result<(bool, &'a str, &'a str), Status> {
     let parts: Vec<&str> = text.split(':').collect();
     match parts.as_slice() {
-        [name] => Ok((false, name, "")),
-        [name, port] => Ok((false, name, port)),
-        ["http" | "", name, port] => Ok((false, name, port)),
-        ["https", name, port] => Ok((true, name, port)),
-        _ => Err(Status::bad_request(format!("invalid service request {text:?}"))),
+        [name] if !name.is_empty() => Ok((false, name, "")),
+        [name, port] if !name.is_empty() => Ok((false, name, port)),
+        ["http" | "", name, port] if !name.is_empty() => Ok((false, name, port)),
+        ["https", name, port] if !name.is_empty() => Ok((true, name, port)),
+        _ => Err(Status::bad_request(format!("invalid {what} request {text:?}"))),
     }
 }
 
 fn number(value: &Value) -> Option<u16> {
     value.as_u64().and_then(|port| u16::try_from(port).ok())
+}
+
+/// A pod or service, or another port of a node: whoever answers there is believed, as upstream does.
+fn peer(tls: bool, host: &str, port: u16) -> Backend {
+    let mut endpoint = Endpoint::new(Place::Address { tls, host: host.to_owned(), port });
+    endpoint.trust = Trust::Anything;
+    Backend::Peer(Box::new(endpoint))
+}
+
+/// Refuses addresses of this machine itself and of its link: behind them is nothing of the cluster.
+fn proxyable(host: &str) -> Result<(), Status> {
+    let allowed = match host.parse::<IpAddr>() {
+        Ok(IpAddr::V4(address)) => {
+            !(address.is_loopback()
+                || address.is_link_local()
+                || address.is_multicast()
+                || address.is_unspecified())
+        }
+        Ok(IpAddr::V6(address)) => {
+            !(address.is_loopback()
+                || address.is_unicast_link_local()
+                || address.is_multicast()
+                || address.is_unspecified())
+        }
+        Err(_) => false,
+    };
+    if allowed { Ok(()) } else { Err(Status::bad_request("address not allowed")) }
 }
 
 /// Answers `pods/x/proxy`.
@@ -38,12 +70,11 @@ pub async fn pod(
     resource: &Arc<Resource>,
     body: Body,
 ) -> Result<Response<Body>, Status> {
-    let (tls, name, port) = split(&request.info.name)?;
+    let (tls, name, port) = split("pod", &request.info.name)?;
     let pod = object(request, resource, name).await?;
-    let host = pod["status"]["podIP"].as_str().unwrap_or_default();
-    if host.is_empty() {
-        return Err(Status::bad_request("address not allowed"));
-    }
+    let host = pod["status"]["podIPs"][0]["ip"].as_str().or(pod["status"]["podIP"].as_str());
+    let host = host.unwrap_or_default();
+    proxyable(host)?;
     let containers = pod["spec"]["containers"].as_array().into_iter().flatten();
     let mut ports = containers.flat_map(|one| one["ports"].as_array().into_iter().flatten());
     let port = match port {
@@ -56,8 +87,7 @@ pub async fn pod(
                 .ok_or_else(|| Status::bad_request(format!("no port named {text:?} in pod {name}")))?,
         },
     };
-    let target = Target { host: host.to_owned(), port, tls };
-    pass(request, &target, body).await
+    pass(request, &peer(tls, host, port), &format!("{host}:{port}"), body).await
 }
 
 /// Answers `services/x/proxy`.
@@ -66,52 +96,34 @@ pub async fn service(
     resource: &Arc<Resource>,
     body: Body,
 ) -> Result<Response<Body>, Status> {
-    let (tls, name, port) = split(&request.info.name)?;
+    let (tls, name, port) = split("service", &request.info.name)?;
     let service = object(request, resource, name).await?;
-    let ports: Vec<&Value> = service["spec"]["ports"].as_array().into_iter().flatten().collect();
-    let found = match port {
-        "" if ports.len() == 1 => ports.first(),
-        "" => ports.iter().find(|one| one["name"].is_null()),
-        text => ports.iter().find(|one| {
-            one["name"] == text || text.parse().is_ok_and(|port: u16| number(&one["port"]) == Some(port))
-        }),
-    };
-    let unavailable =
-        || Status::unavailable(format!("no endpoints available for service {:?}", &*request.info.name));
-    let found = found
-        .ok_or_else(|| Status::unavailable(format!("no service port {port:?} found for service {name:?}")))?;
-    let port_name = found["name"].as_str().unwrap_or_default();
-    let target = endpoint(request, name, port_name, tls).ok_or_else(unavailable)?;
-    pass(request, &target, body).await
+    let mut port_name = port;
+    if let Ok(wanted) = port.parse::<u64>() {
+        let mut ports = service["spec"]["ports"].as_array().into_iter().flatten();
+        let found = ports.find(|one| one["port"] == wanted);
+        let found = found.ok_or_else(|| {
+            Status::unavailable(format!("no service port {wanted} found for service {name:?}"))
+        })?;
+        port_name = found["name"].as_str().unwrap_or_default();
+    }
+    let (host, port) = endpoint(request, name, port_name)
+        .ok_or_else(|| Status::unavailable(format!("no endpoints available for service {name:?}")))?;
+    pass(request, &peer(tls, &host, port), &format!("{host}:{port}"), body).await
 }
 
-/// Any ready endpoint of a service's port.
-fn endpoint(request: &Request<'_>, service: &str, port: &str, tls: bool) -> Option<Target> {
-    let namespace = &request.info.namespace;
-    let slices = Lookup::list(&*request.server.caches, "discovery.k8s.io", "endpointslices", namespace);
-    let mut all = Vec::new();
-    for slice in slices.iter().filter(|slice| slice.label("kubernetes.io/service-name") == Some(service)) {
-        let slice = slice.to_value().ok()?;
-        let ports = slice["ports"].as_array().into_iter().flatten();
-        let Some(number) = ports
-            .filter(|one| one["name"].as_str().unwrap_or_default() == port)
-            .find_map(|one| number(&one["port"]))
-        else {
-            continue;
-        };
-        for endpoint in slice["endpoints"].as_array().into_iter().flatten() {
-            let ready = endpoint["conditions"]["ready"] != false;
-            if let (true, Some(host)) = (ready, endpoint["addresses"][0].as_str()) {
-                all.push(Target { host: host.to_owned(), port: number, tls });
-            }
-        }
-    }
-    if all.is_empty() {
-        return None;
-    }
-    let random = usize::from(uuid::Uuid::new_v4().into_bytes()[0]);
-    let index = random % all.len();
-    Some(all.swap_remove(index))
+/// Any ready endpoint of a service's port that is a pod of its namespace: an EndpointSlice can name any address.
+fn endpoint(request: &Request<'_>, service: &str, port_name: &str) -> Option<(String, u16)> {
+    let (caches, namespace) = (&*request.server.caches, &*request.info.namespace);
+    let found = slices(caches, namespace, service);
+    crate::outbound::endpoint(&found, port_name, "", &|endpoint| {
+        let target = &endpoint["targetRef"];
+        let key = ObjectKey::new(namespace, target["name"].as_str().unwrap_or_default());
+        let pod = Lookup::get(caches, "", "pods", &key).filter(|_| target["namespace"] == namespace);
+        let Some(pod) = pod.and_then(|pod| pod.to_value().ok()) else { return false };
+        let addresses = pod["status"]["podIPs"].as_array().into_iter().flatten();
+        addresses.into_iter().any(|one| one["ip"] == endpoint["addresses"][0])
+    })
 }
 
 /// Answers `nodes/x/proxy`.
@@ -120,49 +132,56 @@ pub async fn node(
     resource: &Arc<Resource>,
     body: Body,
 ) -> Result<Response<Body>, Status> {
-    let (tls, name, port) = split(&request.info.name)?;
+    let (tls, name, port) = split("node", &request.info.name)?;
     object(request, resource, name).await?;
-    let mut target = kubelet(request, name)?;
-    if let Ok(port) = port.parse::<u16>()
-        && port != target.port
-    {
-        target.port = port;
-        target.tls = tls;
+    let target = kubelet(request, name)?;
+    let authority =
+        format!("{}:{}", target.host, if port.is_empty() { target.port.to_string() } else { port.into() });
+    if port.is_empty() || port.parse() == Ok(target.port) {
+        return pass(request, &Backend::Node(target), &authority, body).await;
     }
-    pass(request, &target, body).await
+    proxyable(&target.host)?;
+    let port = port.parse().map_err(|_| Status::bad_request(format!("invalid port {port:?}")))?;
+    pass(request, &peer(tls, &target.host, port), &authority, body).await
 }
 
-/// Passes a request on, and makes redirects of the backend come back through the proxy.
-async fn pass(request: &Request<'_>, target: &Target, body: Body) -> Result<Response<Body>, Status> {
-    let rest = if request.info.rest.is_empty() { "/" } else { request.info.rest };
-    let path = if request.query_text.is_empty() {
-        rest.to_owned()
-    } else {
-        format!("{rest}?{}", request.query_text)
+/// Passes a request on, and makes what the backend refers to come back through the proxy.
+async fn pass(
+    request: &Request<'_>,
+    backend: &Backend,
+    authority: &str,
+    body: Body,
+) -> Result<Response<Body>, Status> {
+    let info = request.info;
+    let query =
+        if request.query_text.is_empty() { String::new() } else { format!("?{}", request.query_text) };
+    let upgrades = request.headers.contains_key(UPGRADE);
+    if info.rest.is_empty() && !upgrades && matches!(*request.method, Method::GET | Method::HEAD) {
+        // Relative links of a page would otherwise lose the end of the path.
+        let mut response = Response::new(Body::empty());
+        *response.status_mut() = StatusCode::MOVED_PERMANENTLY;
+        let location = HeaderValue::from_str(&format!("{}/{query}", info.path));
+        response
+            .headers_mut()
+            .insert(LOCATION, location.map_err(|error| Status::bad_request(error.to_string()))?);
+        return Ok(response);
+    }
+    let rest = if info.rest.is_empty() { "/" } else { info.rest };
+    let path = format!("{rest}{query}");
+    let mut onward = Onward { method: request.method, path: &path, headers: headers(request, true), body };
+    if let Ok(value) = HeaderValue::from_str(info.path) {
+        onward.headers.insert(FORWARDED_URI, value);
+    }
+    let response = forward(request, backend, onward).await?;
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        return Ok(response);
+    }
+    let rewriting = Rewriting {
+        prefix: info.path.strip_suffix(info.rest).unwrap_or(info.path).to_owned(),
+        backend: authority.to_owned(),
+        host: request.headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default().to_owned(),
     };
-    let mut response = forward(request, request.method, target, &path, body).await?;
-    let prefix = request.info.path.strip_suffix(request.info.rest).unwrap_or(request.info.path);
-    let location = response.headers().get(LOCATION).and_then(|value| value.to_str().ok()).map(str::to_owned);
-    if let Some(location) = location
-        && let Some(rewritten) = rewritten(&location, target, prefix)
-        && let Ok(value) = HeaderValue::from_str(&rewritten)
-    {
-        response.headers_mut().insert(LOCATION, value);
-    }
-    Ok(response)
-}
-
-/// A redirect within the backend, as seen from outside.
-fn rewritten(location: &str, target: &Target, prefix: &str) -> Option<String> {
-    if location.starts_with('/') && !location.starts_with("//") {
-        return Some(format!("{prefix}{location}"));
-    }
-    let rest = location.strip_prefix("http://").or_else(|| location.strip_prefix("https://"))?;
-    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-    let own = [target.host.clone(), format!("{}:{}", target.host, target.port)];
-    own.iter()
-        .any(|one| one == authority)
-        .then(|| format!("{prefix}{}", if path.is_empty() { "/" } else { path }))
+    Ok(rewriting.response(response))
 }
 
 #[cfg(test)]
@@ -170,20 +189,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_and_redirects_are_understood() {
-        assert_eq!(split("a").unwrap(), (false, "a", ""));
-        assert_eq!(split("a:80").unwrap(), (false, "a", "80"));
-        assert_eq!(split("https:a:web").unwrap(), (true, "a", "web"));
-        assert!(split("ftp:a:1").is_err());
-        let target = Target { host: "10.0.0.1".into(), port: 80, tls: false };
-        let check = |location: &str, expect: Option<&str>| {
-            assert_eq!(rewritten(location, &target, "/p/proxy").as_deref(), expect, "{location}");
-        };
-        check("/x", Some("/p/proxy/x"));
-        check("http://10.0.0.1:80/x?y", Some("/p/proxy/x?y"));
-        check("http://10.0.0.1", Some("/p/proxy/"));
-        check("http://elsewhere/x", None);
-        check("//elsewhere/x", None);
-        check("relative", None);
+    fn names_are_understood() {
+        let check = |text: &str, expect| assert_eq!(split("pod", text).unwrap(), expect);
+        check("a", (false, "a", ""));
+        check("a:80", (false, "a", "80"));
+        check("https:a:web", (true, "a", "web"));
+        check("http:a:", (false, "a", ""));
+        for wrong in ["ftp:a:1", ":80", "", "https::1", "a:b:c:d"] {
+            let expect = format!("invalid pod request {wrong:?}");
+            assert_eq!(split("pod", wrong).unwrap_err().message, expect);
+        }
     }
 }

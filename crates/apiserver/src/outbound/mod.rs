@@ -16,7 +16,7 @@ pub use connect::Direct;
 pub use endpoint::{Endpoint, Identity, Place, Trust};
 pub use error::{Error, reason_of};
 pub use resolve::Routing;
-pub(crate) use resolve::resolve;
+pub(crate) use resolve::{endpoint, resolve, slices};
 
 use crate::body::Body;
 use crate::seam::Dialer;

@@ -55,7 +55,7 @@ pub(crate) fn resolve(
     let slices = slices(lookup, namespace, name);
     let family = spec["ipFamilies"][0].as_str().unwrap_or_default();
     let port_name = found["name"].as_str().unwrap_or_default();
-    endpoint(&slices, port_name, family)
+    endpoint(&slices, port_name, family, &|_| true)
         .ok_or_else(|| Status::unavailable(format!("no endpoints available for service {name:?}")))
 }
 
@@ -66,8 +66,13 @@ pub(crate) fn slices(lookup: &dyn Lookup, namespace: &str, service: &str) -> Vec
     all
 }
 
-/// Any ready endpoint of a named port, one of the preferred family first.
-pub(crate) fn endpoint(slices: &[Arc<Object>], port_name: &str, family: &str) -> Option<(String, u16)> {
+/// Any ready endpoint of a named port that is good enough, one of the preferred family first.
+pub(crate) fn endpoint(
+    slices: &[Arc<Object>],
+    port_name: &str,
+    family: &str,
+    good: &dyn Fn(&Value) -> bool,
+) -> Option<(String, u16)> {
     let mut ready: Vec<(bool, String, u16)> = Vec::new();
     for slice in slices.iter().filter_map(|slice| slice.to_value().ok()) {
         let preferred = family.is_empty() || slice["addressType"] == family;
@@ -75,8 +80,8 @@ pub(crate) fn endpoint(slices: &[Arc<Object>], port_name: &str, family: &str) ->
         let port = ports.find(|one| one["name"].as_str().unwrap_or_default() == port_name);
         let Some(port) = port.and_then(|one| number(&one["port"])) else { continue };
         for one in slice["endpoints"].as_array().into_iter().flatten() {
-            if let (true, Some(address)) = (one["conditions"]["ready"] != false, one["addresses"][0].as_str())
-            {
+            let is_ready = one["conditions"]["ready"] != false;
+            if let (true, Some(address)) = (is_ready && good(one), one["addresses"][0].as_str()) {
                 ready.push((preferred, address.to_owned(), port));
             }
         }

@@ -13,6 +13,7 @@ mod lists;
 mod objects;
 mod operations;
 mod outbound;
+mod proxies;
 mod rules;
 mod secure;
 mod streams;

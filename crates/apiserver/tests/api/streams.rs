@@ -3,7 +3,7 @@
 use crate::world::World;
 use async_trait::async_trait;
 use bytes::Bytes;
-use gifee_apiserver::seam::{Connector, Duplex, Target};
+use gifee_apiserver::seam::{Connector, Dialer, Duplex, Target};
 use gifee_base::Status;
 use http::{Request, Response};
 use http_body_util::Full;
@@ -16,6 +16,14 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// Answers in every place what it was asked; switches protocols and then echoes in capitals.
 struct Kubelet;
+
+#[async_trait]
+impl Dialer for Kubelet {
+    async fn dial(&self, host: &str, port: u16) -> std::io::Result<Box<dyn Duplex>> {
+        let target = Target { host: host.to_owned(), port, tls: false };
+        Ok(self.connect(&target).await.expect("this one always connects"))
+    }
+}
 
 #[async_trait]
 impl Connector for Kubelet {
@@ -60,7 +68,11 @@ impl Connector for Kubelet {
 }
 
 async fn world() -> World {
-    let world = World::with(|config| config.connector = Some(Arc::new(Kubelet))).await;
+    let world = World::with(|config| {
+        config.connector = Some(Arc::new(Kubelet));
+        config.dialer = Arc::new(Kubelet);
+    })
+    .await;
     let node = json!({ "apiVersion": "v1", "kind": "Node", "metadata": { "name": "n" }, "status": {
         "addresses": [{ "type": "InternalIP", "address": "10.0.0.9" }], "daemonEndpoints": { "kubeletEndpoint": { "Port": 4444 } } } });
     world.post("/api/v1/nodes", &node).await.expect(201);
@@ -100,7 +112,7 @@ async fn logs_and_proxies_reach_the_right_place() {
     .await;
     check(&format!("{pods}/one/proxy/a/b%20c?d=e"), "GET 10.1.0.1:8080/a/b%20c?d=e false").await;
     check(&format!("{pods}/http:one:web/proxy/"), "GET 10.1.0.1:8080/ false").await;
-    check(&format!("{pods}/one:99/proxy"), "GET 10.1.0.1:99/ false").await;
+    check(&format!("{pods}/one:99/proxy/"), "GET 10.1.0.1:99/ false").await;
     check("/api/v1/nodes/n/proxy/stats/summary", "GET 10.0.0.9:4444/stats/summary false").await;
     check("/api/v1/nodes/n:80/proxy/x", "GET 10.0.0.9:80/x false").await;
     let redirect = world.get(&format!("{pods}/one/proxy/x")).await;
@@ -109,13 +121,14 @@ async fn logs_and_proxies_reach_the_right_place() {
     world.post("/api/v1/namespaces/default/services", &service).await.expect(201);
     assert_eq!(
         world.get("/api/v1/namespaces/default/services/s:web/proxy/").await.failure(),
-        "503 ServiceUnavailable: no endpoints available for service \"s:web\""
+        "503 ServiceUnavailable: no endpoints available for service \"s\""
     );
     let slice = json!({ "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
         "metadata": { "name": "s-1", "labels": { "kubernetes.io/service-name": "s" } },
-        "ports": [{ "name": "web", "port": 8080 }], "endpoints": [{ "addresses": ["10.1.0.2"], "conditions": { "ready": true } }] });
+        "ports": [{ "name": "web", "port": 8080 }], "endpoints": [{ "addresses": ["10.1.0.1"], "conditions": { "ready": true },
+            "targetRef": { "kind": "Pod", "namespace": "default", "name": "one" } }] });
     world.post("/apis/discovery.k8s.io/v1/namespaces/default/endpointslices", &slice).await.expect(201);
-    check("/api/v1/namespaces/default/services/s:web/proxy/y", "GET 10.1.0.2:8080/y false").await;
+    check("/api/v1/namespaces/default/services/s:web/proxy/y", "GET 10.1.0.1:8080/y false").await;
     for (path, expect) in [
         (
             format!("{pods}/two/log"),
