@@ -237,3 +237,65 @@ async fn watch_of_ended(events: &mut Events) -> Vec<Value> {
     }
     rest
 }
+
+#[tokio::test]
+async fn rules_are_asked_on_every_write() {
+    let world = world().await;
+    let spec = json!({
+        "type": "object",
+        "x-kubernetes-validations": [
+            {"rule": "self.minimum <= self.maximum", "message": "minimum over maximum"},
+            {"rule": "self.maximum < 10", "messageExpression": "'maximum is ' + string(self.maximum)",
+                "fieldPath": ".maximum", "reason": "FieldValueForbidden"},
+        ],
+        "properties": {
+            "minimum": {"type": "integer", "default": 0}, "maximum": {"type": "integer", "default": 5},
+            "fixed": {"type": "string", "x-kubernetes-validations": [{"rule": "self == oldSelf"}]},
+        },
+    });
+    world.define(&definition(json!([version("v1", json!({"spec": spec}))]))).await;
+    let invalid = "422 Invalid: CronTab.stable.example.com \"a\" is invalid: ";
+    for (spec, expect) in [
+        (json!({"minimum": 7}), "spec: Invalid value: minimum over maximum"),
+        (json!({"maximum": 12}), "spec.maximum: Forbidden: maximum is 12"),
+        (
+            json!({"minimum": "x"}),
+            "[spec.minimum: Invalid value: \"string\": spec.minimum in body must be of type integer: \"string\", <nil>: Invalid value: null: some validation rules were not checked because the object was invalid; correct the existing errors to complete validation]",
+        ),
+    ] {
+        let refused = world.post(TABS, &tab("a", spec)).await;
+        assert_eq!(refused.failure(), format!("{invalid}{expect}"));
+    }
+    world.post(TABS, &tab("a", json!({"fixed": "x"}))).await.expect(201);
+    let change = json!({"spec": {"fixed": "y"}});
+    let refused = world.patch(&format!("{TABS}/a"), "merge-patch", &change).await;
+    assert_eq!(
+        refused.failure(),
+        format!("{invalid}spec.fixed: Invalid value: \"y\": failed rule: self == oldSelf")
+    );
+}
+
+#[tokio::test]
+async fn documents_show_definitions_as_soon_as_they_are_served() {
+    let world = world().await;
+    let spec = json!({"type": "object", "description": "What is wanted.", "required": ["a"], "properties": {
+        "a": {"type": "string", "nullable": true}, "b": {"x-kubernetes-int-or-string": true},
+        "open": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}}});
+    world.define(&definition(json!([version("v1", json!({"spec": spec}))]))).await;
+    let document = world.get("/openapi/v2").await.expect(200);
+    let model = &document["definitions"]["com.example.stable.v1.CronTab"];
+    let gvk = json!([{"group": "stable.example.com", "kind": "CronTab", "version": "v1"}]);
+    assert_eq!(model["x-kubernetes-group-version-kind"], gvk);
+    assert_eq!(
+        model["properties"]["spec"],
+        json!({"type": "object", "description": "What is wanted.", "properties": {
+            "a": {}, "b": {"x-kubernetes-int-or-string": true},
+            "open": {"x-kubernetes-preserve-unknown-fields": true}}})
+    );
+    let index = world.get("/openapi/v3").await.expect(200);
+    let address = index["paths"]["apis/stable.example.com/v1"]["serverRelativeURL"].as_str().unwrap();
+    let document = world.get(address).await.expect(200);
+    let model = &document["components"]["schemas"]["com.example.stable.v1.CronTab"];
+    assert_eq!(model["properties"]["spec"]["properties"]["a"], json!({"type": "string", "nullable": true}));
+    assert!(document["paths"]["/apis/stable.example.com/v1/namespaces/{namespace}/crontabs"].is_object());
+}

@@ -10,7 +10,7 @@ use crate::row::{path, row};
 use crate::value::{items, text};
 use gifee_base::Gvk;
 use gifee_base::gvk::api_version;
-use gifee_schema::structural::Structural;
+use gifee_schema::structural::{Rules, Structural};
 use gifee_schema::{Result, Schema};
 use serde_json::Value;
 use std::cmp::Ordering;
@@ -79,6 +79,7 @@ fn made(definition: &Value, version: &Value) -> Result<Version> {
     let structural = Arc::new(Structural::read(&version["schema"]["openAPIV3Schema"]));
     let published = version["schema"]["openAPIV3Schema"].clone();
     let fields = selectable(version);
+    let rules = Rules::new(&structural, &published);
     let schema = structural.schema(group, name, &gvk.kind, published)?;
     let words =
         |field: &str| items(&names[field]).iter().map(|one| text(one).into()).collect::<Vec<Arc<str>>>();
@@ -99,7 +100,7 @@ fn made(definition: &Value, version: &Value) -> Result<Version> {
     kind.table = columns::table(version);
     kind.generation = true;
     kind.unconditional_update = false;
-    kind.hooks = Arc::new(Instances { schema: schema.clone(), status, scale });
+    kind.hooks = Arc::new(Instances { schema: schema.clone(), status, scale, rules });
     kind.custom = Some(Arc::new(Custom {
         definition: text(&definition["metadata"]["name"]).into(),
         stored_version: stored_version.into(),

@@ -7,7 +7,7 @@ use crate::kind::{Context, Hooks, Scale};
 use crate::value::{items, remove, restore, text};
 use gifee_base::field::{ErrorType, Path};
 use gifee_base::{FieldError, name};
-use gifee_schema::structural::{Old, unsettled};
+use gifee_schema::structural::{Old, Rules, unsettled};
 use gifee_schema::{Schema, structural::Structural};
 use serde_json::Value;
 use std::sync::Arc;
@@ -23,6 +23,8 @@ pub(crate) struct Instances {
     pub status: bool,
     /// How they scale.
     pub scale: Option<Scale>,
+    /// Rules of the schema, compiled.
+    pub rules: Option<Rules>,
 }
 
 impl Instances {
@@ -43,10 +45,7 @@ impl Instances {
     }
 
     fn rules(&self, object: &Value, old: Option<&Value>, errors: &mut Vec<FieldError>) {
-        let Some(structural) = self.structural() else { return };
-        if !structural.any(&mut |node| !node.rules.is_empty()) {
-            return;
-        }
+        let Some((structural, rules)) = self.structural().zip(self.rules.as_ref()) else { return };
         if unsettled(errors) {
             let why = "some validation rules were not checked because the object was invalid; correct the existing errors to complete validation";
             errors.push(FieldError {
@@ -54,8 +53,9 @@ impl Instances {
                 field: "<nil>".to_owned(),
                 body: format!("Invalid value: null: {why}"),
             });
+            return;
         }
-        let _ = (object, old);
+        errors.extend(rules.violations(structural, object, old));
     }
 }
 

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value, json};
 
 use super::descriptions::{Descriptions, unescape};
-use super::{Form, Kinds, Resource, group_versions};
+use super::{Form, Kinds, Resource, custom, group_versions};
 use crate::Schema;
 use crate::shape::{Field, FieldFlags, ListKind, NodeId, Shape, StructId, Types};
 
@@ -20,6 +20,8 @@ const ALWAYS: &[&str] = &["APIResourceList", "DeleteOptions", "Status", "WatchEv
 enum Model<'a> {
     Struct(&'a Types, StructId),
     Special(Value),
+    /// Of a custom resource, as its definition has it.
+    Custom(&'a Value),
     /// A list kind that has no type of its own: of a custom resource.
     List(String, String),
 }
@@ -80,7 +82,13 @@ impl<'a> Definitions<'a> {
         for resource in own {
             let types = resource.schema.types();
             let gvk = [&*resource.group, &*resource.version, &*resource.kind];
-            definitions.reach(types, resource.schema.root());
+            match (resource.schema.published(), model(&resource.schema)) {
+                (Some(published), Some(name)) => {
+                    definitions.custom(builtin);
+                    definitions.models.insert(name, Model::Custom(published));
+                }
+                _ => definitions.reach(types, resource.schema.root()),
+            }
             definitions.kind(types, resource.schema.root(), gvk);
             if resource.verbs.iter().any(|verb| verb == "list") {
                 definitions.list(resource, types);
@@ -94,6 +102,22 @@ impl<'a> Definitions<'a> {
             }
         }
         definitions
+    }
+
+    /// Takes in what every custom resource refers to.
+    fn custom(&mut self, builtin: &'a Types) {
+        let Some(list) = builtin.root("", "v1", "ConfigMapList") else { return };
+        let Shape::Struct(list) = builtin.shape(list) else { return };
+        if let Some(field) = builtin.field(list, "metadata") {
+            self.reach(builtin, field.node);
+        }
+        let Some(Shape::Struct(one)) = builtin.root("", "v1", "ConfigMap").map(|root| builtin.shape(root))
+        else {
+            return;
+        };
+        if let Some(field) = builtin.field(one, "metadata") {
+            self.reach(builtin, field.node);
+        }
     }
 
     fn list(&mut self, resource: &'a Resource, types: &'a Types) {
@@ -176,10 +200,13 @@ impl<'a> Definitions<'a> {
     fn make(&self, name: &str, model: &Model) -> Value {
         let mut out = match model {
             Model::Struct(types, id) => self.structure(types, *id, name),
+            Model::Custom(published) => custom::model(published, self.form, &format!("{META}.ObjectMeta")),
             Model::Special(value) => value.as_object().cloned().unwrap_or_default(),
             Model::List(kind, item) => self.custom_list(kind, item),
         };
-        describe(&mut out, self.descriptions.of_type(name));
+        if !matches!(model, Model::Custom(_)) {
+            describe(&mut out, self.descriptions.of_type(name));
+        }
         if let Some(kinds) = self.kinds.get(name) {
             out.insert("x-kubernetes-group-version-kind".to_string(), Value::Array(kinds.clone()));
         }

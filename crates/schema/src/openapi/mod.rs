@@ -4,6 +4,7 @@
 //! parameters' descriptions and its deprecated `/watch/` paths are left out; no client reads them. Answers to
 //! kube-openapi's builder, builder3 and handler, and to gnostic's protobuf form of version 2.
 
+mod custom;
 mod definitions;
 mod descriptions;
 mod paths;

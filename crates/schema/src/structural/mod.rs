@@ -15,6 +15,7 @@ mod number;
 mod pattern;
 pub(crate) mod prune;
 mod read;
+pub mod rules;
 #[cfg(test)]
 mod tests;
 mod validate;
@@ -25,6 +26,7 @@ use std::collections::BTreeMap;
 
 pub use format::unrecognized;
 pub use pattern::Pattern;
+pub use rules::Rules;
 pub use validate::{Old, unsettled};
 
 /// A JSON type that a schema may demand.

@@ -46,7 +46,7 @@ impl<'a> Old<'a> {
     }
 
     /// Whether a value is what it was.
-    fn equals(&self, value: &Value) -> bool {
+    pub(super) fn equals(&self, value: &Value) -> bool {
         match (self.value, value) {
             (Value::Array(old), Value::Array(new)) if self.schema.list == Some(ListKind::Map) => {
                 old.len() == new.len()
