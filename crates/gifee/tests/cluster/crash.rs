@@ -16,11 +16,11 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
 /// How often it is killed.
-const ROUNDS: usize = 3;
+const ROUNDS: usize = 10;
 /// How many clients write at once, over how many connections.
 const WRITERS: usize = 1000;
 const CONNECTIONS: usize = 8;
-/// It is killed after so many acknowledged writes, and more in each round.
+/// It is killed after so many acknowledged writes, of more in some rounds than in others.
 const WRITES: usize = 400;
 
 #[test]
@@ -48,7 +48,7 @@ fn crash_once(cluster: &Cluster, round: usize) {
     let seen = runtime().spawn(follow(watch));
 
     let writers = Writers::start(&clients, &namespace);
-    writers.wait(WRITES * (round + 1));
+    writers.wait(WRITES * (round % 4 + 1));
     cluster.kill();
     let acknowledged = writers.end();
     let (mut seen, revision) = runtime().block_on(seen).unwrap();

@@ -32,8 +32,13 @@ pub struct Cluster {
 impl Cluster {
     /// Brings one up.
     pub fn up(subject: &'static str) -> Self {
+        Self::up_in(subject, &std::env::temp_dir())
+    }
+
+    /// Brings one up with its data directory in a folder below this one.
+    pub fn up_in(subject: &'static str, place: &Path) -> Self {
         assert!(rustix::process::geteuid().is_root(), "clusters need root: sudo ./test");
-        let folder = tempfile::Builder::new().prefix(&format!("gifee-{subject}-")).tempdir().unwrap();
+        let folder = tempfile::Builder::new().prefix(&format!("gifee-{subject}-")).tempdir_in(place).unwrap();
         let data_dir = folder.path().canonicalize().unwrap().join("data");
         let kubeconfig = folder.path().join("kubeconfig");
         let cluster = Self { subject, folder, data_dir, kubeconfig };
@@ -75,11 +80,23 @@ impl Cluster {
     /// Runs kubectl of an age, with input.
     #[track_caller]
     pub fn aged(&self, age: &str, words: &[&str], input: &str) -> Ran {
-        let program = target("peers").join(format!("kubectl-{age}"));
-        assert!(program.exists(), "{} is missing: `./test` fetches it", program.display());
+        let program = self.kubectl_path(age);
         // Its cache of what servers can do goes by address, and addresses are used again.
         let home = self.folder.path().join(format!("home-{age}"));
         run(&program, words, &[("KUBECONFIG", &self.kubeconfig), ("HOME", &home)], input.as_bytes())
+    }
+
+    /// Where kubectl of an age is.
+    #[track_caller]
+    pub fn kubectl_path(&self, age: &str) -> PathBuf {
+        let program = target("peers").join(format!("kubectl-{age}"));
+        assert!(program.exists(), "{} is missing: `./test` fetches it", program.display());
+        program
+    }
+
+    /// How kubectl reaches it.
+    pub fn kubeconfig(&self) -> &Path {
+        &self.kubeconfig
     }
 
     /// Imports the image of an example.

@@ -9,6 +9,7 @@
 
 mod blog;
 mod crash;
+mod disk;
 mod first;
 mod fixture;
 mod guestbook;
@@ -16,4 +17,5 @@ mod http;
 mod leftovers;
 mod refusals;
 mod run;
+mod shell;
 mod steps;
