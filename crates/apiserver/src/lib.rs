@@ -47,5 +47,6 @@ pub use body::Body;
 pub use config::{Config, Issuer, Limits, Version};
 pub use encryption::Encryption;
 pub use listen::tls;
+pub use read::{AsObjects, Event, Events};
 pub use request::Peer;
 pub use server::{Error, Server};

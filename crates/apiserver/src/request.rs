@@ -45,6 +45,8 @@ pub struct Request<'a> {
     pub user: Arc<User>,
     /// The same question, as policy sees it.
     pub attributes: Attributes,
+    /// Whether a watch may be answered by objects instead of bytes.
+    pub objects: bool,
     /// The raw connection, for who asked to switch protocols.
     pub upgrade: Mutex<Option<OnUpgrade>>,
     /// Where it came from; None in-process.

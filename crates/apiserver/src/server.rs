@@ -13,6 +13,7 @@ use crate::info::{self, Query, RequestInfo};
 use crate::kinds::{Kinds, Resource};
 use crate::metrics::Metrics;
 use crate::outbound::Outbound;
+use crate::read::AsObjects;
 use crate::request::{FrontProxy, Peer, Request, attributes};
 use crate::seam::{Asked, Authenticated};
 use crate::{definitions, dispatch, respond};
@@ -259,6 +260,7 @@ impl Server {
                 headers: &parts.headers,
                 user,
                 attributes,
+                objects: parts.extensions.get::<AsObjects>().is_some(),
                 upgrade: Mutex::new(upgrade),
                 peer: parts.extensions.get::<Peer>().map(|peer| peer.0),
                 warnings: Mutex::default(),

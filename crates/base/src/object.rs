@@ -342,6 +342,11 @@ impl Object {
         selector.matches(|key| self.label(key))
     }
 
+    /// The string at a path of members, read out of the bytes without decoding what stands before it.
+    pub fn text_at(&self, path: &[&str]) -> Option<Cow<'_, str>> {
+        scan::text(&self.raw, path)
+    }
+
     /// All owner references.
     pub fn owners(&self) -> impl Iterator<Item = Owner<'_>> {
         self.owners.iter().map(|owner| {

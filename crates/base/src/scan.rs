@@ -4,6 +4,7 @@
 //! asks a real parser. It checks no more than it needs: numbers, literals and commas are taken on trust.
 
 use memchr::memchr2;
+use std::borrow::Cow;
 use std::ops::Range;
 
 /// Where it is.
@@ -141,6 +142,29 @@ impl<'a> Scanner<'a> {
     }
 }
 
+/// The text of the string at a path of members; None if there is another value or nothing.
+pub fn text<'a>(bytes: &'a [u8], path: &[&str]) -> Option<Cow<'a, str>> {
+    let mut scanner = Scanner::new(bytes);
+    for name in path {
+        if !scanner.take(b'{') {
+            return None;
+        }
+        loop {
+            let key = scanner.key()??;
+            if !key.escaped && &bytes[key.range] == name.as_bytes() {
+                break;
+            }
+            scanner.skip()?;
+        }
+    }
+    let text = scanner.string()?;
+    if text.escaped {
+        let quoted = bytes.get(text.range.start - 1..text.range.end + 1)?;
+        return serde_json::from_slice(quoted).ok().map(Cow::Owned);
+    }
+    std::str::from_utf8(bytes.get(text.range)?).ok().map(Cow::Borrowed)
+}
+
 /// Where the value of a member of the object in `bytes` is. `Some(None)`: there is none of that name.
 pub fn member(bytes: &[u8], name: &str) -> Option<Option<Range<usize>>> {
     let mut scanner = Scanner::new(bytes);
@@ -190,6 +214,24 @@ mod tests {
         ] {
             check(bad, None);
         }
+    }
+
+    #[test]
+    fn a_text_is_found_by_its_path() {
+        let bytes = br#"{"a":{"b":[{"c":"no"}],"c":"yes \u00fc"},"c":{"c":7,"d":"d"},"e":"e"}"#;
+        for (path, expect) in [
+            (&["a", "c"][..], Some("yes \u{fc}")),
+            (&["c", "d"], Some("d")),
+            (&["e"], Some("e")),
+            (&["c", "c"], None),
+            (&["a", "b", "c"], None),
+            (&["x"], None),
+            (&["e", "e"], None),
+            (&[], None),
+        ] {
+            assert_eq!(text(bytes, path).as_deref(), expect, "{path:?}");
+        }
+        assert_eq!(text(b"{\"a\":\"b", &["a"]), None);
     }
 
     fn tree() -> impl Strategy<Value = Value> {

@@ -2,7 +2,8 @@
 //!
 //! A whole body stays one allocation on its way through an in-process transport.
 
-use crate::error::BoxError;
+use crate::error::{BoxError, Error};
+use crate::watch::Event;
 use bytes::{Bytes, BytesMut};
 use futures_util::{Stream, StreamExt};
 use http_body_util::BodyExt;
@@ -12,6 +13,7 @@ use std::task::{Context, Poll};
 /// The largest body that is collected into memory; a longer one is an error.
 const COLLECT_MAXIMUM: usize = 512 << 20;
 
+type Events = Pin<Box<dyn Stream<Item = Result<Event, Error>> + Send>>;
 type Chunks = Pin<Box<dyn Stream<Item = Result<Bytes, BoxError>> + Send>>;
 
 /// A response body, itself a stream of chunks.
@@ -20,6 +22,7 @@ pub struct Body(Inner);
 enum Inner {
     Whole(Bytes),
     Chunks(Chunks),
+    Events(Events),
 }
 
 impl Body {
@@ -45,6 +48,19 @@ impl Body {
         B::Error: Into<BoxError>,
     {
         Self::chunks(body.into_data_stream().map(|chunk| chunk.map_err(Into::into)))
+    }
+
+    /// The events of a watch, of a server in the same process that shares its objects. There are no bytes of it.
+    pub fn events(stream: impl Stream<Item = Result<Event, Error>> + Send + 'static) -> Self {
+        Self(Inner::Events(Box::pin(stream)))
+    }
+
+    /// The events, or the body itself if it is one of bytes.
+    pub(crate) fn into_events(self) -> Result<Events, Self> {
+        match self.0 {
+            Inner::Events(events) => Ok(events),
+            _ => Err(self),
+        }
     }
 
     /// Waits for all chunks.
@@ -76,6 +92,7 @@ impl Stream for Body {
             Inner::Whole(bytes) if bytes.is_empty() => Poll::Ready(None),
             Inner::Whole(bytes) => Poll::Ready(Some(Ok(std::mem::take(bytes)))),
             Inner::Chunks(chunks) => chunks.as_mut().poll_next(context),
+            Inner::Events(_) => Poll::Ready(None),
         }
     }
 }

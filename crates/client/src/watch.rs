@@ -2,7 +2,8 @@
 //!
 //! An object is a slice of the frame it came in, so that an in-process server and all caches share one
 //! allocation. Only where a chunk carries much more than the frame is the object copied out, so that an
-//! object kept never keeps more than about twice its size.
+//! object kept never keeps more than about twice its size. A server in the same process may hand over its objects
+//! instead, and no frames are made.
 
 use crate::body::Body;
 use crate::error::{BoxError, Error, Result};
@@ -36,7 +37,14 @@ pub enum Event {
 }
 
 /// A stream of events. An ERROR event comes as [`Error::Status`] and ends it.
-pub struct Watch {
+pub struct Watch(Source);
+
+enum Source {
+    Events(Pin<Box<dyn Stream<Item = Result<Event>> + Send>>),
+    Frames(Frames),
+}
+
+struct Frames {
     path: String,
     body: Body,
     chunk: Bytes,
@@ -47,9 +55,32 @@ pub struct Watch {
 
 impl Watch {
     pub(crate) fn new(path: String, body: Body) -> Self {
-        Self { path, body, chunk: Bytes::new(), chunk_len: 0, partial: BytesMut::new(), ended: false }
+        Self(match body.into_events() {
+            Ok(events) => Source::Events(events),
+            Err(body) => Source::Frames(Frames {
+                path,
+                body,
+                chunk: Bytes::new(),
+                chunk_len: 0,
+                partial: BytesMut::new(),
+                ended: false,
+            }),
+        })
     }
+}
 
+impl Stream for Watch {
+    type Item = Result<Event>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        match &mut self.0 {
+            Source::Events(events) => events.as_mut().poll_next(context),
+            Source::Frames(frames) => frames.poll_next_unpin(context),
+        }
+    }
+}
+
+impl Frames {
     /// Cuts the next frame out of what has arrived.
     fn frame(&mut self) -> Option<Bytes> {
         while !self.chunk.is_empty() {
@@ -77,7 +108,7 @@ impl Watch {
     }
 }
 
-impl Stream for Watch {
+impl Stream for Frames {
     type Item = Result<Event>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {

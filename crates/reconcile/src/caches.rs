@@ -7,7 +7,6 @@ use gifee_client::{Cache, Client, Index, Scope};
 use k8s_openapi::Resource;
 use k8s_openapi::api::core::v1::Pod;
 use parking_lot::Mutex;
-use serde::Deserialize;
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -26,19 +25,7 @@ pub const BY_CONTROLLER: Index = Index {
 pub const BY_NODE: Index = Index { name: "node", values: |object, add| add(&node_name(object)) };
 
 fn node_name(object: &Object) -> Cow<'_, str> {
-    #[derive(Deserialize)]
-    struct Pod<'a> {
-        #[serde(borrow)]
-        spec: Option<Spec<'a>>,
-    }
-    #[derive(Deserialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Spec<'a> {
-        #[serde(borrow)]
-        node_name: Option<Cow<'a, str>>,
-    }
-    let pod: Option<Pod<'_>> = serde_json::from_slice(object.raw()).ok();
-    pod.and_then(|pod| pod.spec).and_then(|spec| spec.node_name).unwrap_or_default()
+    object.text_at(&["spec", "nodeName"]).unwrap_or_default()
 }
 
 /// Caches by scope, started when first asked for, kept until the shutdown.

@@ -5,6 +5,7 @@
 mod continuation;
 mod get;
 mod list;
+mod objects;
 mod options;
 mod pieces;
 mod socket;
@@ -12,5 +13,6 @@ mod watch;
 
 pub use get::{get, newest, respond_object};
 pub use list::list;
+pub use objects::{AsObjects, Event, Events};
 pub use options::filter;
 pub use watch::watch;

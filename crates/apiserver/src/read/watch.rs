@@ -2,10 +2,13 @@
 //!
 //! Invariant: every frame of an event is made once and shared; frames that are ready together go out together.
 
+use super::objects::Events;
 use super::options::{At, Start, filter, watch_start};
 use super::socket;
 use crate::body::Body;
-use crate::cache::{Cache, Caches, Delivery, Filter, Next, Snapshot, Subscription, Transition};
+use crate::cache::{
+    Cache, Caches, Delivery, Entry, Filter, Next, Snapshot, Subscription, TooOld, Transition,
+};
 use crate::kinds::Resource;
 use crate::lookup::cache_key;
 use crate::negotiate::{Media, Offer, Shape};
@@ -17,6 +20,7 @@ use bytes::Bytes;
 use futures_util::Stream;
 use gifee_base::Status;
 use http::Response;
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::ops::Bound;
 use std::pin::Pin;
@@ -45,6 +49,21 @@ pub async fn watch(request: &Request<'_>, resource: &Arc<Resource>) -> Result<Re
         Ok((initial, subscription)) => {
             let form = renderer.form();
             let plain = renderer.is_plain();
+            if plain && request.objects {
+                let marked = start.marked.then_some(initial.revision);
+                let events = Events {
+                    initial: start.initial.then_some(initial),
+                    ready: VecDeque::new(),
+                    marked,
+                    subscription,
+                    deadline: Box::pin(tokio::time::sleep(timeout)),
+                    done: false,
+                    _watching: request.server.metrics.watching(resource),
+                };
+                let mut response = respond::bytes(200, accept.media.stream_type(), Body::empty());
+                events.hand_over(&mut response);
+                return Ok(response);
+            }
             let table = matches!(accept.shape, Shape::Table(_));
             let marked = start.marked.then_some(initial.revision);
             Frames {
@@ -139,7 +158,7 @@ async fn open(
 }
 
 /// The objects that were there when the watch began.
-struct Initial {
+pub(super) struct Initial {
     snapshot: Arc<Snapshot>,
     revision: u64,
     prefix: Bytes,
@@ -150,6 +169,14 @@ struct Initial {
 impl Initial {
     /// Appends additions; true if that was all.
     fn fill(&mut self, out: &mut Vec<u8>, renderer: &Renderer, columns: &mut bool) -> bool {
+        self.each(|entry| {
+            renderer.frame("ADDED", &entry.object, std::mem::take(columns), out);
+            out.len() < PIECE_BYTES
+        })
+    }
+
+    /// Visits the next objects as long as more are wanted; true if those were all.
+    pub(super) fn each(&mut self, mut visit: impl FnMut(&Entry) -> bool) -> bool {
         let range = (self.next.as_ref().map(|key| &key[..]), Bound::Unbounded);
         for (key, entry) in self.snapshot.objects.range::<_, [u8]>(range) {
             if !key.starts_with(&self.prefix) {
@@ -158,15 +185,18 @@ impl Initial {
             if !self.filter.matches(entry) {
                 continue;
             }
-            let with_columns = std::mem::take(columns);
-            renderer.frame("ADDED", &entry.object, with_columns, out);
-            if out.len() >= PIECE_BYTES {
+            if !visit(entry) {
                 self.next = Bound::Excluded(key.clone());
                 return false;
             }
         }
         true
     }
+}
+
+/// Says that a watcher was too slow for what happened.
+pub(super) fn too_slow(too_old: TooOld) -> Status {
+    Status::expired(format!("too old resource version: the watch was too slow ({})", too_old.oldest))
 }
 
 /// The frames of a watch.
@@ -225,8 +255,7 @@ impl Frames {
             Poll::Ready(Next::Bookmark(revision)) => Poll::Ready(Some(self.bookmark(revision, false))),
             Poll::Ready(Next::TooOld(too_old)) => {
                 self.done = true;
-                let text = format!("too old resource version: the watch was too slow ({})", too_old.oldest);
-                Poll::Ready(Some(failure_frame(self.media, &Status::expired(text)).into()))
+                Poll::Ready(Some(failure_frame(self.media, &too_slow(too_old)).into()))
             }
             Poll::Ready(Next::Closed) => Poll::Ready(None),
         }

@@ -215,3 +215,42 @@ async fn a_watch_from_the_future_waits_or_says_so_as_an_event() {
     assert_eq!(event["object"]["details"]["causes"][0]["reason"], "ResourceVersionTooLarge");
     assert!(watch.next().await.is_none());
 }
+
+#[tokio::test]
+async fn who_is_in_the_process_is_handed_the_objects_that_others_get_as_frames() {
+    use futures_util::StreamExt;
+    use gifee_apiserver::{AsObjects, Event, Events};
+    let world = World::new().await;
+    world.post(MAPS, &config("one", "a")).await.expect(201);
+    world.post(MAPS, &config("two", "b")).await.expect(201);
+    let query = "watch=1&labelSelector=app%3Da&sendInitialEvents=true&allowWatchBookmarks=true&resourceVersionMatch=NotOlderThan";
+    let mut frames = world.watch(&format!("{MAPS}?{query}")).await;
+    let ask = |query: &str, accept: &str| {
+        let request = http::Request::get(format!("{MAPS}?{query}")).header("accept", accept).extension(AsObjects);
+        world.server.handle(None, request.body(gifee_apiserver::Body::empty()).unwrap())
+    };
+    let mut objects = Events::of(&mut ask(query, "application/json").await).expect("it hands over objects");
+    world.put(&format!("{MAPS}/two"), &config("two", "a")).await.expect(200);
+    world.put(&format!("{MAPS}/one"), &config("one", "b")).await.expect(200);
+    world.delete(&format!("{MAPS}/two")).await.expect(200);
+    for _ in 0..5 {
+        let frame = frames.next().await.unwrap();
+        let (kind, object) = match objects.next().await.unwrap() {
+            Event::Added(object) => ("ADDED", object.to_value().unwrap()),
+            Event::Modified(object) => ("MODIFIED", object.to_value().unwrap()),
+            Event::Deleted(object) => ("DELETED", object.to_value().unwrap()),
+            Event::Bookmark { revision, initial_events_end } => {
+                assert!(initial_events_end);
+                assert_eq!(frame["object"]["metadata"]["resourceVersion"], revision.to_string());
+                ("BOOKMARK", frame["object"].clone())
+            }
+            Event::Failed(status) => panic!("{status:?}"),
+        };
+        assert_eq!((&frame["type"], &frame["object"]), (&json!(kind), &object));
+    }
+    // What is no object of its own kind is said in bytes.
+    let mut partial = ask("watch=1", "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1").await;
+    assert!(Events::of(&mut partial).is_none());
+    world.server.stop();
+    assert!(objects.next().await.is_none());
+}

@@ -170,16 +170,16 @@ impl Services {
     }
 
     fn pod_changed(&self, change: &Change<'_>, queue: &Queue<ObjectKey>) {
-        if !concerns(change) {
-            return;
-        }
         let namespace = change.object().namespace();
         let selectors = self.selectors.read();
-        for (name, selector) in selectors.get(namespace).into_iter().flatten() {
-            if change.sides().any(|pod| pod.selected(selector)) {
-                queue.add(ObjectKey::new(namespace, name));
-            }
+        let all = selectors.get(namespace).into_iter().flatten();
+        let mut selected =
+            all.filter(|(_, selector)| change.sides().any(|pod| pod.selected(selector))).peekable();
+        // Most pods are of no service, and are not even read.
+        if selected.peek().is_none() || !concerns(change) {
+            return;
         }
+        selected.for_each(|(name, _)| queue.add(ObjectKey::new(namespace, name)));
     }
 
     /// The pods that a service selects.

@@ -166,21 +166,21 @@ impl Collector {
 
     fn pod_changed(&self, change: &Change<'_>, queue: &Queue<Key>) {
         let key = change.object().key();
-        let pod = change.new.and_then(|pod| Pod::read(pod).ok());
-        let Some(pod) = pod else {
+        let Some(pod) = change.new else {
             self.ended.lock().remove(&key);
             return;
         };
-        if pod.object.deleting()
-            && (pod.node.is_empty() || self.out_of_service.lock().contains(pod.node.as_str()))
-        {
+        // Every change of every pod comes by here: no more is read than is needed.
+        let node = pod.text_at(&["spec", "nodeName"]).unwrap_or_default();
+        if pod.deleting() && (node.is_empty() || self.out_of_service.lock().contains(&*node)) {
             queue.add(Key::Pod(key.clone()));
         }
-        if !pod.node.is_empty() && self.nodes.read().get("", &pod.node).is_none() {
-            queue.add_after(Key::Node(pod.node.clone()), self.limits.quarantine);
+        if !node.is_empty() && self.nodes.read().get("", &node).is_none() {
+            queue.add_after(Key::Node(node.into_owned()), self.limits.quarantine);
         }
+        let phase = pod.text_at(&["status", "phase"]).unwrap_or_default();
         let mut ended = self.ended.lock();
-        if !pod.ended() {
+        if !plan::ended(&phase) {
             ended.remove(&key);
         } else if ended.insert(key) && ended.len() > self.limits.ended_maximum {
             queue.add(Key::Ended);

@@ -85,12 +85,17 @@ impl Pod {
 
     /// Whether it has ended, well or not.
     pub fn ended(&self) -> bool {
-        matches!(self.phase.as_str(), "Succeeded" | "Failed")
+        ended(&self.phase)
     }
 
     fn evicted(&self) -> bool {
         self.phase == "Failed" && self.reason == "Evicted"
     }
+}
+
+/// Whether a pod in this phase has ended, well or not.
+pub fn ended(phase: &str) -> bool {
+    matches!(phase, "Succeeded" | "Failed")
 }
 
 /// What is left to do about a pod that has to go by force.

@@ -1,9 +1,10 @@
 //! How components of this process reach the API server in it: one function call, under an identity of their own.
+//! Watches hand over the objects of the server's cache, so that they are in memory once for all.
 
 use bytes::Bytes;
-use futures_util::FutureExt;
-use gifee_apiserver::Server;
-use gifee_client::{Client, InProcess};
+use futures_util::{FutureExt, StreamExt};
+use gifee_apiserver::{AsObjects, Events, Server};
+use gifee_client::{Client, Error, InProcess};
 use gifee_policy::User;
 use gifee_policy::authenticate::{AUTHENTICATED, service_account};
 use std::sync::Arc;
@@ -37,11 +38,29 @@ impl Loopback {
         let transport = InProcess::new(move |request: http::Request<Bytes>| {
             let (server, user) = (server.clone(), user.clone());
             async move {
-                let request = request.map(gifee_apiserver::Body::from);
-                server.handle(Some(user), request).await.map(gifee_client::Body::from_http)
+                let mut request = request.map(gifee_apiserver::Body::from);
+                request.extensions_mut().insert(AsObjects);
+                let mut response = server.handle(Some(user), request).await;
+                match Events::of(&mut response) {
+                    Some(events) => response.map(|_| gifee_client::Body::events(events.map(event))),
+                    None => response.map(gifee_client::Body::from_http),
+                }
             }
             .boxed()
         });
         Client::new(Arc::new(transport)).named(agent)
     }
+}
+
+/// The server's event as the client has it. An object's clone shares its bytes.
+fn event(event: gifee_apiserver::Event) -> Result<gifee_client::Event, Error> {
+    use gifee_apiserver::Event as Told;
+    use gifee_client::Event;
+    Ok(match event {
+        Told::Added(object) => Event::Added(Arc::unwrap_or_clone(object)),
+        Told::Modified(object) => Event::Modified(Arc::unwrap_or_clone(object)),
+        Told::Deleted(object) => Event::Deleted(Arc::unwrap_or_clone(object)),
+        Told::Bookmark { revision, initial_events_end } => Event::Bookmark { revision, initial_events_end },
+        Told::Failed(status) => return Err((*status).into()),
+    })
 }

@@ -113,7 +113,8 @@ impl Shell<'_> {
     fn questions(&self) {
         let pods = self.cluster.list(&Gvr::core("pods"), &self.namespace, "app=web");
         let pod = pods[0]["metadata"]["name"].as_str().unwrap();
-        let parts = ["Name:", pod, "Image:", BUSYBOX, "Ready:          True", "Events:", "Scheduled", "Started"];
+        let parts =
+            ["Name:", pod, "Image:", BUSYBOX, "Ready:          True", "Events:", "Scheduled", "Started"];
         self.says(&["describe", "pod", pod], &parts);
         let parts = ["StrategyType:", "RollingUpdate", "Available", "ScalingReplicaSet", "NewReplicaSet:"];
         self.says(&["describe", "deployment", "web"], &parts);
@@ -143,7 +144,8 @@ impl Shell<'_> {
     fn follows(&self) {
         let script = "for number in 1 2 3 4 5; do echo line $number; sleep 0.2; done";
         self.run(&["run", "talk", "--image", BUSYBOX, "--restart=Never", "--", "sh", "-c", script], "").ok();
-        let started = |pod: &Value| pod["status"]["phase"] == "Running" || pod["status"]["phase"] == "Succeeded";
+        let started =
+            |pod: &Value| pod["status"]["phase"] == "Running" || pod["status"]["phase"] == "Succeeded";
         self.cluster.until(&Gvr::core("pods"), &self.namespace, "talk", started);
         // It ends by itself when the container does.
         let said = self.run(&["logs", "-f", "talk"], "").ok();
