@@ -226,7 +226,8 @@ async fn who_is_in_the_process_is_handed_the_objects_that_others_get_as_frames()
     let query = "watch=1&labelSelector=app%3Da&sendInitialEvents=true&allowWatchBookmarks=true&resourceVersionMatch=NotOlderThan";
     let mut frames = world.watch(&format!("{MAPS}?{query}")).await;
     let ask = |query: &str, accept: &str| {
-        let request = http::Request::get(format!("{MAPS}?{query}")).header("accept", accept).extension(AsObjects);
+        let request =
+            http::Request::get(format!("{MAPS}?{query}")).header("accept", accept).extension(AsObjects);
         world.server.handle(None, request.body(gifee_apiserver::Body::empty()).unwrap())
     };
     let mut objects = Events::of(&mut ask(query, "application/json").await).expect("it hands over objects");
