@@ -2,9 +2,11 @@
 //!
 //! Kinds are data here: [`Types`] holds structural schemas, of Kubernetes' own kinds (a generated table) and of
 //! CustomResourceDefinitions (built at run time) alike, and every engine walks a JSON tree and a schema side by
-//! side: [`parse`], [`check`], [`defaults`], [`patch`], [`openapi`], [`protobuf`]; [`cel`] runs expressions over both. Nothing here knows a kind by name.
+//! side: [`parse`], [`check`], [`defaults`], [`patch`], [`apply`], [`openapi`], [`protobuf`]; [`cel`] runs expressions
+//! over both. Nothing here knows a kind by name.
 //! Answers to apimachinery's serializers, converters and strategic merge, and to kube-openapi.
 
+pub mod apply;
 pub mod cel;
 pub mod check;
 pub mod defaults;

@@ -1,0 +1,31 @@
+//! Server-side apply: sets of fields, the merge of applied configurations, and who owns what.
+//!
+//! Invariant: pure functions of objects, schemas and `managedFields`; nothing here knows a kind. Objects are trees as
+//! [`check`](crate::check) leaves them, which is as Go writes its types. Recursion is as deep as the trees are, which
+//! parsing bounds. Answers to structured-merge-diff and apimachinery's `managedfields`.
+
+mod compare;
+mod configure;
+mod created;
+mod element;
+mod extract;
+mod managers;
+mod merge;
+mod record;
+mod scale;
+mod set;
+#[cfg(test)]
+mod tests;
+mod typing;
+mod wire;
+
+pub use compare::{Comparison, compare};
+pub use configure::{Applied, Refused, apply};
+pub use created::created;
+pub use element::Element;
+pub use extract::{field_set, validate};
+pub use managers::{Entry, MAXIMUM_UPDATERS, Operation, decode, encode, is_reset};
+pub use merge::{merge, remove};
+pub use record::{Change, Recorded, Versions, record, record_created};
+pub use scale::{from_scale, to_scale};
+pub use set::{Filter, Set, path_text};
