@@ -4,7 +4,7 @@
 
 use crate::cache::{RANGES, store_failed};
 use crate::server::Server;
-use crate::write::{DeleteOptions, Write, create_object, delete_object};
+use crate::write::{DeleteOptions, SERVER, Write, create_object, delete_object};
 use bytes::Bytes;
 use gifee_base::clock::format_time;
 use gifee_base::{Object, ObjectKey, Reason, Status};
@@ -76,6 +76,9 @@ impl Cluster for Inside<'_> {
             dry_run: self.dry_run,
             admitted: false,
             trusted: false,
+            manager: Cow::Borrowed(SERVER),
+            applies: false,
+            subject: None,
             now: format_time(self.server.config.clock.now()),
             options: Cow::Borrowed(&Value::Null),
             warnings: &warnings,
@@ -96,6 +99,9 @@ impl Cluster for Inside<'_> {
             dry_run: self.dry_run,
             admitted: false,
             trusted: false,
+            manager: Cow::Borrowed(SERVER),
+            applies: false,
+            subject: None,
             now: format_time(self.server.config.clock.now()),
             options: Cow::Borrowed(&Value::Null),
             warnings: &warnings,

@@ -5,9 +5,10 @@
 
 use crate::cache::Cache;
 use gifee_base::gvk::api_version;
-use gifee_registry::Kind;
+use gifee_registry::{Kind, reset};
 use gifee_registry::kind::{Subresource, Verb};
 use gifee_schema::Schema;
+use gifee_schema::apply::Filter;
 use gifee_schema::defaults::Defaults;
 use std::sync::Arc;
 
@@ -23,6 +24,8 @@ pub struct Resource {
     pub defaults: Option<Arc<Defaults>>,
     /// Where its objects are; None for kinds that are only computed.
     pub cache: Option<Arc<Cache>>,
+    /// What a write may own: of the object, then of its subresources in their order.
+    filters: Vec<Filter>,
 }
 
 impl Resource {
@@ -34,12 +37,22 @@ impl Resource {
         cache: Option<Arc<Cache>>,
     ) -> Self {
         let api_version = api_version(&kind.gvk.group, &kind.gvk.version);
-        Self { kind, api_version, schema, defaults, cache }
+        let custom = !schema.as_ref().is_some_and(Schema::has_wire);
+        let parts = kind.subresources.iter().map(|one| &*one.name);
+        let filters =
+            std::iter::once("").chain(parts).map(|part| reset::filter(&kind, part, custom)).collect();
+        Self { kind, api_version, schema, defaults, cache, filters }
     }
 
     /// Whether objects have a protobuf form.
     pub fn has_wire(&self) -> bool {
         self.schema.as_ref().is_some_and(Schema::has_wire)
+    }
+
+    /// What a write of a subresource, or of the object, may own.
+    pub fn filter(&self, subresource: &str) -> &Filter {
+        let part = self.kind.subresources.iter().position(|one| &*one.name == subresource);
+        &self.filters[part.map_or(0, |at| at + 1)]
     }
 
     /// API group.

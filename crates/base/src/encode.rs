@@ -2,7 +2,7 @@
 //!
 //! Invariant: the bytes are those of `serde_json::to_vec`.
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 /// Appends a tree.
 pub fn write(out: &mut Vec<u8>, value: &Value) {
@@ -39,6 +39,40 @@ pub fn write(out: &mut Vec<u8>, value: &Value) {
             out.push(b'}');
         }
     }
+}
+
+/// Appends an object, of whose metadata `managedFields` may be one text of JSON: see [`crate::Object::to_tree`].
+pub fn object(out: &mut Vec<u8>, value: &Value) {
+    let Value::Object(members) = value else { return write(out, value) };
+    out.push(b'{');
+    for (index, (name, value)) in members.iter().enumerate() {
+        if index > 0 {
+            out.push(b',');
+        }
+        string(out, name);
+        out.push(b':');
+        match value {
+            Value::Object(metadata) if name == "metadata" => with_text(out, metadata),
+            value => write(out, value),
+        }
+    }
+    out.push(b'}');
+}
+
+fn with_text(out: &mut Vec<u8>, metadata: &Map<String, Value>) {
+    out.push(b'{');
+    for (index, (name, value)) in metadata.iter().enumerate() {
+        if index > 0 {
+            out.push(b',');
+        }
+        string(out, name);
+        out.push(b':');
+        match value {
+            Value::String(text) if name == "managedFields" => out.extend_from_slice(text.as_bytes()),
+            value => write(out, value),
+        }
+    }
+    out.push(b'}');
 }
 
 /// Appends a number.

@@ -182,7 +182,8 @@ impl Spans<'_> {
 }
 
 impl Object {
-    /// Encodes a tree as it is stored: compact, keys sorted, without a resource version.
+    /// Encodes a tree as it is stored: compact, keys sorted, without a resource version. Its `managedFields` may be
+    /// a list or the text of one.
     pub fn encode(value: &mut Value) -> Bytes {
         if let Some(metadata) = value.get_mut("metadata").and_then(Value::as_object_mut) {
             metadata.remove("resourceVersion");
@@ -193,7 +194,7 @@ impl Object {
         }
         SCRATCH.with_borrow_mut(|scratch| {
             scratch.clear();
-            encode::write(scratch, value);
+            encode::object(scratch, value);
             let bytes = Bytes::copy_from_slice(scratch);
             if scratch.capacity() > SCRATCH_MAXIMUM {
                 *scratch = Vec::new();
@@ -411,6 +412,27 @@ impl Object {
         Ok(value)
     }
 
+    /// Decodes a stored object into a tree for the way of a write: its `metadata.managedFields`, often the larger
+    /// part of it, which few writes look into, is one string there, the JSON of the list. See [`unfold`].
+    ///
+    /// # Errors
+    /// If the bytes are not JSON.
+    pub fn to_tree(&self) -> Result<Value, Error> {
+        let Some(range) = self.splice.and_then(|start| managed_fields(&self.raw, start as usize - 1)) else {
+            return self.to_value();
+        };
+        let mut rest = Vec::with_capacity(self.raw.len() - range.len() + 4);
+        rest.extend_from_slice(&self.raw[..range.start]);
+        rest.extend_from_slice(b"null");
+        rest.extend_from_slice(&self.raw[range.end..]);
+        let mut value: Value = serde_json::from_slice(&rest)?;
+        let text = String::from_utf8_lossy(&self.raw[range]).into_owned();
+        let metadata = &mut value["metadata"];
+        metadata["managedFields"] = Value::String(text);
+        metadata["resourceVersion"] = self.revision.to_string().into();
+        Ok(value)
+    }
+
     /// Decodes into any type that reads JSON.
     ///
     /// # Errors
@@ -420,6 +442,31 @@ impl Object {
             return Ok(serde_json::from_slice(&self.raw)?);
         }
         Ok(serde_json::from_slice(&self.to_json())?)
+    }
+}
+
+/// Where `managedFields` is in the metadata that begins at `start`.
+fn managed_fields(raw: &[u8], start: usize) -> Option<Range<usize>> {
+    let mut scanner = scan::Scanner::new(raw.get(start..)?);
+    if !scanner.take(b'{') {
+        return None;
+    }
+    while let Some(key) = scanner.key()? {
+        let value = scanner.position();
+        scanner.skip()?;
+        if &raw[start + key.range.start..start + key.range.end] == b"managedFields" {
+            return Some(start + value..start + scanner.passed());
+        }
+    }
+    None
+}
+
+/// Makes `metadata.managedFields` of a tree a list again, if it is a text: before it is shown to anybody.
+pub fn unfold(value: &mut Value) {
+    if let Some(managed) = value.get_mut("metadata").and_then(|metadata| metadata.get_mut("managedFields"))
+        && let Value::String(text) = managed
+    {
+        *managed = serde_json::from_str(text).unwrap_or_default();
     }
 }
 

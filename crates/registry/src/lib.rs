@@ -23,6 +23,7 @@ mod node;
 mod podspec;
 mod policy;
 mod rbac;
+pub mod reset;
 mod resource;
 pub mod row;
 mod rule;

@@ -9,7 +9,7 @@ use crate::kinds::Resource;
 use crate::read::newest;
 use crate::request::Request;
 use crate::seam::Operation;
-use crate::write::{DeleteOptions, Write, decode_call, delete_object, update_object};
+use crate::write::{DeleteOptions, SERVER, Write, decode_call, delete_object, update_object};
 use gifee_base::{Cause, Gvk, LabelSelector, Object, Reason, Status};
 use gifee_policy::Lookup;
 use http::Response;
@@ -106,6 +106,9 @@ async fn spend(
         dry_run: write.dry_run,
         admitted: false,
         trusted: true,
+        manager: Cow::Borrowed(SERVER),
+        applies: false,
+            subject: None,
         now: write.now.clone(),
         options: Cow::Borrowed(&Value::Null),
         warnings: write.warnings,
@@ -176,6 +179,9 @@ async fn mark(write: &Write<'_>, namespace: &str, name: &str) -> Result<(), Stat
         dry_run: write.dry_run,
         admitted: false,
         trusted: true,
+        manager: Cow::Borrowed(SERVER),
+        applies: false,
+            subject: None,
         now: write.now.clone(),
         options: Cow::Borrowed(&Value::Null),
         warnings: write.warnings,

@@ -48,7 +48,12 @@ pub async fn mutate(
         return Ok(());
     };
     let Some(mut scale) = scale(write, object) else {
-        return Box::pin(rounds(write, &index, operation, object, old)).await;
+        let managed = crate::write::managed_text(object).map(str::to_owned);
+        gifee_base::object::unfold(object);
+        let old = old.map(crate::write::unfolded);
+        Box::pin(rounds(write, &index, operation, object, old.as_deref())).await?;
+        crate::write::refold(write, object, managed);
+        return Ok(());
     };
     let old = old.and_then(|old| crate::write::shown(write.resource, old));
     Box::pin(rounds(write, &index, operation, &mut scale, old.as_ref())).await?;

@@ -265,8 +265,8 @@ fn read(encoding: Encoding, bytes: &[u8]) -> Result<parse::Parsed, Error> {
 ///
 /// # Errors
 /// 400, 413.
-pub async fn tree(body: Body, limit: usize, encoding: Encoding) -> Result<(Value, Bytes), Status> {
+pub async fn tree(body: Body, limit: usize, encoding: Encoding) -> Result<(parse::Parsed, Bytes), Status> {
     let bytes = body.read(limit).await?;
     let parsed = read(encoding, &bytes).map_err(|error| Status::bad_request(error.to_string()))?;
-    Ok((parsed.value, bytes))
+    Ok((parsed, bytes))
 }

@@ -93,7 +93,7 @@ pub async fn delete_object(
     for _ in 0..ATTEMPTS {
         let object = current.ok_or_else(|| write.not_found(name))?;
         preconditions(write, name, &object, options)?;
-        let old = present(resource, object.to_value().map_err(Status::internal)?);
+        let old = present(resource, object.to_tree().map_err(Status::internal)?);
         if !std::mem::replace(&mut admitted, true) {
             write.mutate(Operation::Delete, &mut Value::Null, Some(&old)).await?;
             write.admit_validated(Operation::Delete, &mut Value::Null, Some(&old)).await?;

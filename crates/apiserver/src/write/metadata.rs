@@ -9,11 +9,10 @@ use serde_json::{Map, Value};
 /// Bytes of all annotations together.
 const ANNOTATION_BYTES: usize = 256 << 10;
 /// What a client may not say about an object that it creates.
-const SYSTEM_FIELDS: [&str; 7] = [
+const SYSTEM_FIELDS: [&str; 6] = [
     "creationTimestamp",
     "deletionGracePeriodSeconds",
     "deletionTimestamp",
-    "managedFields",
     "resourceVersion",
     "selfLink",
     "uid",
@@ -93,9 +92,7 @@ pub fn begin(object: &mut Value, now: &str, generation: bool) {
 pub fn carry(object: &mut Value, old: &Value) {
     let old = &old["metadata"];
     let metadata = of(object);
-    for field in ["selfLink", "managedFields"] {
-        metadata.remove(field);
-    }
+    metadata.remove("selfLink");
     for field in ["generation", "creationTimestamp", "deletionTimestamp"] {
         match &old[field] {
             Value::Null => drop(metadata.remove(field)),

@@ -12,6 +12,7 @@ mod collection;
 mod commit;
 mod create;
 mod delete;
+mod managed;
 mod metadata;
 mod options;
 mod patch;
@@ -23,6 +24,7 @@ pub use charge::Turns;
 pub use collection::delete_collection;
 pub use commit::stored_form;
 pub use create::{create, create_object};
+pub use managed::{SERVER, refold, shown as unfolded, text as managed_text};
 pub use delete::{DeleteOptions, delete, delete_object};
 pub use patch::patch;
 pub use scale::{get_scale, patch_scale, put_back, put_scale, shown};
@@ -33,9 +35,10 @@ use crate::request::Request;
 use crate::seam::{Operation, Review};
 use crate::server::Server;
 use gifee_base::clock::format_time;
-use gifee_base::{ObjectKey, Status};
+use gifee_base::{Gvk, ObjectKey, Status};
 use gifee_policy::Attributes;
 use gifee_registry::kind::Context;
+use gifee_schema::Schema;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use std::borrow::Cow;
@@ -82,6 +85,12 @@ pub struct Write<'a> {
     pub admitted: bool,
     /// Whether it is the server's own change, of which the rules of the kind are not asked.
     pub trusted: bool,
+    /// Who owns what it changes.
+    pub manager: Cow<'a, str>,
+    /// Whether it says itself who owns what, as what applies a configuration does.
+    pub applies: bool,
+    /// Kind and schema of what the client writes, if that is another kind than the resource's: a scale.
+    pub subject: Option<(&'a Gvk, Option<&'a Schema>)>,
     /// Now, as `metav1.Time`.
     pub now: String,
     /// Options, as admission sees them.
@@ -94,7 +103,7 @@ impl<'a> Write<'a> {
     /// The write that a request asks for.
     ///
     /// # Errors
-    /// If `dryRun` is none of its values.
+    /// If `dryRun` or `fieldManager` is malformed.
     pub fn new(
         request: &'a Request<'_>,
         resource: &'a Arc<Resource>,
@@ -108,6 +117,9 @@ impl<'a> Write<'a> {
             dry_run: request.dry_run()?,
             admitted: true,
             trusted: false,
+            manager: managed::manager(request)?,
+            applies: false,
+            subject: None,
             now: format_time(request.server.config.clock.now()),
             options: Cow::Borrowed(&Value::Null),
             warnings: &request.warnings,

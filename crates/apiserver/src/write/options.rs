@@ -161,5 +161,6 @@ async fn tree_or_nothing(
     if bytes.is_empty() {
         return Ok((Value::Null, bytes));
     }
-    tree(bytes.into(), request.server.config.limits.body_bytes, encoding).await
+    let (parsed, bytes) = tree(bytes.into(), request.server.config.limits.body_bytes, encoding).await?;
+    Ok((parsed.value, bytes))
 }

@@ -3,7 +3,7 @@
 use super::body::decode;
 use super::patch::Patch;
 use super::update::{named, update_object};
-use super::{Write, metadata};
+use super::{Write, managed, metadata};
 use crate::body::Body;
 use crate::kinds::Resource;
 use crate::negotiate::{Accept, Offer};
@@ -14,6 +14,8 @@ use crate::respond;
 use gifee_base::field::{FieldError, Path};
 use gifee_base::{Gvk, LabelSelector, Object, Status};
 use gifee_registry::kind::Scale;
+use gifee_schema::Schema;
+use gifee_schema::apply::{from_scale, to_scale};
 use http::Response;
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
@@ -120,7 +122,7 @@ pub async fn put_scale(
 ) -> Result<Response<Body>, Status> {
     let schema = (request.server.config.schemas)(&gvk());
     let scale = decode(request, body, &gvk(), schema.as_ref()).await?.value;
-    change(request, resource, &super::UPDATE_OPTIONS, &|_| Ok(scale.clone())).await
+    change(request, resource, schema.as_ref(), Sent::Whole(scale)).await
 }
 
 /// Answers a PATCH of a scale.
@@ -131,34 +133,62 @@ pub async fn patch_scale(
 ) -> Result<Response<Body>, Status> {
     let schema = (request.server.config.schemas)(&gvk());
     let patch = Patch::read(request, body, schema.is_some()).await?;
-    let edit = |current: &Value| patch.apply(request, &gvk(), schema.as_ref(), current);
-    change(request, resource, &super::PATCH_OPTIONS, &edit).await
+    change(request, resource, schema.as_ref(), Sent::Patch(patch)).await
+}
+
+/// What a client sent.
+enum Sent {
+    Whole(Value),
+    Patch(Patch),
 }
 
 async fn change(
     request: &Request<'_>,
     resource: &Arc<Resource>,
-    options: &'static Value,
-    edit: &(dyn Fn(&Value) -> Result<Value, Status> + Send + Sync),
+    schema: Option<&Schema>,
+    sent: Sent,
 ) -> Result<Response<Body>, Status> {
     let accept = request.accept(Offer::Objects)?;
+    let gvk = gvk();
     let mut write = Write::new(request, resource, "scale")?;
+    let options: &'static Value = match &sent {
+        Sent::Whole(_) => &super::UPDATE_OPTIONS,
+        Sent::Patch(_) => &super::PATCH_OPTIONS,
+    };
     write.options = super::options_of(request, options);
+    write.applies = true;
+    write.subject = Some((&gvk, schema));
     let rule = rule(resource)?;
     let namespace = request.info.namespace_of(resource);
     let name = &*request.info.name;
+    let replicas: Vec<&str> = rule.spec_replicas.iter().map(|part| &**part).collect();
+    let (mut first, writing) = (true, &write);
     let mut edit = |old: &Value| {
-        let scale = edit(&scale_of(rule, old, metadata::text(old, "resourceVersion")))?;
+        let mut before = scale_of(rule, old, metadata::text(old, "resourceVersion"));
+        managed::put(&mut before, to_scale(managed::text(old), &replicas).map(Value::String));
+        let mut scale = match &sent {
+            Sent::Whole(scale) => scale.clone(),
+            Sent::Patch(patch) => {
+                patch.apply(writing, &gvk, schema, &before, std::mem::take(&mut first))?
+            }
+        };
         named(&scale, name, namespace)?;
-        let replicas = scale["spec"]["replicas"].as_i64().unwrap_or_default();
-        if replicas < 0 {
+        let count = scale["spec"]["replicas"].as_i64().unwrap_or_default();
+        if count < 0 {
             let root = Path::root("spec");
             let path = root.child("replicas");
-            let error = FieldError::invalid(&path, replicas, "must be greater than or equal to 0");
+            let error = FieldError::invalid(&path, count, "must be greater than or equal to 0");
             return Err(Status::invalid("autoscaling", "Scale", name, &[error]));
         }
+        if !matches!(&sent, Sent::Patch(patch) if patch.applies()) {
+            writing.own_scale(&mut scale, &before);
+        }
         let mut new = old.clone();
-        set(&mut new, &rule.spec_replicas, replicas.into());
+        set(&mut new, &rule.spec_replicas, count.into());
+        let (whole, part) = (managed::text(old), managed::text(&scale));
+        let managed = from_scale(whole, part, &replicas, &resource.api_version);
+        managed::take(&mut new);
+        managed::put(&mut new, managed.map(Value::String));
         let metadata = metadata::of(&mut new);
         for field in ["resourceVersion", "uid"] {
             match &scale["metadata"][field] {

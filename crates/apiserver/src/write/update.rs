@@ -4,7 +4,7 @@
 //! again if the object changed meanwhile; a client that named the version it means is then told of the conflict.
 
 use super::commit::{Committed, shown, stored_form};
-use super::{Write, body, metadata};
+use super::{Write, body, managed, metadata};
 use crate::body::Body;
 use crate::cluster::Inside;
 use crate::kinds::Resource;
@@ -108,7 +108,9 @@ pub async fn update_object(
             if !create {
                 return Err(write.not_found(name));
             }
-            let object = super::create_object(write, namespace, edit(&Value::Null)?).await?;
+            let object = edit(&Value::Null)?;
+            write.may_create().await?;
+            let object = super::create_object(write, namespace, object).await?;
             return Ok(Updated { object, created: true });
         };
         match once(write, namespace, name, &object, edit).await? {
@@ -137,7 +139,7 @@ async fn once(
 ) -> Result<Step, Status> {
     let resource = write.resource;
     let hooks = &*resource.kind.hooks;
-    let old = present(resource, current.to_value().map_err(Status::internal)?);
+    let old = present(resource, current.to_tree().map_err(Status::internal)?);
     let mut object = edit(&old)?;
     based_on(write, name, current, &object)?;
     let key = ObjectKey::new(namespace, name);
@@ -154,6 +156,7 @@ async fn once(
     }
     write.charge(Operation::Update, &mut object, Some(&old)).await?;
     hooks.allocate(&mut object, Some(&old), &context).await?;
+    managed::keep_times(&mut object, &old);
     let mut stored = stored_form(resource, object);
     let raw = Object::encode(&mut stored);
     if write.unchanged(namespace, name, &raw, current).await? {
@@ -183,6 +186,7 @@ async fn shape(
     let resource = write.resource;
     let hooks = &*resource.kind.hooks;
     write.default(object);
+    write.own_changed(object, old)?;
     write.mutate(Operation::Update, object, Some(old)).await?;
     // Both say what the change is based on as long as they are looked at.
     metadata::of(object).insert("resourceVersion".into(), old["metadata"]["resourceVersion"].clone());

@@ -359,3 +359,69 @@ pub(super) fn cap(entries: &mut Vec<Entry>) {
         count -= 1;
     }
 }
+
+/// Whether two texts of `managedFields` that were written here differ in nothing but times.
+pub fn same_but_times(left: &str, right: &str) -> bool {
+    fn read(text: &str) -> Option<Vec<Raw<'_>>> {
+        let mut entries: Vec<Raw<'_>> = serde_json::from_str(text).ok()?;
+        entries.iter_mut().for_each(|entry| entry.time = None);
+        Some(entries)
+    }
+    let (Some(left), Some(right)) = (read(left), read(right)) else { return false };
+    let same = |one: &Raw<'_>, other: &Raw<'_>| {
+        one.operation == other.operation
+            && one.manager == other.manager
+            && one.api_version == other.api_version
+            && one.subresource == other.subresource
+            && one.fields() == other.fields()
+    };
+    left.len() == right.len() && left.iter().all(|one| right.iter().any(|other| same(one, other)))
+}
+
+/// What is wrong with names in entries that a client gave: index, field and how many bytes it may have, or which
+/// character it may not have and where.
+pub enum Misnamed {
+    /// It is longer than so many bytes.
+    TooLong(usize, &'static str, usize),
+    /// It has a character that cannot be printed.
+    Unprintable(usize, String, char, usize),
+}
+
+/// The most bytes of the name of a manager.
+pub const MAXIMUM_MANAGER_BYTES: usize = 128;
+
+/// The most bytes of the name of a subresource in an entry.
+const MAXIMUM_SUBRESOURCE_BYTES: usize = 256;
+
+/// A character of a name that cannot be printed, and its position in bytes.
+pub fn unprintable(name: &str) -> Option<(usize, char)> {
+    name.char_indices().find(|(_, letter)| {
+        letter.is_control() || (letter.is_whitespace() && *letter != ' ') || is_invisible(*letter)
+    })
+}
+
+/// Format characters, surrogates' remains and private ones, which Go does not count as printable.
+fn is_invisible(letter: char) -> bool {
+    matches!(letter,
+        '\u{ad}' | '\u{600}'..='\u{605}' | '\u{61c}' | '\u{6dd}' | '\u{70f}' | '\u{180e}'
+        | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{e000}'..='\u{f8ff}'
+        | '\u{feff}' | '\u{fff0}'..='\u{fffb}' | '\u{f0000}'..='\u{10ffff}')
+}
+
+/// What is wrong with the names in a client's `managedFields`.
+pub fn misnamed(given: &Value) -> Vec<Misnamed> {
+    let mut found = Vec::new();
+    for (index, entry) in given.as_array().into_iter().flatten().enumerate() {
+        let manager = entry["manager"].as_str().unwrap_or_default();
+        if manager.len() > MAXIMUM_MANAGER_BYTES {
+            found.push(Misnamed::TooLong(index, "manager", MAXIMUM_MANAGER_BYTES));
+        }
+        if let Some((at, letter)) = unprintable(manager) {
+            found.push(Misnamed::Unprintable(index, manager.to_owned(), letter, at));
+        }
+        if entry["subresource"].as_str().unwrap_or_default().len() > MAXIMUM_SUBRESOURCE_BYTES {
+            found.push(Misnamed::TooLong(index, "subresource", MAXIMUM_SUBRESOURCE_BYTES));
+        }
+    }
+    found
+}

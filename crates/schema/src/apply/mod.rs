@@ -20,11 +20,14 @@ mod typing;
 mod wire;
 
 pub use compare::{Comparison, compare};
-pub use configure::{Applied, Refused, apply};
+pub use configure::{Applied, Conflict, Refused, apply};
 pub use created::created;
 pub use element::Element;
 pub use extract::{field_set, validate};
-pub use managers::{Entry, MAXIMUM_UPDATERS, Operation, decode, encode, is_reset};
+pub use managers::{
+    Entry, MAXIMUM_MANAGER_BYTES, MAXIMUM_UPDATERS, Misnamed, Operation, decode, encode, is_reset, misnamed,
+    same_but_times, unprintable,
+};
 pub use merge::{merge, remove};
 pub use record::{Change, Recorded, Versions, record, record_created};
 pub use scale::{from_scale, to_scale};
