@@ -5,8 +5,8 @@
 
 use crate::cache::Cache;
 use gifee_base::gvk::api_version;
-use gifee_registry::{Kind, reset};
 use gifee_registry::kind::{Subresource, Verb};
+use gifee_registry::{Kind, reset};
 use gifee_schema::Schema;
 use gifee_schema::apply::Filter;
 use gifee_schema::defaults::Defaults;

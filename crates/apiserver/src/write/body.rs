@@ -124,7 +124,7 @@ pub fn settle(
     let source = source.filter(|_| schema.structural().is_none());
     let texts = check::strict_findings(source, &parsed, &findings);
     if validation == FieldValidation::Warn {
-        texts.into_iter().for_each(|text| request.warn(text));
+        texts.iter().flat_map(|text| warnings(text)).for_each(|text| request.warn(text));
         return Ok(value);
     }
     let (version, own) = (&gvk.version, &gvk.kind);
@@ -132,6 +132,15 @@ pub fn settle(
         "{own} in version {version:?} cannot be handled as a {own}: {}",
         check::strict_error(&texts)
     )))
+}
+
+/// The warnings in what strict reading found: one, but for YAML, whose findings are lines.
+pub fn warnings(finding: &str) -> impl Iterator<Item = &str> {
+    const HEADS: [&str; 2] =
+        ["error converting YAML to JSON: yaml: unmarshal errors:\n", "yaml: unmarshal errors:\n"];
+    let lines = HEADS.iter().find_map(|head| finding.strip_prefix(head));
+    let (text, apart) = lines.map_or((finding, false), |lines| (lines, true));
+    text.split(move |letter| apart && letter == '\n').map(move |line| if apart { line.trim() } else { line })
 }
 
 /// Fills in what the path says, and refuses what contradicts it.

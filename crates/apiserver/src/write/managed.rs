@@ -15,8 +15,8 @@ use gifee_base::{Cause, Reason, Status};
 use gifee_policy::Attributes;
 use gifee_schema::Schema;
 use gifee_schema::apply::{
-    Change, Filter, MAXIMUM_MANAGER_BYTES, Misnamed, Recorded, Refused, Versions, apply, decode, encode, misnamed, record,
-    record_created, same_but_times, unprintable,
+    Change, Filter, MAXIMUM_MANAGER_BYTES, Misnamed, Recorded, Refused, Versions, apply, decode, encode,
+    misnamed, record, record_created, same_but_times, unprintable,
 };
 use http::header::USER_AGENT;
 use serde_json::{Map, Value};
@@ -114,7 +114,9 @@ pub fn shown(object: &Value) -> Cow<'_, Value> {
 /// Makes text again of the `managedFields` of a tree that others changed; `before` is what it was.
 pub fn refold(write: &Write<'_>, object: &mut Value, before: Option<String>) {
     let Some(given) = take(object) else { return };
-    let same = before.as_deref().is_some_and(|before| serde_json::from_str(before).is_ok_and(|before: Value| before == given));
+    let same = before
+        .as_deref()
+        .is_some_and(|before| serde_json::from_str(before).is_ok_and(|before: Value| before == given));
     if same || given.is_string() {
         return put(object, before.map(Value::String));
     }
@@ -262,7 +264,8 @@ impl Write<'_> {
         let managed = managed.as_ref().and_then(Value::as_str);
         let served = Served(self);
         let change = self.change(&served);
-        let applied = apply(&change, &live, old.is_object(), managed, configuration, force).map_err(refused)?;
+        let applied =
+            apply(&change, &live, old.is_object(), managed, configuration, force).map_err(refused)?;
         let mut object = applied.object;
         put(&mut object, applied.managed.map(Value::String));
         if !old.is_object() {
@@ -275,8 +278,9 @@ impl Write<'_> {
     fn begins(&self, object: &mut Value) -> Result<(), Status> {
         let uid = metadata::text(object, "uid");
         if !uid.is_empty() {
-            let why =
-                format!("uid mismatch: the provided object specified uid {uid}, and no existing object was found");
+            let why = format!(
+                "uid mismatch: the provided object specified uid {uid}, and no existing object was found"
+            );
             let (group, resource) = (self.resource.group(), self.resource.name());
             return Err(Status::conflict(group, resource, metadata::text(object, "name"), &why));
         }

@@ -3,7 +3,7 @@
 //! Invariant: the patch functions are pure, tree and patch to tree; what they give is decoded as strictly as a
 //! PUT's body. Answers to apiserver's `endpoints/handlers/patch.go`.
 
-use super::body::{FieldValidation, refuse, tree};
+use super::body::{FieldValidation, refuse, tree, warnings};
 use super::update::{named, update_object};
 use super::{Write, managed, metadata};
 use crate::body::Body;
@@ -144,7 +144,8 @@ impl Patch {
         };
         let text = strict.then(|| shown(&value));
         let managed = fold(&mut value);
-        let mut findings = if self.validation == FieldValidation::Ignore { &[] } else { &self.findings[..] }.to_vec();
+        let mut findings =
+            if self.validation == FieldValidation::Ignore { &[] } else { &self.findings[..] }.to_vec();
         if let Some(schema) = schema {
             let found = match check::check(schema, &mut value) {
                 Ok(found) => found,
@@ -182,7 +183,7 @@ impl Patch {
                 FieldValidation::Strict => {
                     return Err(Status::bad_request(format!("error strict decoding patch: {finding}")));
                 }
-                FieldValidation::Warn if first => write.warn(vec![finding.clone()]),
+                FieldValidation::Warn if first => write.warn(warnings(finding).map(str::to_owned).collect()),
                 _ => {}
             }
         }

@@ -168,9 +168,7 @@ async fn change(
         managed::put(&mut before, to_scale(managed::text(old), &replicas).map(Value::String));
         let mut scale = match &sent {
             Sent::Whole(scale) => scale.clone(),
-            Sent::Patch(patch) => {
-                patch.apply(writing, &gvk, schema, &before, std::mem::take(&mut first))?
-            }
+            Sent::Patch(patch) => patch.apply(writing, &gvk, schema, &before, std::mem::take(&mut first))?,
         };
         named(&scale, name, namespace)?;
         let count = scale["spec"]["replicas"].as_i64().unwrap_or_default();

@@ -77,8 +77,9 @@ pub fn apply(
 ) -> Result<Applied, Refused> {
     let mut entries = match managed {
         None => Vec::new(),
-        Some(text) => decode(text)
-            .map_err(|why| Refused::Failed(format!("failed to decode managed fields: {why}")))?,
+        Some(text) => {
+            decode(text).map_err(|why| Refused::Failed(format!("failed to decode managed fields: {why}")))?
+        }
     };
     if entries.is_empty() && exists {
         entries = before_first_apply(change, live);

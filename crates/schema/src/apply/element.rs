@@ -49,9 +49,10 @@ impl Element {
                     serde_json::from_str(rest).map_err(|error| error.to_string())?;
                 Self::Key(keys.into_iter().map(|(name, value)| (name.into_boxed_str(), value)).collect())
             }
-            "i:" => Self::Index(rest.parse().map_err(|_| {
-                format!("strconv.Atoi: parsing {}: invalid syntax", go::quote(rest))
-            })?),
+            "i:" => Self::Index(
+                rest.parse()
+                    .map_err(|_| format!("strconv.Atoi: parsing {}: invalid syntax", go::quote(rest)))?,
+            ),
             _ => return Ok(None),
         }))
     }
@@ -175,9 +176,10 @@ pub(super) fn compare(left: &Value, right: &Value) -> Ordering {
             unequal.unwrap_or_else(|| left.len().cmp(&right.len()))
         }
         (Value::Object(left), Value::Object(right)) => {
-            let unequal = left.iter().zip(right).map(|(left, right)| {
-                left.0.cmp(right.0).then_with(|| compare(left.1, right.1))
-            });
+            let unequal = left
+                .iter()
+                .zip(right)
+                .map(|(left, right)| left.0.cmp(right.0).then_with(|| compare(left.1, right.1)));
             unequal.into_iter().find(|order| order.is_ne()).unwrap_or_else(|| left.len().cmp(&right.len()))
         }
         _ => rank(left).cmp(&rank(right)),
@@ -194,10 +196,14 @@ impl Ord for Element {
         match (self, other) {
             (Self::Field(left), Self::Field(right)) => left.cmp(right),
             (Self::Key(left), Self::Key(right)) => {
-                let unequal = left.iter().zip(right).map(|(left, right)| {
-                    left.0.cmp(&right.0).then_with(|| compare(&left.1, &right.1))
-                });
-                unequal.into_iter().find(|order| order.is_ne()).unwrap_or_else(|| left.len().cmp(&right.len()))
+                let unequal = left
+                    .iter()
+                    .zip(right)
+                    .map(|(left, right)| left.0.cmp(&right.0).then_with(|| compare(&left.1, &right.1)));
+                unequal
+                    .into_iter()
+                    .find(|order| order.is_ne())
+                    .unwrap_or_else(|| left.len().cmp(&right.len()))
             }
             (Self::Value(left), Self::Value(right)) => compare(left, right),
             (Self::Index(left), Self::Index(right)) => left.cmp(right),

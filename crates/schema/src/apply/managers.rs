@@ -329,9 +329,9 @@ pub(super) fn cap(entries: &mut Vec<Entry>) {
     }
     updaters.sort();
     let position = |entries: &[Entry], identifier: &str| {
-        entries.iter().position(|entry| {
-            entry.operation == Operation::Update && entry.identifier() == identifier
-        })
+        entries
+            .iter()
+            .position(|entry| entry.operation == Operation::Update && entry.identifier() == identifier)
     };
     let mut first: Vec<(String, String)> = Vec::new();
     for (_, updater) in updaters {

@@ -103,9 +103,8 @@ fn merge_items(list: &List<'_>, left: &[Value], right: &[Value]) -> Vec<Value> {
     let mut shared = shared.into_iter();
     let mut next = shared.next();
     let mut merged = vec![false; right.by_element.len()];
-    let position = |element: &Element| {
-        right.by_element.binary_search_by(|one| right.elements[one.0].cmp(element)).ok()
-    };
+    let position =
+        |element: &Element| right.by_element.binary_search_by(|one| right.elements[one.0].cmp(element)).ok();
     let both = |element: &Element| -> Option<Value> {
         node(list.item, left.get(element).flatten(), right.get(element).flatten())
     };

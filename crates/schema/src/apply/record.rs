@@ -100,7 +100,8 @@ pub fn record(
         if is_reset(given) {
             return Recorded::Changed(None);
         }
-        let same = live.is_some_and(|live| serde_json::from_str::<Value>(live).is_ok_and(|live| live == *given));
+        let same =
+            live.is_some_and(|live| serde_json::from_str::<Value>(live).is_ok_and(|live| live == *given));
         if !same {
             own = decode(&given.to_string()).ok().filter(|entries| !entries.is_empty());
         }
@@ -198,8 +199,7 @@ fn settle(
     comparison: Option<Comparison>,
     mut entries: Vec<Entry>,
 ) -> Option<String> {
-    let comparison =
-        comparison.unwrap_or_else(|| compare(change.schema, old, new).filtered(change.filter));
+    let comparison = comparison.unwrap_or_else(|| compare(change.schema, old, new).filtered(change.filter));
     update(change, old, new, comparison, &mut entries);
     cap(&mut entries);
     encode(&mut entries)
@@ -251,7 +251,8 @@ pub(super) fn disputes(
     entries: &mut Vec<Entry>,
     exempt: Option<&Entry>,
 ) -> Vec<Dispute> {
-    let mut known: Vec<(String, Option<Comparison>)> = vec![(change.api_version.to_owned(), Some(comparison))];
+    let mut known: Vec<(String, Option<Comparison>)> =
+        vec![(change.api_version.to_owned(), Some(comparison))];
     let mut disputes = Vec::with_capacity(entries.len());
     entries.retain(|entry| {
         if exempt.is_some_and(|exempt| exempt.is_of(entry)) {

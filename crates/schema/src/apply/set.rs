@@ -229,13 +229,18 @@ fn only(set: &Set, patterns: &[&[&str]]) -> Set {
         };
         let rest: Vec<&[&str]> = patterns
             .iter()
-            .filter_map(|pattern| pattern.split_first().filter(|(first, _)| fits(first)).map(|(_, rest)| rest))
+            .filter_map(|pattern| {
+                pattern.split_first().filter(|(first, _)| fits(first)).map(|(_, rest)| rest)
+            })
             .collect();
         if rest.is_empty() {
             continue;
         }
-        let below =
-            if rest.iter().any(|rest| rest.is_empty()) { node.below.clone() } else { only(&node.below, &rest) };
+        let below = if rest.iter().any(|rest| rest.is_empty()) {
+            node.below.clone()
+        } else {
+            only(&node.below, &rest)
+        };
         // Upstream's pattern matches a member on the way to what it names, too.
         if node.member || !below.is_empty() {
             nodes.push(Node { element: node.element.clone(), member: node.member, below });

@@ -128,9 +128,7 @@ static EMPTY_LIST: Value = Value::Array(Vec::new());
 
 fn undeclared<'a>(value: Option<&Value>, below: Type<'a>, atomic: bool) -> Atom<'a> {
     match value {
-        Some(Value::Array(_)) => {
-            Atom::List(List { item: Type::Whole, kind: ListKind::Atomic, keys: "" })
-        }
+        Some(Value::Array(_)) => Atom::List(List { item: Type::Whole, kind: ListKind::Atomic, keys: "" }),
         Some(Value::Bool(_) | Value::Number(_) | Value::String(_)) => Atom::Scalar(Scalar::Untyped),
         Some(Value::Object(_) | Value::Null) | None => {
             Atom::Map(Fields { declared: None, rest: Some(below), atomic })
@@ -155,12 +153,10 @@ impl<'a> Fields<'a> {
     }
 
     /// Fields that are null in an object of Go's which does not give them a value.
-    pub fn nulls<'m>(
-        &self,
-        map: &'m Map<String, Value>,
-    ) -> impl Iterator<Item = &'a str> + use<'a, 'm> {
+    pub fn nulls<'m>(&self, map: &'m Map<String, Value>) -> impl Iterator<Item = &'a str> + use<'a, 'm> {
         let declared = self.declared.into_iter();
-        let fields = declared.flat_map(|(types, id)| types.fields(id).iter().map(move |field| (types, field)));
+        let fields =
+            declared.flat_map(|(types, id)| types.fields(id).iter().map(move |field| (types, field)));
         let nulls = fields.filter(|(types, field)| shows_null(types, field));
         nulls.map(|(types, field)| types.text(field.name)).filter(|name| !map.contains_key(*name))
     }
@@ -238,9 +234,7 @@ impl List<'_> {
                 Value::Object(_) => {
                     Err("associative list without keys has an element that's a map type".to_owned())
                 }
-                Value::Array(_) => {
-                    Err("not supported: associative list with lists as elements".to_owned())
-                }
+                Value::Array(_) => Err("not supported: associative list with lists as elements".to_owned()),
                 Value::Null => {
                     Err("associative list without keys has an element that's an explicit null".to_owned())
                 }
