@@ -37,10 +37,8 @@ impl Resource {
         cache: Option<Arc<Cache>>,
     ) -> Self {
         let api_version = api_version(&kind.gvk.group, &kind.gvk.version);
-        let custom = !schema.as_ref().is_some_and(Schema::has_wire);
         let parts = kind.subresources.iter().map(|one| &*one.name);
-        let filters =
-            std::iter::once("").chain(parts).map(|part| reset::filter(&kind, part, custom)).collect();
+        let filters = std::iter::once("").chain(parts).map(|part| reset::filter(&kind, part)).collect();
         Self { kind, api_version, schema, defaults, cache, filters }
     }
 

@@ -16,8 +16,9 @@ const STATUS_ALONE: [(&str, &str); 7] = [
     ("storagemigration.k8s.io", "storageversionmigrations"),
 ];
 
-/// What a write of a subresource may own; `custom` if the kind is of a CustomResourceDefinition.
-pub fn filter(kind: &Kind, subresource: &str, custom: bool) -> Filter {
+/// What a write of a subresource, or of the object if it is empty, may own.
+pub fn filter(kind: &Kind, subresource: &str) -> Filter {
+    let custom = kind.custom.is_some();
     let has_status = kind.subresources.iter().any(|one| &*one.name == "status");
     let (group, resource) = (&*kind.gvk.group, &*kind.resource);
     let paths: &[&[&str]] = match (group, resource, subresource) {

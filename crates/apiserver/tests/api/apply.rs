@@ -503,3 +503,49 @@ async fn who_may_not_create_does_not_create_by_applying() {
         refused.failure()
     );
 }
+
+#[tokio::test]
+async fn custom_resources_are_applied_by_their_schemas() {
+    use crate::custom::{definition, version};
+    let world = World::new().await;
+    let namespace = json!({ "metadata": { "name": "default" } });
+    world.post("/api/v1/namespaces", &namespace).await.expect(201);
+    let port = json!({ "type": "object", "properties": {
+        "port": { "type": "integer" }, "protocol": { "type": "string", "default": "TCP" }, "name": { "type": "string" } } });
+    let spec = json!({ "spec": { "type": "object", "properties": {
+        "ports": { "type": "array", "items": port, "x-kubernetes-list-type": "map",
+            "x-kubernetes-list-map-keys": ["port", "protocol"] },
+        "names": { "type": "array", "items": { "type": "string" }, "x-kubernetes-list-type": "set" },
+        "whole": { "type": "array", "items": { "type": "string" } },
+        "free": { "type": "object", "x-kubernetes-preserve-unknown-fields": true } } } });
+    world.define(&definition(json!([version("v1", spec)]))).await;
+    let path = "/apis/stable.example.com/v1/namespaces/default/crontabs/one";
+    let tab = |spec: Value| {
+        json!({ "apiVersion": "stable.example.com/v1", "kind": "CronTab",
+            "metadata": { "name": "one" }, "spec": spec })
+    };
+    let one = json!({ "ports": [{ "port": 1, "name": "a" }], "names": ["a"], "whole": ["x"], "free": { "a": { "b": 1 } } });
+    let made = apply(&world, path, "fieldManager=one", &tab(one)).await.expect(201);
+    let own = r#"one Apply: .spec.free.a.b .spec.names["a"] .spec.ports[{"port":1,"protocol":"TCP"}] .spec.ports[{"port":1,"protocol":"TCP"}].name .spec.ports[{"port":1,"protocol":"TCP"}].port .spec.whole"#;
+    let made = owners(&made);
+    assert_eq!(made[0].replace(".spec.free.a .spec.free.a.b", ".spec.free.a.b"), own);
+    let two = json!({ "ports": [{ "port": 2 }], "names": ["b"], "free": { "c": 1 } });
+    let both = apply(&world, path, "fieldManager=two", &tab(two)).await.expect(200);
+    assert_eq!(both["spec"]["names"], json!(["a", "b"]));
+    assert_eq!(both["spec"]["ports"].as_array().unwrap().len(), 2);
+    assert_eq!(both["spec"]["free"], json!({ "a": { "b": 1 }, "c": 1 }));
+    let clash = tab(json!({ "whole": ["y"] }));
+    let refused = apply(&world, path, "fieldManager=two", &clash).await.failure();
+    assert_eq!(refused, "409 Conflict: Apply failed with 1 conflict: conflict with \"one\": .spec.whole");
+    let unknown = apply(&world, path, "fieldManager=two", &tab(json!({ "nothing": 1 }))).await.failure();
+    assert_eq!(
+        unknown,
+        "500 : failed to create typed patch object (/one; stable.example.com/v1, Kind=CronTab): .spec.nothing: field not declared in schema"
+    );
+    let gone = apply(&world, path, "fieldManager=one", &tab(json!({}))).await.expect(200);
+    assert_eq!(gone["spec"]["names"], json!(["b"]));
+    assert_eq!(gone["spec"]["whole"], Value::Null);
+    let patch = json!({ "spec": { "whole": ["z"] } });
+    let patched = world.patch(path, "merge-patch", &patch).await.expect(200);
+    assert!(owners(&patched).contains(&"unknown Update: .spec.whole".to_owned()), "{:?}", owners(&patched));
+}

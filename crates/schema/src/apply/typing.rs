@@ -82,7 +82,7 @@ impl<'a> Type<'a> {
         match types.shape(node) {
             Shape::Struct(id) => Atom::Map(Fields {
                 declared: Some((types, id)),
-                rest: None,
+                rest: types.row(id).open.then_some(Self::Deduced),
                 atomic: whole || types.row(id).atomic,
             }),
             Shape::List { item, kind, keys } => Atom::List(List {
@@ -99,6 +99,8 @@ impl<'a> Type<'a> {
             Shape::IntOrString | Shape::Quantity | Shape::Time | Shape::MicroTime => {
                 Atom::Scalar(Scalar::Untyped)
             }
+            // In a definition it says that fields are kept of which nothing is known.
+            Shape::Any if types.is_custom() => undeclared(value, Self::Deduced, whole),
             Shape::Raw
             | Shape::Fields
             | Shape::Json

@@ -280,6 +280,11 @@ impl Types {
         self.values[start as usize..end as usize].iter().map(|name| self.text(*name))
     }
 
+    /// Whether it is that of a custom resource.
+    pub(crate) fn is_custom(&self) -> bool {
+        self.custom.is_some()
+    }
+
     /// The root node of a kind. A kind of `meta.k8s.io/v1`, such as `DeleteOptions` or `Status`, belongs to every
     /// group and version, as upstream registers it.
     pub fn root(&self, group: &str, version: &str, kind: &str) -> Option<NodeId> {

@@ -9,6 +9,9 @@ use crate::{Result, Schema, facts};
 use serde_json::Value;
 use std::sync::Arc;
 
+/// The most bytes of a default that a key of a list may have.
+const MAXIMUM_KEY_BYTES: usize = 4 << 10;
+
 /// Names of a custom resource's own types.
 struct Names {
     package: u16,
@@ -60,18 +63,23 @@ fn structure(
 ) -> Result<NodeId> {
     let id = builder.structure(name, names.package)?;
     let string = builder.plain(Shape::String);
-    let mut fields: Vec<(&str, NodeId)> = Vec::new();
+    let mut fields: Vec<(&str, NodeId, String)> = Vec::new();
     for (name, property) in &schema.properties {
         if !(object && matches!(&**name, "apiVersion" | "kind" | "metadata")) {
-            fields.push((name, node(property, builder, names)?));
+            // What an item counts as that does not have this key.
+            let default = property.default.as_ref().filter(|value| !value.is_object() && !value.is_array());
+            let default = default.map(Value::to_string).filter(|text| text.len() <= MAXIMUM_KEY_BYTES);
+            fields.push((name, node(property, builder, names)?, default.unwrap_or_default()));
         }
     }
     if object {
-        fields.extend([("apiVersion", string), ("kind", string), ("metadata", names.metadata)]);
+        let own = [("apiVersion", string), ("kind", string), ("metadata", names.metadata)];
+        fields.extend(own.map(|(name, node)| (name, node, String::new())));
     }
-    for (name, node) in fields {
+    for (name, node, default) in &fields {
+        let (name, node) = (*name, *node);
         let flags = FieldFlags::POINTER.with(FieldFlags::OMIT_EMPTY);
-        builder.field(id, FieldRow { name, node, flags, number: 0, merge_key: "", default: "" })?;
+        builder.field(id, FieldRow { name, node, flags, number: 0, merge_key: "", default })?;
     }
     let row = builder.row(id);
     row.atomic = schema.atomic;
