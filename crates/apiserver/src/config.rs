@@ -138,6 +138,10 @@ pub struct Limits {
     pub connections: usize,
     /// How long a request may take that is no watch and no stream; then 504.
     pub request_timeout: Duration,
+    /// How long a client of HTTP/1.1 may take for the headers of a request, and be idle between two.
+    pub header_timeout: Duration,
+    /// How long a client may take nothing of what it is sent; then its connection ends.
+    pub write_timeout: Duration,
     /// How long a connection may take for its TLS handshake.
     pub handshake_timeout: Duration,
     /// Shortest life of a watch that asks for no timeout; it ends after one to two times this.
@@ -166,6 +170,8 @@ impl Default for Limits {
             queue_wait: Duration::from_secs(15),
             connections: 20_000,
             request_timeout: Duration::from_secs(60),
+            header_timeout: Duration::from_secs(30),
+            write_timeout: Duration::from_secs(60),
             handshake_timeout: Duration::from_secs(10),
             watch_minimum: Duration::from_secs(1_800),
             bookmark_interval: Duration::from_secs(60),

@@ -38,6 +38,7 @@ mod request;
 mod respond;
 pub mod seam;
 mod server;
+mod steady;
 mod upkeep;
 mod webhook;
 mod write;

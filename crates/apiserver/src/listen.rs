@@ -7,6 +7,7 @@ use crate::body::Body;
 use crate::request::{FrontProxy, Peer};
 use crate::seam::Identity;
 use crate::server::{Error, Server};
+use crate::steady::Steady;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
@@ -21,8 +22,6 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 
-/// How long a client may take to send its request headers on HTTP/1.1.
-const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
 /// How often an idle HTTP/2 connection is asked whether it is still there; upstream's figure.
 const PING_INTERVAL: Duration = Duration::from_secs(30);
 /// Streams at once on one HTTP/2 connection.
@@ -109,7 +108,7 @@ impl Server {
         // Answers are written whole, so waiting for more to send only delays them.
         let _ = stream.set_nodelay(true);
         let Some(acceptor) = acceptor else {
-            return self.http(TokioIo::new(stream), peer, None).await;
+            return self.http(TokioIo::new(self.steady(stream)), peer, None).await;
         };
         let limit = self.config.limits.handshake_timeout;
         let stream = match tokio::time::timeout(limit, acceptor.accept(stream)).await {
@@ -119,7 +118,11 @@ impl Server {
         };
         let chain = stream.get_ref().1.peer_certificates();
         let identity = chain.and_then(|chain| self.config.authenticator.certificate(chain));
-        self.http(TokioIo::new(stream), peer, identity).await;
+        self.http(TokioIo::new(self.steady(stream)), peer, identity).await;
+    }
+
+    fn steady<I>(&self, stream: I) -> Steady<I> {
+        Steady::new(stream, self.config.limits.write_timeout, self.config.limits.header_timeout)
     }
 
     async fn http<I>(self: &Arc<Self>, io: I, peer: SocketAddr, identity: Option<Identity>)
@@ -151,7 +154,7 @@ impl Server {
         builder
             .http1()
             .timer(TokioTimer::new())
-            .header_read_timeout(HEADER_TIMEOUT)
+            .header_read_timeout(self.config.limits.header_timeout)
             .max_buf_size(header_bytes.max(8 << 10) + (64 << 10))
             .keep_alive(true);
         builder

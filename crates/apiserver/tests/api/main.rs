@@ -9,6 +9,7 @@ mod custom;
 mod deletions;
 mod fairness;
 mod forms;
+mod hostile;
 mod kinds;
 mod lists;
 mod objects;
