@@ -13,8 +13,8 @@ use super::program::Program;
 use super::syntax;
 use super::{literal, plan};
 
-/// Named expressions, in the order in which they may name one another.
-pub(super) type Composition = Vec<(String, Arc<Program>)>;
+/// Named expressions, in the order in which they may name one another; those that do not compile with why.
+pub(super) type Composition = Vec<(String, Result<Arc<Program>, Arc<str>>)>;
 
 /// Variables, types and functions. Cheap to clone against what compiling costs.
 #[derive(Clone, Default)]
@@ -46,16 +46,12 @@ impl Environment {
         self
     }
 
-    /// Adds a field to the composed variable; it was compiled in this environment.
-    pub fn compose(&mut self, field: &str, program: Arc<Program>) {
+    /// Adds a field to the composed variable: what compiling it in this environment gave. One that did not compile
+    /// is dynamic to others, and fails when it is asked for.
+    pub fn compose(&mut self, field: &str, program: Result<Arc<Program>, String>) {
         if let Some((_, fields)) = &mut self.composed {
-            fields.push((field.to_owned(), program));
+            fields.push((field.to_owned(), program.map_err(Arc::from)));
         }
-    }
-
-    /// The type a composed field has if its expression does not compile, so that others can still be checked.
-    pub fn composed_names(&self) -> impl Iterator<Item = &str> {
-        self.composed.iter().flat_map(|(_, fields)| fields.iter().map(|(name, _)| name.as_str()))
     }
 
     /// Lets expressions build `Object{…}` and `JSONPatch{…}`, as mutating policies do.
@@ -75,8 +71,9 @@ impl Environment {
         self.variables.len()
     }
 
-    pub(super) fn composition(&self) -> &[(String, Arc<Program>)] {
-        self.composed.as_ref().map_or(&[], |(_, fields)| fields)
+    pub(super) fn composition(&self) -> &Composition {
+        static NONE: Composition = Vec::new();
+        self.composed.as_ref().map_or(&NONE, |(_, fields)| fields)
     }
 
     pub(super) fn is_composed(&self, place: usize) -> bool {
@@ -92,7 +89,8 @@ impl Environment {
             && own == name
         {
             let fields = fields.iter().map(|(name, program)| {
-                (name.clone(), Field { name: name.clone(), kind: program.kind().clone() })
+                let kind = program.as_ref().map_or(Type::Dyn, |program| program.kind().clone());
+                (name.clone(), Field { name: name.clone(), kind })
             });
             let kind = Object { name: "kubernetes.variables".into(), fields: fields.collect(), open: false };
             return Some((Meaning::Variable(self.variables.len()), Type::Object(Arc::new(kind))));
@@ -149,20 +147,19 @@ impl Environment {
         self.expect(&kind, results)?;
         let step = plan::plan(self, &facts, &tree).map_err(Compilation::program)?;
         let variables = used(&facts);
-        Ok(Program::new(kind, step, self.composition().to_vec(), variables, self.variables.len()))
+        Ok(Program::new(kind, step, self.composition().clone(), variables, self.variables.len()))
     }
 
     fn expect(&self, kind: &Type, results: &[Type]) -> Result<(), Compilation> {
-        let fits = |wanted: &Type| {
-            wanted.is_dyn() || kind.is_dyn() && !matches!(wanted, Type::Object(_)) || wanted.same(kind)
-        };
+        // A dynamic result is none of a known type, as upstream has it.
+        let fits = |wanted: &Type| matches!(wanted, Type::Dyn) || wanted.same(kind);
         if results.is_empty() || results.iter().any(fits) {
             return Ok(());
         }
-        let words: Vec<String> = results.iter().map(ToString::to_string).collect();
-        Err(Compilation::plain(match words.as_slice() {
+        let words: Vec<&str> = results.iter().map(Type::name).collect();
+        Err(Compilation::plain(match results {
             [one] => format!("must evaluate to {one} but got {kind}"),
-            _ => format!("must evaluate to one of {} but got {kind}", words.join(", ")),
+            _ => format!("must evaluate to one of [{}] but got {kind}", words.join(" ")),
         })
         .of_result())
     }

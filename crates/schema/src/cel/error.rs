@@ -72,6 +72,15 @@ impl Compilation {
         Compilation { stage: Stage::Result, ..self }
     }
 
+    /// As the apiserver puts it: what failed, before what is wrong.
+    pub fn detail(&self) -> String {
+        match self.stage {
+            Stage::Source => format!("compilation failed: {self}"),
+            Stage::Result => self.to_string(),
+            Stage::Program => format!("program instantiation failed: {self}"),
+        }
+    }
+
     /// How far compiling came.
     pub fn stage(&self) -> Stage {
         self.stage

@@ -7,16 +7,17 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::environment::Composition;
 use super::error::Error;
 use super::plan::{Call, Fold, Index, Select, Step, insert};
-use super::program::{Activation, Budget, PER_CALL, Program};
+use super::program::{Activation, Budget, PER_CALL};
 use super::value::{Key, Map, Struct, Value};
 use super::{compare, cost};
 
 type Outcome<'a> = Result<Value<'a>, Error>;
 
 pub(super) struct Machine<'m, 'a> {
-    composed: &'a [(String, Arc<Program>)],
+    composed: &'a Composition,
     activation: &'m mut Activation<'a>,
     budget: &'m mut Budget,
     locals: Vec<Outcome<'a>>,
@@ -25,7 +26,7 @@ pub(super) struct Machine<'m, 'a> {
 
 impl<'m, 'a> Machine<'m, 'a> {
     pub fn new(
-        composed: &'a [(String, Arc<Program>)],
+        composed: &'a Composition,
         activation: &'m mut Activation<'a>,
         budget: &'m mut Budget,
     ) -> Machine<'m, 'a> {
@@ -94,8 +95,17 @@ impl<'m, 'a> Machine<'m, 'a> {
             return known.clone();
         }
         let composed = self.composed;
-        let Some((_, program)) = composed.get(index) else { return Err(Error::new("no such attribute")) };
-        let outcome = program.evaluate(self.activation, self.budget);
+        let Some((name, program)) = composed.get(index) else { return Err(Error::new("no such attribute")) };
+        let outcome = match program {
+            Ok(program) => match program.evaluate(self.activation, self.budget) {
+                Err(Error::Budget) => return Err(Error::Budget),
+                Err(error) => {
+                    Err(Error::new(format!("composited variable {name:?} fails to evaluate: {error}")))
+                }
+                value => value,
+            },
+            Err(error) => Err(Error::new(format!("composited variable {name:?} fails to compile: {error}"))),
+        };
         if self.activation.composed.len() <= index {
             self.activation.composed.resize_with(index + 1, || None);
         }

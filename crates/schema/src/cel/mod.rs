@@ -25,6 +25,7 @@
 //! is the `cel` crate's; types, costs and libraries are Kubernetes' of version 1.37 and stand here. Answers to the
 //! apiserver's `pkg/cel` and to cel-go's checker and interpreter.
 
+pub mod admission;
 mod check;
 mod compare;
 mod cost;

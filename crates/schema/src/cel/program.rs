@@ -136,7 +136,10 @@ impl Program {
     pub fn uses(&self, place: usize) -> bool {
         self.used.contains(&place)
             || self.used.contains(&self.variables)
-                && self.composed.iter().any(|(_, program)| program.uses(place))
+                && self
+                    .composed
+                    .iter()
+                    .any(|(_, program)| program.as_ref().is_ok_and(|program| program.uses(place)))
     }
 
     /// Runs it. The cost is taken from the budget whether or not there is a value.
