@@ -32,6 +32,7 @@ mod negotiate;
 mod openapi;
 pub mod outbound;
 mod paths;
+mod policies;
 mod read;
 mod render;
 mod request;

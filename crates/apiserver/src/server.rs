@@ -68,6 +68,9 @@ pub struct Server {
     pub(crate) outbound: Arc<Outbound>,
     pub(crate) webhooks: crate::webhook::Webhooks,
     pub(crate) fairness: Fairness,
+    pub(crate) policies: crate::policies::Policies,
+    reads: AtomicUsize,
+    writes: AtomicUsize,
     ready: AtomicBool,
     stop: CancellationToken,
     changing: Mutex<()>,
@@ -107,6 +110,7 @@ impl Server {
         let server = Arc::new(Self {
             outbound: Arc::new(outbound),
             webhooks: crate::webhook::Webhooks::new(&caches),
+            policies: crate::policies::Policies::new(&caches),
             kinds: ArcSwap::from_pointee(Kinds::new(resources, 1)),
             metrics,
             documents: crate::documents::Documents::default(),

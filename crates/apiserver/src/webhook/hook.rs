@@ -47,7 +47,12 @@ pub struct Rule {
     /// A bit per operation.
     pub operations: u8,
     pub scope: Scope,
+    /// Names of objects, of all if empty; only policies have them.
+    pub names: Vec<String>,
 }
+
+/// A label selector, or what is wrong with it.
+pub type Selector = Result<LabelSelector, String>;
 
 /// A webhook.
 pub struct Hook {
@@ -58,8 +63,8 @@ pub struct Hook {
     pub rules: Vec<Rule>,
     /// Whether rules also match by another version of the same resource.
     pub equivalent: bool,
-    pub namespaces: Result<LabelSelector, String>,
-    pub objects: Result<LabelSelector, String>,
+    pub namespaces: Selector,
+    pub objects: Selector,
     /// Whether a failed call is passed over.
     pub ignores_failure: bool,
     pub timeout: Duration,
@@ -108,7 +113,8 @@ fn bits(text: &str) -> u8 {
 }
 
 impl Rule {
-    fn new(rule: &Value) -> Self {
+    /// From one of the `rules` of a webhook or of the `resourceRules` of a policy.
+    pub fn new(rule: &Value) -> Self {
         let split = |text: String| match text.split_once('/') {
             Some((resource, part)) => (resource.to_owned(), part.to_owned()),
             None => (text, String::new()),
@@ -123,6 +129,7 @@ impl Rule {
                 Some("Cluster") => Scope::Cluster,
                 _ => Scope::Any,
             },
+            names: texts(&rule["resourceNames"]),
         }
     }
 }

@@ -3,7 +3,7 @@
 //! Answers to upstream's `predicates` and `ShouldCallHook`.
 
 use super::GROUP;
-use super::hook::{Hook, Rule, Scope, WILDCARD, bit};
+use super::hook::{Hook, Rule, Scope, Selector, WILDCARD, bit};
 use crate::kinds::Resource;
 use crate::seam::Operation;
 use crate::write::Write;
@@ -85,33 +85,34 @@ impl<'a> Subject<'a> {
     /// If it cannot be decided: 404 without the namespace, 500 with a malformed selector.
     pub fn invocation<'b>(&self, hook: &'b Hook, object: &Value) -> Result<Option<Invocation<'b>>, Status> {
         // As upstream, what cannot be decided counts only for a webhook whose rules match.
-        let in_namespace = self.in_namespace(hook, object);
+        let in_namespace = self.in_namespace(&hook.namespaces, object);
         if matches!(in_namespace, Ok(false)) {
             return Ok(None);
         }
-        let selected = self.selected(hook, object);
+        let selected = self.selected(&hook.objects, object);
         if matches!(selected, Ok(false)) {
             return Ok(None);
         }
-        let Some((resource, gvk)) = self.resource(hook) else { return Ok(None) };
+        let Some((resource, gvk)) = self.resource(&hook.rules, hook.equivalent) else { return Ok(None) };
         in_namespace?;
         selected?;
         Ok(Some(Invocation { hook, resource, gvk }))
     }
 
-    fn resource(&self, hook: &Hook) -> Option<(Arc<Resource>, Gvk)> {
+    /// The resource, in the version that the first matching rule names, and the kind in that version.
+    pub(crate) fn resource(&self, rules: &[Rule], equivalent: bool) -> Option<(Arc<Resource>, Gvk)> {
         let own = self.write.resource;
-        if hook.rules.iter().any(|rule| self.matches(rule, own)) {
+        if rules.iter().any(|rule| self.matches(rule, own)) {
             return Some((own.clone(), self.gvk.clone()));
         }
-        if !hook.equivalent {
+        if !equivalent {
             return None;
         }
         let kinds = self.write.server.kinds.load();
         let others = |one: &&Arc<Resource>| {
             one.kind.stored && one.kind.storage == own.kind.storage && !Arc::ptr_eq(one, own)
         };
-        for rule in &hook.rules {
+        for rule in rules {
             if let Some(found) = kinds.all().iter().filter(others).find(|one| self.matches(rule, one)) {
                 // A part with a kind of its own has that in every version.
                 let part = found.subresource(self.write.subresource).and_then(|part| part.gvk.clone());
@@ -130,6 +131,7 @@ impl<'a> Subject<'a> {
             Scope::Cluster => namespaces || self.namespace.is_empty(),
         };
         scope
+            && (rule.names.is_empty() || rule.names.contains(&self.name))
             && rule.operations & bit(self.operation) != 0
             && any(&rule.groups, resource.group())
             && any(&rule.versions, resource.version())
@@ -139,12 +141,13 @@ impl<'a> Subject<'a> {
             })
     }
 
-    fn in_namespace(&self, hook: &Hook, object: &Value) -> Result<bool, Status> {
+    /// Whether its namespace is selected.
+    pub(crate) fn in_namespace(&self, selector: &Selector, object: &Value) -> Result<bool, Status> {
         let namespaces = self.write.resource.name() == "namespaces";
         if self.namespace.is_empty() && !namespaces {
             return Ok(true);
         }
-        let selector = hook.namespaces.as_ref().map_err(Status::internal)?;
+        let selector = selector.as_ref().map_err(Status::internal)?;
         if selector.is_everything() {
             return Ok(true);
         }
@@ -158,8 +161,9 @@ impl<'a> Subject<'a> {
         Ok(found.selected(selector))
     }
 
-    fn selected(&self, hook: &Hook, object: &Value) -> Result<bool, Status> {
-        let selector = hook.objects.as_ref().map_err(Status::internal)?;
+    /// Whether the object is selected, as it is or as it is to be.
+    pub(crate) fn selected(&self, selector: &Selector, object: &Value) -> Result<bool, Status> {
+        let selector = selector.as_ref().map_err(Status::internal)?;
         let carries = |object: &Value| object["metadata"].is_object() && labelled(selector, object);
         Ok(selector.is_everything() || carries(object) || self.old.is_some_and(carries))
     }

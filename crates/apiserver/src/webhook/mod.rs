@@ -3,15 +3,16 @@
 //! Invariant: a request that no webhook wants costs two loads and a look into a small table; a webhook configuration
 //! counts from the write on that made it. Answers to apiserver's `admission/plugin/webhook`.
 
-mod call;
-mod hook;
+pub(crate) mod call;
+pub(crate) mod hook;
 mod index;
-mod matching;
+pub(crate) mod matching;
 mod mutate;
 mod review;
 mod validate;
 
 pub use mutate::mutate;
+pub(crate) use mutate::{scale, settle};
 pub use validate::validate;
 
 use crate::cache::{Cache, Caches};

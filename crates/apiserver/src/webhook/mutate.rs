@@ -169,7 +169,7 @@ async fn one(
 }
 
 /// Drops what the kind does not have, and completes what it has: a patch is no body of a client.
-fn settle(subject: &Subject<'_>, object: &mut Value) -> Result<(), gifee_schema::Error> {
+pub(crate) fn settle(subject: &Subject<'_>, object: &mut Value) -> Result<(), gifee_schema::Error> {
     let write = subject.write;
     if subject.gvk == write.resource.kind.gvk {
         if let Some(schema) = &write.resource.schema {

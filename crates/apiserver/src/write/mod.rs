@@ -148,7 +148,9 @@ impl<'a> Write<'a> {
         old: Option<&Value>,
     ) -> Result<(), Status> {
         self.admit(operation, object, old, true).await?;
-        crate::webhook::mutate(self, operation, object, old).await
+        let round = crate::policies::mutate(self, operation, object, old).await?;
+        crate::webhook::mutate(self, operation, object, old).await?;
+        crate::policies::mutate_again(self, operation, object, old, round).await
     }
 
     /// Asks the validating half of admission.
@@ -159,6 +161,7 @@ impl<'a> Write<'a> {
         old: Option<&Value>,
     ) -> Result<(), Status> {
         self.admit(operation, object, old, false).await?;
+        crate::policies::validate(self, operation, object, old).await?;
         crate::webhook::validate(self, operation, object, old).await
     }
 

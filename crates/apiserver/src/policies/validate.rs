@@ -1,0 +1,207 @@
+//! ValidatingAdmissionPolicies. Answers to apiserver's `policy/validating/dispatcher.go`.
+
+use super::ask::{self, Asker};
+use super::bound::{Binding, Bound};
+use super::index::Index;
+use super::params;
+use crate::kinds::Resource;
+use crate::seam::Operation;
+use crate::webhook::call::converted;
+use crate::webhook::matching::Subject;
+use crate::write::Write;
+use gifee_base::{Cause, Gvk, Reason, Status};
+use gifee_policy::admission::policies::{Denial, Verdict, judge, matches};
+use serde_json::Value;
+use std::sync::Arc;
+
+/// Asks the policies that want a write.
+///
+/// # Errors
+/// The first refusal.
+pub async fn validate(
+    write: &Write<'_>,
+    operation: Operation,
+    object: &Value,
+    old: Option<&Value>,
+) -> Result<(), Status> {
+    if !write.admitted {
+        return Ok(());
+    }
+    let Some(index) = write.server.policies.validating.wanted(write.resource.name(), operation) else {
+        return Ok(());
+    };
+    let Some(scale) = crate::webhook::scale(write, object) else {
+        return Box::pin(all(write, &index, operation, object, old)).await;
+    };
+    let old = old.and_then(|old| crate::write::shown(write.resource, old));
+    Box::pin(all(write, &index, operation, &scale, old.as_ref())).await
+}
+
+async fn all(
+    write: &Write<'_>,
+    index: &Index,
+    operation: Operation,
+    object: &Value,
+    old: Option<&Value>,
+) -> Result<(), Status> {
+    let subject = Subject::new(write, operation, object, old);
+    if subject.is_exempt() {
+        return Ok(());
+    }
+    let asker = Asker::new(&subject);
+    // As upstream, all are asked, and the first denial is told.
+    let mut refused = None;
+    for bound in &index.bound {
+        let round = Round { subject: &subject, asker: &asker, bound, object };
+        let denial = round.run().await?;
+        refused = refused.or(denial);
+    }
+    match refused {
+        None => Ok(()),
+        Some((message, reason)) => Err(refusal(&subject, object, message, reason)),
+    }
+}
+
+fn refusal(subject: &Subject<'_>, object: &Value, message: String, reason: Reason) -> Status {
+    let resource = subject.write.resource;
+    let base = object["metadata"]["generateName"].as_str().unwrap_or_default();
+    let name = if subject.name.is_empty() { base } else { &subject.name };
+    let mut status = Status::forbidden(resource.group(), resource.name(), name, &message);
+    status.reason = reason;
+    status.code = reason.code();
+    if let Some(details) = &mut status.details {
+        details.causes.push(Cause { message, ..Cause::default() });
+    }
+    status
+}
+
+/// One policy and one request.
+struct Round<'a> {
+    subject: &'a Subject<'a>,
+    asker: &'a Asker<'a>,
+    bound: &'a Bound,
+    object: &'a Value,
+}
+
+/// What the client is told, and the reason.
+type Refusal = (String, Reason);
+
+impl Round<'_> {
+    fn denied(&self, binding: Option<&Binding>, message: &str) -> String {
+        let policy = &self.bound.policy.name;
+        match binding {
+            Some(binding) => format!(
+                "ValidatingAdmissionPolicy '{policy}' with binding '{}' denied request: {message}",
+                binding.name
+            ),
+            None => format!("ValidatingAdmissionPolicy '{policy}' denied request: {message}"),
+        }
+    }
+
+    /// A mistake in the configuration, if it counts.
+    fn misconfigured(&self, binding: Option<&Binding>, why: &str) -> Option<Refusal> {
+        let part = if binding.is_some() { "binding" } else { "policy" };
+        let message = self.denied(binding, &format!("failed to configure {part}: {why}"));
+        (!self.bound.policy.ignores_failure).then_some((message, Reason::Invalid))
+    }
+
+    async fn run(&self) -> Result<Option<Refusal>, Status> {
+        let (resource, gvk) = match self.bound.target.matched(self.subject, self.object) {
+            Ok(Some(found)) => found,
+            Ok(None) => return Ok(None),
+            Err(error) => return Ok(self.misconfigured(None, &error.message)),
+        };
+        let params = match params::resource(self.subject.write, &self.bound.policy) {
+            Ok(params) => params,
+            Err(why) => return Ok(self.misconfigured(None, &why)),
+        };
+        let mut refused = None;
+        for binding in &self.bound.bindings {
+            match binding.matches(self.subject, self.object) {
+                Ok(true) => {}
+                Ok(false) => continue,
+                Err(error) => {
+                    refused = refused.or(self.misconfigured(Some(binding), &error.message));
+                    continue;
+                }
+            }
+            match params::collect(self.subject.write, params.as_ref(), binding, &self.subject.namespace) {
+                Ok(sets) => {
+                    let denial = self.bind(binding, &resource, &gvk, &sets).await?;
+                    refused = refused.or(denial);
+                }
+                Err(why) => refused = refused.or(self.misconfigured(Some(binding), &why)),
+            }
+        }
+        Ok(refused)
+    }
+
+    async fn bind(
+        &self,
+        binding: &Binding,
+        resource: &Arc<Resource>,
+        gvk: &Gvk,
+        sets: &[Value],
+    ) -> Result<Option<Refusal>, Status> {
+        let subject = self.subject;
+        let own = subject.write.resource;
+        let object = converted(own, resource, gvk, self.object)?;
+        let old = converted(own, resource, gvk, subject.old.unwrap_or(&Value::Null))?;
+        let namespace = ask::namespace(subject)?;
+        let request = ask::request(subject, resource, gvk);
+        let policy = &self.bound.policy;
+        let mut refused = None;
+        for set in sets {
+            let verdict = self
+                .asker
+                .asked(|| {
+                    let input = self.asker.input((&object, &old), &namespace, &request, set);
+                    match matches(policy, &input) {
+                        Ok(true) => judge(policy, &input),
+                        Ok(false) => Verdict::default(),
+                        Err(message) => Verdict {
+                            denials: vec![Denial { index: 0, message, reason: Reason::Invalid }],
+                            ..Verdict::default()
+                        },
+                    }
+                })
+                .await;
+            let denial = self.follow(binding, verdict);
+            refused = refused.or(denial);
+        }
+        Ok(refused)
+    }
+
+    /// Does what the binding says about a verdict.
+    fn follow(&self, binding: &Binding, verdict: Verdict) -> Option<Refusal> {
+        let policy = &self.bound.policy.name;
+        let mut refused = None;
+        for denial in verdict.denials {
+            if binding.actions.warn {
+                self.subject.write.warnings.lock().push(format!(
+                    "Validation failed for ValidatingAdmissionPolicy '{policy}' with binding '{}': {}",
+                    binding.name, denial.message
+                ));
+            }
+            if binding.actions.audit {
+                tracing::info!(
+                    policy,
+                    binding = binding.name,
+                    expression = denial.index,
+                    message = denial.message,
+                    "a validation of an admission policy does not hold"
+                );
+            }
+            if binding.actions.deny && refused.is_none() {
+                refused = Some((self.denied(Some(binding), &denial.message), denial.reason));
+            }
+        }
+        for one in verdict.published {
+            tracing::info!(policy, key = one.key, value = one.value, "an admission policy's annotation");
+        }
+        for why in verdict.broken {
+            refused = refused.or_else(|| Some((self.denied(Some(binding), &why), Reason::Invalid)));
+        }
+        refused
+    }
+}
