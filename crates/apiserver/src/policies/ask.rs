@@ -22,9 +22,7 @@ pub fn request(subject: &Subject<'_>, resource: &Resource, gvk: &Gvk) -> Value {
     let write = subject.write;
     let user = &write.attributes.user;
     let kind = |gvk: &Gvk| json!({ "group": *gvk.group, "version": *gvk.version, "kind": *gvk.kind });
-    let of = |resource: &Resource| {
-        json!({ "group": resource.group(), "version": resource.version(), "resource": resource.name() })
-    };
+    let of = |resource: &Resource| json!({ "group": resource.group(), "version": resource.version(), "resource": resource.name() });
     let mut who = json!({ "username": user.name });
     if !user.uid.is_empty() {
         who["uid"] = user.uid.as_str().into();
@@ -152,7 +150,8 @@ impl<'a> Asker<'a> {
             for question in waiting {
                 let attributes = self.attributes(&question);
                 let caches: &dyn Lookup = &*self.write.server.caches;
-                let answer = self.write.server.config.authorizer.authorize(&attributes, caches).settle().await;
+                let answer =
+                    self.write.server.config.authorizer.authorize(&attributes, caches).settle().await;
                 self.known.lock().push((question, decision(answer)));
             }
         }

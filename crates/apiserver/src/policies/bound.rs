@@ -124,7 +124,9 @@ impl Binding {
             params: params.is_object().then(|| Params {
                 name: text(&params["name"]),
                 namespace: text(&params["namespace"]),
-                selector: params["selector"].is_object().then(|| LabelSelector::from_value(&params["selector"])),
+                selector: params["selector"]
+                    .is_object()
+                    .then(|| LabelSelector::from_value(&params["selector"])),
                 required: params["parameterNotFoundAction"] == "Deny",
             }),
             actions,

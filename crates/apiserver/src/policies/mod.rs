@@ -8,11 +8,12 @@ mod ask;
 mod atomic;
 mod bound;
 mod index;
+mod merge;
 mod mutate;
 mod params;
 mod validate;
 
-pub use mutate::{Round, mutate, mutate_again};
+pub use mutate::{mutate, mutate_again};
 pub use validate::validate;
 
 use crate::cache::{Cache, Caches};

@@ -11,8 +11,8 @@ use crate::webhook::call::converted;
 use crate::webhook::matching::Subject;
 use crate::write::Write;
 use gifee_base::{Cause, Gvk, Reason, Status};
-use gifee_policy::admission::policies::{Mutation, Patch, matches, patch};
-use gifee_schema::{Schema, apply};
+use gifee_policy::admission::policies::{Patch, matches, patch};
+use gifee_schema::Schema;
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -127,7 +127,8 @@ async fn all(
         status.reason = reason;
     }
     if let Some(details) = &mut status.details {
-        details.causes = errors.into_iter().map(|(message, _)| Cause { message, ..Cause::default() }).collect();
+        details.causes =
+            errors.into_iter().map(|(message, _)| Cause { message, ..Cause::default() }).collect();
     }
     Err(status)
 }
@@ -224,9 +225,8 @@ impl Invocation<'_> {
         let request = ask::request(subject, resource, gvk);
         let old = converted(own, resource, gvk, subject.old.unwrap_or(&Value::Null))?;
         let mut shown = converted(own, resource, gvk, object)?.into_owned();
-        let matched = asker
-            .asked(|| matches(policy, &asker.input((&shown, &old), &namespace, &request, params)))
-            .await;
+        let matched =
+            asker.asked(|| matches(policy, &asker.input((&shown, &old), &namespace, &request, params))).await;
         match matched {
             Ok(true) => {}
             Ok(false) => return Ok(false),
@@ -239,7 +239,7 @@ impl Invocation<'_> {
             let outcome = asker
                 .asked(|| patch(mutation, &asker.input((&shown, &old), &namespace, &request, params)))
                 .await;
-            match outcome.and_then(|patch| applied(subject, resource, gvk, mutation, &shown, patch)) {
+            match outcome.and_then(|patch| applied(subject, resource, gvk, &shown, patch)) {
                 Ok(new) => {
                     shown = new;
                     let mut new = converted(resource, own, &subject.gvk, &shown)?.into_owned();
@@ -259,7 +259,6 @@ fn applied(
     subject: &Subject<'_>,
     resource: &Resource,
     gvk: &Gvk,
-    _: &Mutation,
     object: &Value,
     patch: Patch,
 ) -> Result<Value, String> {
@@ -282,9 +281,6 @@ fn applied(
                 tree.insert("apiVersion".into(), object["apiVersion"].clone());
                 tree.insert("kind".into(), object["kind"].clone());
             }
-            apply::validate(schema, &configuration).map_err(|why| {
-                format!("error applying patch: failed to convert patch object to typed object: {why}")
-            })?;
             let atomic = super::atomic::found(schema, &configuration);
             if !atomic.is_empty() {
                 return Err(format!(
@@ -292,7 +288,7 @@ fn applied(
                     atomic.join(", ")
                 ));
             }
-            Ok(apply::merge(schema, object, &configuration))
+            Ok(super::merge::merged(schema, object, configuration))
         }
     }
 }

@@ -44,7 +44,10 @@ pub fn collect(
     let (Some(resource), Some(wanted)) = (resource, &binding.params) else { return Ok(vec![Value::Null]) };
     let namespace = match (resource.namespaced(), wanted.namespace.as_str()) {
         (true, "") if namespace.is_empty() => {
-            return Err("cannot use namespaced paramRef in policy binding that matches cluster-scoped resources".into());
+            return Err(
+                "cannot use namespaced paramRef in policy binding that matches cluster-scoped resources"
+                    .into(),
+            );
         }
         (true, "") => namespace,
         (true, own) => own,

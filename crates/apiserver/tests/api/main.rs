@@ -16,6 +16,7 @@ mod objects;
 mod operations;
 mod outbound;
 mod proxies;
+mod policies;
 mod rules;
 mod secure;
 mod streams;

@@ -7,7 +7,10 @@ use crate::rule::{Errors, SPEC, label, one_of, optional_one_of, required, requir
 use crate::rules::{RULES, Rules};
 use crate::value::{is_empty, items, text};
 use gifee_base::{FieldError, Path, name};
+use gifee_schema::cel::admission::{Declared, environment};
+use gifee_schema::cel::{Environment, Type};
 use serde_json::Value;
+use std::sync::Arc;
 
 const SCOPES: [&str; 3] = ["*", "Cluster", "Namespaced"];
 const OPERATIONS: [&str; 5] = ["*", "CONNECT", "CREATE", "DELETE", "UPDATE"];
@@ -163,6 +166,64 @@ fn policy(errors: &mut Errors, object: &Value) {
     }
 }
 
+/// Says of each expression why it does not compile.
+fn expressions(errors: &mut Errors, spec: &Value, mutating: bool) {
+    let declared = Declared {
+        params: !spec["paramKind"].is_null(),
+        authorizer: true,
+        variables: true,
+        mutation: mutating,
+    };
+    let mut full = environment(declared);
+    let mut plain = environment(Declared { authorizer: false, ..declared });
+    let at = SPEC.child("variables");
+    for (index, one) in items(&spec["variables"]).iter().enumerate() {
+        let program = full.compile(text(&one["expression"]), &[]);
+        if let Err(error) = &program
+            && !is_empty(&one["expression"])
+        {
+            let at = at.index(index);
+            errors.push(FieldError::invalid(
+                &at.child("expression"),
+                one["expression"].clone(),
+                &error.detail(),
+            ));
+        }
+        let program = program.map(Arc::new).map_err(|error| error.detail());
+        plain.compose(text(&one["name"]), program.clone());
+        full.compose(text(&one["name"]), program);
+    }
+    let patch = |name| [Type::object(name, [])];
+    let (object, operations) = (patch("Object"), [Type::list(Type::object("JSONPatch", []))]);
+    let texts = [Type::String, Type::Null];
+    let fields: [(&str, &[&str], &Environment, &[Type]); 6] = [
+        ("matchConditions", &["expression"], &full, &[Type::Bool]),
+        ("validations", &["expression"], &full, &[Type::Bool]),
+        ("validations", &["messageExpression"], &plain, &[Type::String]),
+        ("auditAnnotations", &["valueExpression"], &plain, &texts),
+        ("mutations", &["applyConfiguration", "expression"], &full, &object),
+        ("mutations", &["jsonPatch", "expression"], &full, &operations),
+    ];
+    for (list, path, environment, results) in fields {
+        let at = SPEC.child(list);
+        for (index, one) in items(&spec[list]).iter().enumerate() {
+            let expression = path.iter().fold(one, |value, field| &value[*field]);
+            if is_empty(expression) {
+                continue;
+            }
+            if let Err(error) = environment.compile(text(expression), results) {
+                let at = at.index(index);
+                let (outer, inner) = (at.child(path[0]), path.get(1));
+                let refused = |at: &Path<'_>| FieldError::invalid(at, expression.clone(), &error.detail());
+                errors.push(match inner {
+                    Some(inner) => refused(&outer.child(inner)),
+                    None => refused(&outer),
+                });
+            }
+        }
+    }
+}
+
 fn match_resources(errors: &mut Errors, resources: &Value, path: &Path<'_>) {
     for field in ["namespaceSelector", "objectSelector"] {
         label::selector(errors, &resources[field], &path.child(field));
@@ -193,6 +254,7 @@ pub(crate) const VALIDATING_POLICY: Rules = Rules {
             let reasons = ["Unauthorized", "Forbidden", "Invalid", "RequestEntityTooLarge"];
             optional_one_of(errors, &one["reason"], &at.child("reason"), &reasons);
         }
+        expressions(errors, spec, false);
     },
     ..RULES
 };
@@ -212,6 +274,7 @@ pub(crate) const MUTATING_POLICY: Rules = Rules {
         }
         let field = "reinvocationPolicy";
         required_one_of(errors, &spec[field], &SPEC.child(field), &["IfNeeded", "Never"]);
+        expressions(errors, spec, true);
     },
     ..RULES
 };
