@@ -117,12 +117,12 @@ async fn mutations_are_applied_in_order() {
             "expression": "Object{metadata: Object.metadata{labels: {'made': 'by-policy'}}}" } },
         { "patchType": "JSONPatch", "jsonPatch": {
             "expression": "[JSONPatch{op: 'test', path: '/metadata/labels/made', value: 'by-policy'}, \
-                           JSONPatch{op: 'add', path: '/data/' + jsonpatch.escapeKey('a/b'), value: object.metadata.name}]" } }
+                           JSONPatch{op: 'add', path: '/metadata/labels/' + jsonpatch.escapeKey('a/b'), value: object.metadata.name}]" } }
     ]});
     policy(&world, "Mutating", "labels", spec, json!({})).await;
     let made = world.post(MAPS, &map("x", json!({ "k": "v" }))).await.expect(201);
-    assert_eq!(made["metadata"]["labels"], json!({ "made": "by-policy" }));
-    assert_eq!(made["data"], json!({ "k": "v", "a/b": "x" }));
+    assert_eq!(made["metadata"]["labels"], json!({ "made": "by-policy", "a/b": "x" }));
+    assert_eq!(made["data"], json!({ "k": "v" }));
 }
 
 #[tokio::test]
