@@ -69,8 +69,6 @@ pub struct Server {
     pub(crate) webhooks: crate::webhook::Webhooks,
     pub(crate) fairness: Fairness,
     pub(crate) policies: crate::policies::Policies,
-    reads: AtomicUsize,
-    writes: AtomicUsize,
     ready: AtomicBool,
     stop: CancellationToken,
     changing: Mutex<()>,
