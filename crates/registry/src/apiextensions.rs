@@ -5,6 +5,7 @@ mod definition;
 mod instances;
 mod jsonpath;
 mod rules;
+mod structure;
 
 pub use definition::{Version, compare, versions};
 pub use rules::{Approval, approval};

@@ -3,6 +3,7 @@
 //! Invariant: exactly one version is stored, and every version that ever was stands in the status. Answers to
 //! upstream's `apiextensions/validation` and strategy.
 
+use super::{columns, structure};
 use crate::rule::{Errors, METADATA, SPEC, immutable, optional_one_of, required, required_name};
 use crate::rules::{RULES, Rules};
 use crate::value::{is_empty, items, same, text};
@@ -186,27 +187,149 @@ fn versions(errors: &mut Errors, list: &Value) {
             errors.push(FieldError::invalid(&SPEC.child("versions"), list.clone(), why));
         }
         seen.push(text(&one["name"]));
-        let schema = &one["schema"]["openAPIV3Schema"];
-        if schema.is_null() {
+        if one["schema"]["openAPIV3Schema"].is_null() {
             let at = at.child("schema");
-            errors.push(FieldError::required(&at.child("openAPIV3Schema"), "schemas are required"));
-        } else if is_empty(&schema["type"]) {
-            let at = at.child("schema");
-            let at = at.child("openAPIV3Schema");
-            errors.push(FieldError::required(&at.child("type"), "must not be empty at the root"));
-        } else if schema["type"] != "object" {
-            let at = at.child("schema");
-            let at = at.child("openAPIV3Schema");
-            errors.push(FieldError::invalid(
-                &at.child("type"),
-                text(&schema["type"]),
-                "must be object at the root",
-            ));
+            errors.push(FieldError::required(&at.child("openAPIV3Schema"), ""));
         }
+        deprecation(errors, one, &at.child("deprecationWarning"));
     }
+    parts(errors, list);
     if items(list).iter().filter(|one| one["storage"] == true).count() != 1 {
         let why = "must have exactly one version marked as storage version";
         errors.push(FieldError::invalid(&at, list.clone(), why));
+    }
+}
+
+fn deprecation(errors: &mut Errors, version: &Value, path: &Path<'_>) {
+    let Value::String(warning) = &version["deprecationWarning"] else { return };
+    let unprintable = warning.char_indices().find(|(_, letter)| letter.is_control());
+    let control = unprintable.map(|(at, _)| {
+        format!("must only contain printable UTF-8 characters; non-printable character found at index {at}")
+    });
+    let wrong = [
+        (version["deprecated"] != true).then(|| "can only be set for deprecated versions".to_owned()),
+        (warning.len() > 256).then(|| "must be <= 256 characters long".to_owned()),
+        warning.is_empty().then(|| "must not be an empty string".to_owned()),
+        control,
+    ];
+    errors.extend(wrong.iter().flatten().map(|why| FieldError::invalid(path, warning.as_str(), why)));
+}
+
+/// The parts of versions. What all versions have in common is spoken of as the definition's own, as upstream does.
+fn parts(errors: &mut Errors, list: &Value) {
+    let all = items(list);
+    let shared = |field: &str| all.iter().all(|one| !is_empty(&one[field]) && one[field] == all[0][field]);
+    let own = SPEC.child("versions");
+    for (index, version) in all.iter().enumerate() {
+        let at = own.index(index);
+        let status = version["subresources"]["status"].is_object();
+        let place = |field: &str| if shared(field) { SPEC } else { at };
+        let (schema, first) = (&version["schema"]["openAPIV3Schema"], index == 0);
+        let (around, name) = if shared("schema") { (SPEC, "validation") } else { (at, "schema") };
+        if schema.is_object() && (first || !shared("schema")) {
+            let around = around.child(name);
+            structure::validate(errors, schema, &around.child("openAPIV3Schema"), status);
+        }
+        if first || !shared("subresources") {
+            let around = place("subresources");
+            scale(errors, &version["subresources"]["scale"], &around.child("subresources"));
+        }
+        if first || !shared("additionalPrinterColumns") {
+            let around = place("additionalPrinterColumns");
+            let columns = around.child("additionalPrinterColumns");
+            for (index, column) in items(&version["additionalPrinterColumns"]).iter().enumerate() {
+                printer_column(errors, column, &columns.index(index));
+            }
+        }
+        if first || !shared("selectableFields") {
+            let around = place("selectableFields");
+            selectable(errors, &version["selectableFields"], schema, &around.child("selectableFields"));
+        }
+    }
+}
+
+fn simple_path(errors: &mut Errors, given: &str, path: &Path<'_>) -> bool {
+    let simple = given.starts_with('.');
+    if !simple {
+        errors.push(FieldError::invalid(path, given, "must be a simple json path starting with ."));
+    }
+    simple
+}
+
+fn scale(errors: &mut Errors, scale: &Value, path: &Path<'_>) {
+    if !scale.is_object() {
+        return;
+    }
+    for (field, under, must) in [
+        ("specReplicasPath", &[".spec."][..], "should be a json path under .spec"),
+        ("statusReplicasPath", &[".status."], "should be a json path under .status"),
+        ("labelSelectorPath", &[".spec.", ".status."], "should be a json path under either .spec or .status"),
+    ] {
+        let (given, name) = (text(&scale[field]), format!("scale.{field}"));
+        let at = path.child(&name);
+        if given.is_empty() {
+            if field != "labelSelectorPath" {
+                errors.push(FieldError::required(&at, ""));
+            }
+        } else if simple_path(errors, given, &at) && !under.iter().any(|one| given.starts_with(one)) {
+            errors.push(FieldError::invalid(&at, given, must));
+        }
+    }
+}
+
+fn printer_column(errors: &mut Errors, column: &Value, path: &Path<'_>) {
+    required(errors, &column["name"], &path.child("name"));
+    let kinds = format!("must be one of {}", columns::TYPES.join(","));
+    match text(&column["type"]) {
+        "" => errors.push(FieldError::required(&path.child("type"), &kinds)),
+        kind if !columns::TYPES.contains(&kind) => {
+            errors.push(FieldError::invalid(&path.child("type"), kind, &kinds));
+        }
+        _ => {}
+    }
+    let format = text(&column["format"]);
+    if !format.is_empty() && !columns::FORMATS.contains(&format) {
+        let why = format!("must be one of {}", columns::FORMATS.join(","));
+        errors.push(FieldError::invalid(&path.child("format"), format, &why));
+    }
+    let at = path.child("JSONPath");
+    match text(&column["jsonPath"]) {
+        "" => errors.push(FieldError::required(&at, "")),
+        given => drop(simple_path(errors, given, &at)),
+    }
+}
+
+/// The most fields that one version can be selected by.
+const SELECTABLE_MAXIMUM: usize = 8;
+
+fn selectable(errors: &mut Errors, list: &Value, schema: &Value, path: &Path<'_>) {
+    let mut seen = Vec::new();
+    for (index, one) in items(list).iter().enumerate() {
+        let (given, at) = (text(&one["jsonPath"]), path.index(index));
+        let at = at.child("jsonPath");
+        if given.is_empty() {
+            errors.push(FieldError::required(&at, ""));
+            continue;
+        }
+        let steps = given.strip_prefix('.').unwrap_or_default().split('.');
+        let found = steps.fold(Some(schema), |schema, step| schema?["properties"].get(step));
+        if given.starts_with(".metadata.") {
+            errors.push(FieldError::invalid(&at, given, "must not point to fields in metadata"));
+            continue;
+        }
+        let Some(found) = found.filter(|_| given.starts_with('.')) else {
+            let why = "is an invalid path: does not refer to a valid field";
+            errors.push(FieldError::invalid(&at, given, why));
+            continue;
+        };
+        if !matches!(text(&found["type"]), "string" | "boolean" | "integer") {
+            let why = "must point to a field of type string, boolean or integer. Enum string fields and strings with formats are allowed.";
+            errors.push(FieldError::invalid(&at, given, why));
+        }
+        crate::rule::unique(errors, &mut seen, given, &at);
+    }
+    if seen.len() > SELECTABLE_MAXIMUM {
+        errors.push(FieldError::too_many(path, seen.len(), SELECTABLE_MAXIMUM));
     }
 }
 

@@ -60,6 +60,16 @@ pub(crate) fn mend(structural: &Structural, types: &Types, root: NodeId, value: 
     let _ = walk.coerce(structural, value, "");
 }
 
+impl Structural {
+    /// The fields of a value that the schema does not know.
+    pub fn unknown(&self, value: &Value) -> Vec<String> {
+        let types = crate::facts::builtin();
+        let mut walk = Walk { types, metadata: None, unknown: Vec::new(), lenient: true };
+        walk.prune(Some(self), &mut value.clone(), "");
+        walk.unknown
+    }
+}
+
 struct Walk<'a> {
     types: &'a Types,
     metadata: Option<NodeId>,
