@@ -177,5 +177,5 @@ fn client(bundle: &Bundle, pair: &Pair) -> Result<Client> {
         },
         ..TlsConfig::default()
     };
-    Ok(Client::new(Arc::new(Tls::new(&config)?)).named("gifee-agent"))
+    Ok(Client::new(Arc::new(Tls::new(&config)?)).named("kubelet"))
 }

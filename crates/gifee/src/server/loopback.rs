@@ -25,12 +25,12 @@ impl Loopback {
     pub fn client(&self, name: &str, groups: &[&str]) -> Client {
         let mut groups: Vec<String> = groups.iter().map(|group| (*group).to_owned()).collect();
         groups.push(AUTHENTICATED.into());
-        self.of(name, User { name: name.into(), groups, ..User::default() })
+        self.of(agent(name), User { name: name.into(), groups, ..User::default() })
     }
 
     /// A client of a service account in `kube-system`, as upstream's controllers each have one.
     pub fn controller(&self, name: &str) -> Client {
-        self.of(name, service_account("kube-system", name, ""))
+        self.of("kube-controller-manager", service_account("kube-system", name, ""))
     }
 
     fn of(&self, agent: &str, user: User) -> Client {
@@ -49,6 +49,16 @@ impl Loopback {
             .boxed()
         });
         Client::new(Arc::new(transport)).named(agent)
+    }
+}
+
+/// The program that upstream runs as a user: the manager of the fields that it sets.
+fn agent(user: &str) -> &str {
+    match user.strip_prefix("system:") {
+        Some("apiserver") => "kube-apiserver",
+        Some(node) if node.starts_with("node:") => "kubelet",
+        Some(component) => component,
+        None => user,
     }
 }
 
