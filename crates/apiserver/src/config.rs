@@ -1,5 +1,6 @@
 //! What a server is made of: the store, the kinds, the decisions of others, and every limit.
 
+use crate::aggregate::Aggregation;
 use crate::encryption::Encryption;
 use crate::outbound::{Direct, Routing};
 use crate::seam::{Admission, Authenticator, Authorizer, Connector, Dialer};
@@ -38,6 +39,8 @@ pub struct Config {
     pub connector: Option<Arc<dyn Connector>>,
     /// How webhooks, aggregated servers, pods and services are reached.
     pub dialer: Arc<dyn Dialer>,
+    /// Whether other API servers can be aggregated, and what is presented to them; None: they cannot.
+    pub aggregation: Option<Aggregation>,
     /// How Services become addresses.
     pub routing: Routing,
     /// Now.
@@ -77,6 +80,7 @@ impl Config {
             connector: None,
             dialer: Arc::new(Direct),
             routing: Routing::default(),
+            aggregation: None,
             clock: Arc::new(SystemClock),
             encryption: None,
             issuer: None,

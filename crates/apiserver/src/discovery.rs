@@ -2,6 +2,7 @@
 //!
 //! Answers to apiserver's `endpoints/discovery` and its aggregated form.
 
+use crate::aggregate::{insert_groups, insert_items};
 use crate::body::Body;
 use crate::documents::Caching;
 use crate::kinds::{Kinds, Resource};
@@ -24,13 +25,20 @@ pub fn answer(request: &Request<'_>, parts: &[&str]) -> Result<Response<Body>, S
     let kinds = request.server.kinds.load();
     let kinds: &Kinds = &kinds;
     let documents = &request.server.documents;
+    let aggregator = &request.server.aggregator;
     let (name, content_type) = match parts {
         ["api" | "apis"] if wants_aggregated(request) => (format!("{} aggregated", parts[0]), AGGREGATED),
         _ => (parts.join("/"), "application/json"),
     };
     let make: Box<dyn FnOnce() -> Value + '_> = match parts {
         ["api"] if content_type == AGGREGATED => Box::new(|| aggregated(kinds, true)),
-        ["apis"] if content_type == AGGREGATED => Box::new(|| aggregated(kinds, false)),
+        ["apis"] if content_type == AGGREGATED => Box::new(|| {
+            let mut value = aggregated(kinds, false);
+            if let Some(items) = value["items"].as_array_mut() {
+                insert_items(aggregator, items);
+            }
+            value
+        }),
         ["api"] => {
             let host = request.headers.get(http::header::HOST).and_then(|host| host.to_str().ok());
             let value = json!({
@@ -42,7 +50,8 @@ pub fn answer(request: &Request<'_>, parts: &[&str]) -> Result<Response<Body>, S
             return Ok(crate::respond::value(200, &crate::negotiate::Accept::JSON, &value));
         }
         ["apis"] => Box::new(|| {
-            let groups: Vec<_> = groups(kinds).into_iter().map(|name| group(kinds, name)).collect();
+            let mut groups: Vec<_> = groups(kinds).into_iter().map(|name| group(kinds, name)).collect();
+            insert_groups(aggregator, &mut groups);
             json!({ "kind": "APIGroupList", "apiVersion": "v1", "groups": groups })
         }),
         ["api", version] if kinds.serves("", version) => {
@@ -58,13 +67,22 @@ pub fn answer(request: &Request<'_>, parts: &[&str]) -> Result<Response<Body>, S
                 value
             })
         }
+        ["apis", name] => {
+            let mut all = Vec::new();
+            insert_groups(aggregator, &mut all);
+            let mut found = all.into_iter().find(|group| group["name"] == *name);
+            let mut value = found.take().ok_or_else(Status::no_such_path)?;
+            value["kind"] = "APIGroup".into();
+            value["apiVersion"] = "v1".into();
+            Box::new(move || value)
+        }
         ["apis", name, version] if !name.is_empty() && kinds.serves(name, version) => {
             let (name, version) = ((*name).to_owned(), (*version).to_owned());
             Box::new(move || resources(kinds, &name, &version))
         }
         _ => return Err(Status::no_such_path()),
     };
-    let document = documents.get(kinds, &name, content_type, || {
+    let document = documents.get(kinds, aggregator.generation(), &name, content_type, || {
         let mut bytes = make().to_string().into_bytes();
         bytes.push(b'\n');
         bytes

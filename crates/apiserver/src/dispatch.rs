@@ -5,7 +5,7 @@
 use crate::body::Body;
 use crate::kinds::Resource;
 use crate::request::Request;
-use crate::{calls, connect, paths, read, write};
+use crate::{aggregate, calls, connect, paths, read, write};
 use gifee_base::{Reason, Status};
 use gifee_registry::kind::{Action, Subresource, Verb};
 use http::{Method, Response};
@@ -18,12 +18,14 @@ const DEPRECATED: &[(&str, &str, &str)] = &[
 ];
 
 /// Answers a request that may be answered.
-pub async fn dispatch(request: &Request<'_>, body: Body) -> Result<Response<Body>, Status> {
+pub async fn dispatch(request: &Request<'_>, mut body: Body) -> Result<Response<Body>, Status> {
     let info = request.info;
-    if !info.is_resource {
-        return paths::answer(request).await;
-    }
-    let resource = request.resource.ok_or_else(Status::no_such_path)?;
+    let Some(resource) = request.resource.filter(|_| info.is_resource) else {
+        if let Some(answered) = Box::pin(aggregate::answer(request, &mut body)).await {
+            return answered;
+        }
+        return if info.is_resource { Err(Status::no_such_path()) } else { paths::answer(request).await };
+    };
     placed(request, resource)?;
     let deprecated = DEPRECATED.iter().find(|one| (one.0, one.1) == (resource.group(), resource.name()));
     if let Some((_, _, warning)) = deprecated {

@@ -41,7 +41,7 @@ pub enum Caching {
 /// Cached documents.
 #[derive(Default)]
 pub struct Documents {
-    kept: Mutex<(u64, HashMap<String, Document>)>,
+    kept: Mutex<((u64, u64), HashMap<String, Document>)>,
 }
 
 impl Document {
@@ -101,18 +101,20 @@ pub fn gzip(headers: &HeaderMap) -> bool {
 }
 
 impl Documents {
-    /// The document of a name, made by `make` if it is not there.
+    /// The document of a name, made by `make` if it is not there; `others` counts the changes of what is aggregated.
     pub fn get(
         &self,
         kinds: &Kinds,
+        others: u64,
         name: &str,
         content_type: &'static str,
         make: impl FnOnce() -> Vec<u8>,
     ) -> Document {
+        let generation = (kinds.generation, others);
         {
             let mut kept = self.kept.lock();
-            if kept.0 != kinds.generation {
-                *kept = (kinds.generation, HashMap::new());
+            if kept.0 != generation {
+                *kept = (generation, HashMap::new());
             } else if let Some(document) = kept.1.get(name) {
                 return document.clone();
             }
@@ -120,7 +122,7 @@ impl Documents {
         // Made without the lock: twice in the worst case, but nobody waits.
         let document = Document::new(content_type, &make());
         let mut kept = self.kept.lock();
-        if kept.0 == kinds.generation {
+        if kept.0 == generation {
             kept.1.insert(name.to_owned(), document.clone());
         }
         document

@@ -7,6 +7,7 @@
 //! [`Server::start`] makes a server of a [`Config`]; [`Server::handle`] answers a request, from a connection or
 //! from this process; [`Server::serve`] answers the connections of a listener.
 
+mod aggregate;
 pub mod authenticate;
 pub mod body;
 mod cache;
@@ -45,6 +46,7 @@ mod webhook;
 mod write;
 mod yaml;
 
+pub use aggregate::Aggregation;
 pub use body::Body;
 pub use config::{Config, Issuer, Limits, Version};
 pub use encryption::Encryption;

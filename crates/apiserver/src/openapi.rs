@@ -55,10 +55,12 @@ pub fn v2(request: &Request<'_>) -> Result<Response<Body>, Status> {
     let medias = header.split(',').map(|clause| clause.split(';').next().unwrap_or_default().trim());
     let protobuf = medias.into_iter().any(|media| names.contains(&media));
     let documents = &request.server.documents;
+    let others = request.server.aggregator.generation();
     let document = if protobuf {
-        documents.get(&kinds, "openapi v2 protobuf", PROTOBUF, || openapi::v2_protobuf(&resources(&kinds)))
+        documents
+            .get(&kinds, others, "openapi v2 protobuf", PROTOBUF, || openapi::v2_protobuf(&resources(&kinds)))
     } else {
-        documents.get(&kinds, "openapi v2", "application/json", || openapi::v2(&resources(&kinds)))
+        documents.get(&kinds, others, "openapi v2", "application/json", || openapi::v2(&resources(&kinds)))
     };
     document.respond(request.headers, Caching::Revalidate)
 }
@@ -77,10 +79,13 @@ fn paths(kinds: &Kinds) -> Vec<(String, &str, &str)> {
 
 fn document(request: &Request<'_>, kinds: &Kinds, group: &str, version: &str) -> Document {
     let name = format!("openapi v3 {}", path(group, version));
-    request
-        .server
-        .documents
-        .get(kinds, &name, "application/json", || openapi::v3(&resources(kinds), group, version))
+    request.server.documents.get(
+        kinds,
+        request.server.aggregator.generation(),
+        &name,
+        "application/json",
+        || openapi::v3(&resources(kinds), group, version),
+    )
 }
 
 /// Answers `/openapi/v3` and what is below it.
@@ -91,8 +96,9 @@ pub fn v3(request: &Request<'_>, parts: &[&str]) -> Result<Response<Body>, Statu
             let hash = document(request, &kinds, group, version).hash;
             (path, hash)
         };
+        let others = request.server.aggregator.generation();
         let name = "openapi v3";
-        let index = request.server.documents.get(&kinds, name, "application/json", || {
+        let index = request.server.documents.get(&kinds, others, name, "application/json", || {
             let all: Vec<_> = paths(&kinds).into_iter().map(hash).collect();
             openapi::v3_index(&all).to_string().into_bytes()
         });

@@ -61,6 +61,7 @@ fn root(request: &Request<'_>) -> Result<Response<Body>, Status> {
             paths.push(format!("/apis/{group}/{version}"));
         }
     }
+    crate::aggregate::insert_paths(&request.server.aggregator, &mut paths);
     paths.sort();
     paths.dedup();
     Ok(respond::value(200, &PRETTY, &json!({ "paths": paths })))

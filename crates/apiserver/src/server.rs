@@ -69,9 +69,11 @@ pub struct Server {
     pub(crate) webhooks: crate::webhook::Webhooks,
     pub(crate) fairness: Fairness,
     pub(crate) policies: crate::policies::Policies,
+    pub(crate) aggregator: crate::aggregate::Aggregator,
     ready: AtomicBool,
     stop: CancellationToken,
     changing: Mutex<()>,
+    changed: Arc<tokio::sync::Notify>,
     pub(crate) turns: crate::write::Turns,
 }
 
@@ -109,6 +111,7 @@ impl Server {
             outbound: Arc::new(outbound),
             webhooks: crate::webhook::Webhooks::new(&caches),
             policies: crate::policies::Policies::new(&caches),
+            aggregator: crate::aggregate::Aggregator::new(&caches, config.aggregation.clone()),
             kinds: ArcSwap::from_pointee(Kinds::new(resources, 1)),
             metrics,
             documents: crate::documents::Documents::default(),
@@ -116,6 +119,7 @@ impl Server {
             ready: AtomicBool::new(true),
             stop: CancellationToken::new(),
             changing: Mutex::new(()),
+            changed: Arc::default(),
             turns: crate::write::Turns::default(),
             caches: caches.clone(),
             config,
@@ -132,6 +136,9 @@ impl Server {
             commanded,
             server.stop.clone(),
         ));
+        if server.config.aggregation.is_some() {
+            tokio::spawn(crate::aggregate::run(Arc::downgrade(&server), server.changed.clone()));
+        }
         tokio::spawn(definitions::run(Arc::downgrade(&server), commands, made));
         tokio::spawn(fairness::run(Arc::downgrade(&server), server.config.fairness));
         Ok(server)
@@ -183,6 +190,7 @@ impl Server {
         let mut all = kinds.all().to_vec();
         change(&mut all);
         self.kinds.store(Arc::new(Kinds::new(all, kinds.generation + 1)));
+        self.changed.notify_one();
     }
 
     /// The objects as policy sees them.

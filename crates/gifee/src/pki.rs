@@ -70,14 +70,31 @@ impl Authority {
     /// # Errors
     /// If files cannot be read or written.
     pub fn open(data_dir: &Path) -> Result<Self> {
+        Self::named(data_dir, "ca", "gifee-ca")
+    }
+
+    /// Opens the authority of proxies that name users in headers: a certificate of it is nobody's own credential.
+    ///
+    /// # Errors
+    /// If files cannot be read or written.
+    pub fn front_proxy(data_dir: &Path) -> Result<Self> {
+        Self::named(data_dir, "front-proxy-ca", "gifee-front-proxy-ca")
+    }
+
+    fn named(data_dir: &Path, file: &str, name: &str) -> Result<Self> {
         let folder = data_dir.join("pki");
         fs::create_dir_all(&folder).with_context(|| format!("creating {}", folder.display()))?;
         fs::set_permissions(&folder, std::os::unix::fs::PermissionsExt::from_mode(0o700))?;
-        let pair = match read(&folder, "ca")? {
+        let pair = match read(&folder, file)? {
             Some(pair) => pair,
-            None => make_authority(&folder)?,
+            None => make_authority(&folder, file, name)?,
         };
         Ok(Self { folder, pair })
+    }
+
+    /// The data directory that it is in.
+    pub fn data_dir(&self) -> &Path {
+        self.folder.parent().unwrap_or(&self.folder)
     }
 
     /// The authority's certificate, as PEM.
@@ -211,15 +228,15 @@ fn params(name: &str, groups: &[&str], life: Duration) -> Result<CertificatePara
     Ok(params)
 }
 
-fn make_authority(folder: &Path) -> Result<Pair> {
-    let mut params = params("gifee-ca", &[], AUTHORITY_LIFE)?;
+fn make_authority(folder: &Path, file: &str, name: &str) -> Result<Pair> {
+    let mut params = params(name, &[], AUTHORITY_LIFE)?;
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     params.key_usages =
         vec![KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     let key = KeyPair::generate()?;
     let certificate = params.self_signed(&key)?;
     let pair = Pair { certificate: certificate.pem(), key: key.serialize_pem() };
-    write(folder, "ca", &pair)?;
+    write(folder, file, &pair)?;
     Ok(pair)
 }
 

@@ -8,6 +8,9 @@ mod kubelet;
 mod proxy;
 mod rewrite;
 
+pub use forward::{Backend, Onward, forward, headers};
+pub use rewrite::Rewriting;
+
 use crate::body::Body;
 use crate::kinds::Resource;
 use crate::request::Request;

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod aggregation;
 mod apply;
 mod backend;
 mod calls;

@@ -12,6 +12,8 @@ use gifee_policy::authorize::bootstrap;
 use serde_json::{Value, json};
 use std::net::IpAddr;
 
+/// The name in the certificate of the proxy that this server itself is to extension API servers.
+pub const FRONT_PROXY: &str = "front-proxy-client";
 const NAMESPACES: [&str; 4] = ["default", "kube-system", "kube-public", "kube-node-lease"];
 const RBAC: &str = "rbac.authorization.k8s.io";
 
@@ -19,7 +21,12 @@ const RBAC: &str = "rbac.authorization.k8s.io";
 ///
 /// # Errors
 /// If the API server refuses an object.
-pub async fn run(client: &Client, settings: &Settings, advertise: IpAddr, authority: &str) -> Result<()> {
+pub async fn run(
+    client: &Client,
+    settings: &Settings,
+    advertise: IpAddr,
+    [authority, proxies]: [&str; 2],
+) -> Result<()> {
     for name in NAMESPACES {
         ensure(
             client,
@@ -60,7 +67,14 @@ pub async fn run(client: &Client, settings: &Settings, advertise: IpAddr, author
         json!({
         "apiVersion": "v1", "kind": "ConfigMap",
         "metadata": { "namespace": "kube-system", "name": "extension-apiserver-authentication" },
-        "data": { "client-ca-file": authority } }),
+        "data": {
+            "client-ca-file": authority, "requestheader-client-ca-file": proxies,
+            "requestheader-allowed-names": format!("[{FRONT_PROXY:?}]"),
+            "requestheader-username-headers": "[\"X-Remote-User\"]",
+            "requestheader-uid-headers": "[\"X-Remote-Uid\"]",
+            "requestheader-group-headers": "[\"X-Remote-Group\"]",
+            "requestheader-extra-headers-prefix": "[\"X-Remote-Extra-\"]",
+        } }),
     )
     .await?;
     service_range(client, settings).await?;

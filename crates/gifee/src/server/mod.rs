@@ -14,8 +14,9 @@ use crate::pki::{Authority, Pair};
 use crate::progress::Progress;
 use crate::settings::Settings;
 use anyhow::{Context, Result};
-use gifee_apiserver::authenticate::Credentials;
-use gifee_apiserver::{Config, Encryption, Issuer, Server};
+use gifee_apiserver::authenticate::{Credentials, FrontProxies};
+use gifee_apiserver::outbound::Identity;
+use gifee_apiserver::{Aggregation, Config, Encryption, Issuer, Server};
 use gifee_base::SystemClock;
 use gifee_policy::authenticate::token::Tokens;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -63,10 +64,11 @@ impl Start<'_> {
             "kube-apiserver-kubelet-client",
             &["kubeadm:cluster-admins"],
         )?;
-        let config = self.config(&kubelet_client)?;
+        let proxies = Authority::front_proxy(self.authority.data_dir())?;
+        let config = self.config(&kubelet_client, &proxies)?;
         let server = Server::start(config).await.context("starting the API server")?;
         let mut failed = tokio::task::JoinSet::new();
-        self.listen(&server, &serving, &mut failed).await?;
+        self.listen(&server, &serving, &proxies, &mut failed).await?;
         let stop = server.clone();
         let shutdown = self.shutdown.clone();
         tokio::spawn(async move {
@@ -76,7 +78,8 @@ impl Start<'_> {
         self.progress.done(&format!("API server at {}", self.settings.api_url()));
         let loopback = Loopback::new(server.clone());
         let first = loopback.client("system:apiserver", &["system:masters"]);
-        bootstrap::run(&first, self.settings, self.advertise, self.authority.certificate())
+        let authorities = [self.authority.certificate(), proxies.certificate()];
+        bootstrap::run(&first, self.settings, self.advertise, authorities)
             .await
             .context("writing the first objects of the cluster")?;
         self.components(&loopback, &mut failed);
@@ -84,7 +87,7 @@ impl Start<'_> {
         Ok(Running { loopback, failed })
     }
 
-    fn config(&self, kubelet_client: &Pair) -> Result<Config> {
+    fn config(&self, kubelet_client: &Pair, proxies: &Authority) -> Result<Config> {
         let folder = self.data_dir.join("store");
         let store = gifee_store::embedded::open(&folder, gifee_store::Limits::default())
             .with_context(|| format!("opening the store in {}", folder.display()))?;
@@ -99,17 +102,22 @@ impl Start<'_> {
             gifee_schema::Schema::builtin(&gvk.group, &gvk.version, &gvk.kind)
         });
         let clock = Arc::new(SystemClock);
+        let names = vec![bootstrap::FRONT_PROXY.to_owned()];
+        let believed = FrontProxies::new(&proxies.certificates()?, &self.authority.certificates()?, names)?;
+        let own = proxies.client("front-proxy-client", bootstrap::FRONT_PROXY, &[])?;
+        let own = Identity::from_pem(own.certificate.as_bytes(), own.key.as_bytes())?;
         let authorizer = Arc::new(gifee_policy::authorize::Authorizer::new());
         let mut config = Config::new(
             Arc::new(store),
             kinds,
             schemas,
-            Arc::new(Credentials::new(tokens.clone(), clock.clone())),
+            Arc::new(Credentials::new(tokens.clone(), clock.clone()).with_front_proxies(believed)),
             authorizer.clone(),
             Arc::new(admission::Rules::new(authorizer)),
         );
         config.fairness = true;
         config.connector = Some(Arc::new(connector::Nodes::new(self.authority, kubelet_client)?));
+        config.aggregation = Some(Aggregation { identity: Some(Arc::new(own)) });
         config.encryption = Some(Arc::new(Encryption::secrets("key1", self.encryption_key()?)));
         config.issuer = Some(Issuer {
             jwks_url: format!("https://{}:{}/openid/v1/jwks", self.advertise, self.settings.api_port),
@@ -135,10 +143,12 @@ impl Start<'_> {
         &self,
         server: &Arc<Server>,
         serving: &Pair,
+        proxies: &Authority,
         failed: &mut tokio::task::JoinSet<Result<()>>,
     ) -> Result<()> {
         let (chain, key) = serving.rustls()?;
-        let clients = self.authority.certificates()?;
+        let mut clients = self.authority.certificates()?;
+        clients.extend(proxies.certificates()?);
         let tls = gifee_apiserver::tls(chain, key, clients)?;
         let address = SocketAddr::from((Ipv4Addr::UNSPECIFIED, self.settings.api_port));
         let listener = TcpListener::bind(address).await.with_context(|| {
