@@ -6,7 +6,7 @@ use crate::run::runtime;
 use crate::steps::Steps;
 use gifee_base::{Gvr, ObjectKey, Status};
 use gifee_client::{Client, Error};
-use serde_json::{Value, json};
+use serde_json::json;
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::Path;
