@@ -52,6 +52,15 @@ impl Body {
         Self(Inner::Stream(Box::pin(body.map_err(Into::into))))
     }
 
+    /// The bytes, if they are all here.
+    pub fn bytes(&self) -> Option<&[u8]> {
+        match &self.0 {
+            Inner::Empty => Some(&[]),
+            Inner::Whole(bytes) => Some(bytes),
+            Inner::Stream(_) => None,
+        }
+    }
+
     /// Whether there are no bytes for certain.
     pub fn is_empty(&self) -> bool {
         matches!(self.0, Inner::Empty)

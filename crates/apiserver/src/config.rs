@@ -51,6 +51,8 @@ pub struct Config {
     pub issuer: Option<Issuer>,
     /// What `/version` says.
     pub version: Version,
+    /// What writes requests down; None: nothing is.
+    pub audit: Option<Arc<crate::audit::Auditor>>,
     /// Further parts of `/readyz`.
     pub checks: Vec<(String, Check)>,
     /// Whether the objects of priority and fairness that every cluster has are made and kept.
@@ -85,6 +87,7 @@ impl Config {
             encryption: None,
             issuer: None,
             version: Version::default(),
+            audit: None,
             checks: Vec::new(),
             fairness: false,
             limits: Limits::default(),

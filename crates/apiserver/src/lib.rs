@@ -8,7 +8,9 @@
 //! from this process; [`Server::serve`] answers the connections of a listener.
 
 mod aggregate;
+pub mod audit;
 pub mod authenticate;
+pub mod authorize;
 pub mod body;
 mod cache;
 mod calls;

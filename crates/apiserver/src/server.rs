@@ -16,7 +16,7 @@ use crate::outbound::Outbound;
 use crate::read::AsObjects;
 use crate::request::{FrontProxy, Peer, Request, attributes};
 use crate::seam::{Asked, Authenticated};
-use crate::{definitions, dispatch, respond};
+use crate::{audit, definitions, dispatch, respond};
 use arc_swap::ArcSwap;
 use futures_util::FutureExt;
 use gifee_base::Status;
@@ -31,7 +31,7 @@ use hyper::upgrade::OnUpgrade;
 use parking_lot::Mutex;
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, LazyLock, OnceLock};
 use std::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -241,10 +241,23 @@ impl Server {
         } else {
             None
         };
+        let trail = OnceLock::new();
         let answer = async {
-            let found = self.authenticate(identity, &parts).await?;
+            let found = self.authenticate(identity, &parts).await;
+            let found = found.inspect_err(|status| self.unknown(&parts, &info, status))?;
             let own = || attributes(&found.user, &info, &query);
+            let body = match &self.config.audit {
+                Some(audit) => {
+                    let asked = audit::Opened { parts: &parts, info: &info, found: &found };
+                    let limit = self.config.limits.body_bytes;
+                    audit.open(&trail, asked, own(), long_running(&info), body, limit).await?
+                }
+                None => body,
+            };
             let acting = impersonate(self, &parts.headers, own).await?;
+            if let (Some(trail), Some(acting)) = (trail.get(), &acting) {
+                trail.acting(acting);
+            }
             let user = acting.map_or_else(|| found.user.clone(), |acting| acting.user);
             let standing = self.stand(&user, &info, &query, resource.as_deref()).await;
             let mark = |mut response: http::Response<Body>| {
@@ -257,7 +270,7 @@ impl Server {
                 return Ok(mark(refused));
             }
             let attributes = attributes(&user, &info, &query);
-            if let Err(status) = self.authorize(&attributes).await {
+            if let Err(status) = self.admit(&attributes, trail.get()).await {
                 return Ok(mark(respond::failure(&parts.headers, &query, &status)));
             }
             let request = Request {
@@ -275,7 +288,12 @@ impl Server {
                 peer: parts.extensions.get::<Peer>().map(|peer| peer.0),
                 warnings: Mutex::default(),
             };
-            let mut response = match self.bounded(&request, body).await {
+            let bounded = self.bounded(&request, body);
+            let outcome = match trail.get() {
+                Some(trail) => Box::pin(audit::within(trail.clone(), bounded)).await,
+                None => bounded.await,
+            };
+            let mut response = match outcome {
                 Ok(response) => response,
                 Err(status) => respond::failure(&parts.headers, &query, &status),
             };
@@ -290,12 +308,37 @@ impl Server {
             Ok(Err(status)) => respond::failure(&parts.headers, &query, &status),
             Err(_) => {
                 self.metrics.panicked();
+                if let Some(trail) = trail.get() {
+                    trail.panicked();
+                }
                 tracing::error!(method = %parts.method, path = parts.uri.path(), "a request panicked");
                 respond::failure(&parts.headers, &query, &Status::internal("the server panicked"))
             }
         };
         self.metrics.answered(&info, resource.as_deref(), response.status().as_u16(), started.elapsed());
-        response
+        match trail.get() {
+            Some(trail) => trail.finish(response),
+            None => response,
+        }
+    }
+
+    /// Writes down that credentials were refused.
+    fn unknown(&self, parts: &http::request::Parts, info: &RequestInfo<'_>, status: &Status) {
+        if let Some(audit) = &self.config.audit {
+            audit.refused(parts, info, status);
+        }
+    }
+
+    /// Decides the request itself, and has that written down.
+    async fn admit(&self, attributes: &Attributes, trail: Option<&Arc<audit::Trail>>) -> Result<(), Status> {
+        let decision = self.config.authorizer.authorize(attributes, &*self.caches).settle().await;
+        if let Some(trail) = trail {
+            trail.decided(&decision);
+        }
+        match decision {
+            Decision::Allow(_) => Ok(()),
+            Decision::Deny(reason) | Decision::NoOpinion(reason) => Err(refusal(attributes, &reason)),
+        }
     }
 
     async fn authenticate(
@@ -318,10 +361,7 @@ impl Server {
     }
 
     pub(crate) async fn authorize(&self, attributes: &Attributes) -> Result<(), Status> {
-        match self.config.authorizer.authorize(attributes, &*self.caches).settle().await {
-            Decision::Allow(_) => Ok(()),
-            Decision::Deny(reason) | Decision::NoOpinion(reason) => Err(refusal(attributes, &reason)),
-        }
+        self.admit(attributes, None).await
     }
 
     /// The seat of a request, when there is one. Streams, which last as long as somebody wants, take none.

@@ -3,8 +3,14 @@
 //! Invariants: each runs from a keyed queue that watches fill, never from a timer that lists; a cluster at
 //! rest is not written to; every row of [`CONTROLLERS`] is started. Answers to kube-controller-manager.
 
+pub mod bootstrapsigner;
 mod calls;
+mod certificate;
 pub mod claimprotection;
+pub mod clusterroleaggregation;
+pub mod csrapproving;
+pub mod csrcleaner;
+pub mod csrsigning;
 pub mod deployment;
 mod disruption;
 pub mod endpoints;
@@ -12,6 +18,7 @@ pub mod endpointslice;
 pub mod garbagecollector;
 pub mod namespace;
 pub mod nodelifecycle;
+pub mod podcertificates;
 pub mod podgc;
 pub mod replicaset;
 pub mod resourcequota;
@@ -20,6 +27,9 @@ pub mod serviceaccount;
 pub mod tainteviction;
 #[cfg(test)]
 mod tests;
+pub mod tokencleaner;
+pub mod tokens;
+pub mod trustbundle;
 pub mod volumeprotection;
 
 use futures_util::future::BoxFuture;
@@ -36,6 +46,10 @@ pub struct Config {
     /// Certificate of the authority that signs the API server's certificate, PEM; published to all
     /// namespaces. Without it nothing is published.
     pub root_ca: Option<String>,
+    /// Who signs certificates for upstream's signers; none: nothing is signed or published for them.
+    pub signer: Option<csrsigning::Signer>,
+    /// Who signs the tokens of Secrets; none: they stay empty.
+    pub tokens: Option<tokens::Issuer>,
     /// Unique name of this process if several compete to run the controllers; none: run at once.
     pub elect_as: Option<String>,
     /// Clients of the controllers' own service accounts; none: all write under the identity that watches.
@@ -56,13 +70,14 @@ impl std::fmt::Debug for Clients {
 pub struct Controller {
     /// Upstream's name.
     pub name: &'static str,
-    /// Its service account in `kube-system`: what its default role is bound to.
+    /// Its service account in `kube-system`: what its default role is bound to; empty: it writes as
+    /// kube-controller-manager itself.
     pub account: &'static str,
     /// Runs it until the context's shutdown.
     pub run: fn(Context, Arc<Config>) -> BoxFuture<'static, ()>,
 }
 
-// Not extensions: calls, disruption.
+// Not extensions: calls, certificate, disruption.
 /// Every controller there is.
 pub const CONTROLLERS: &[Controller] = &[
     Controller { name: deployment::NAME, account: "deployment-controller", run: deployment::run },
@@ -95,6 +110,27 @@ pub const CONTROLLERS: &[Controller] = &[
         account: "pv-protection-controller",
         run: volumeprotection::run,
     },
+    Controller { name: csrapproving::NAME, account: "certificate-controller", run: csrapproving::run },
+    Controller { name: csrsigning::NAME, account: "certificate-controller", run: csrsigning::run },
+    Controller { name: csrcleaner::NAME, account: "certificate-controller", run: csrcleaner::run },
+    Controller {
+        name: podcertificates::NAME,
+        account: "podcertificaterequestcleaner",
+        run: podcertificates::run,
+    },
+    Controller {
+        name: trustbundle::NAME,
+        account: "kube-apiserver-serving-clustertrustbundle-publisher",
+        run: trustbundle::run,
+    },
+    Controller {
+        name: clusterroleaggregation::NAME,
+        account: "clusterrole-aggregation-controller",
+        run: clusterroleaggregation::run,
+    },
+    Controller { name: tokens::NAME, account: "", run: tokens::run },
+    Controller { name: tokencleaner::NAME, account: "token-cleaner", run: tokencleaner::run },
+    Controller { name: bootstrapsigner::NAME, account: "bootstrap-signer", run: bootstrapsigner::run },
 ];
 
 /// Runs all controllers until the shutdown; with [`Config::elect_as`] only while elected.
@@ -124,7 +160,7 @@ pub async fn start(context: &Context, config: Config) {
     for controller in CONTROLLERS {
         tracing::debug!(controller = controller.name, "starting");
         let mut own = context.clone();
-        if let Some(clients) = &config.clients {
+        if let Some(clients) = config.clients.as_ref().filter(|_| !controller.account.is_empty()) {
             own.client = (clients.0)(controller.account);
         }
         tasks.spawn((controller.run)(own, config.clone()));

@@ -10,6 +10,7 @@ mod pki;
 mod progress;
 mod server;
 mod settings;
+mod signing;
 
 use std::process::ExitCode;
 

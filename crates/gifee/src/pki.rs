@@ -102,6 +102,14 @@ impl Authority {
         &self.pair.certificate
     }
 
+    /// What signs requests of others.
+    ///
+    /// # Errors
+    /// If the authority's files are damaged.
+    pub fn signing_key(&self) -> Result<crate::signing::Key> {
+        crate::signing::Key::new(&self.pair.certificate, &self.pair.key)
+    }
+
     /// Roots with this authority alone.
     ///
     /// # Errors

@@ -4,8 +4,10 @@
 //! Invariant: no I/O. A decision is a function of the request and of what the lookup shows.
 
 pub mod admission;
+pub mod audit;
 pub mod authenticate;
 pub mod authorize;
+pub mod expression;
 pub mod lookup;
 mod podsecurity;
 pub mod quota;

@@ -19,7 +19,7 @@ pub(crate) struct Rules {
     pub status_only: bool,
     /// Before a create, after the status has been reset.
     pub create: fn(&mut Value, &Context<'_>),
-    /// Before an update of the object itself or a part; the status has been put back.
+    /// Before an update of the object itself or a part; the status has been put back, but of an approval.
     pub update: fn(&mut Value, &Value, &str, &Context<'_>),
     /// What is wrong with an object.
     pub validate: fn(&mut Errors, &Value),
@@ -113,7 +113,8 @@ impl Hooks for Ruled {
     fn prepare_update(&self, object: &mut Value, old: &Value, subresource: &str, context: &Context<'_>) {
         if subresource == "status" {
             keep_status_only(object, old, !self.rules.status_only);
-        } else if self.has_status {
+        } else if self.has_status && subresource != "approval" {
+            // An approval is written into the conditions of the status: the kind's own rules put back the rest.
             restore(object, old, "status");
         }
         (self.rules.update)(object, old, subresource, context);

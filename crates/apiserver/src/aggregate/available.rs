@@ -94,9 +94,8 @@ pub async fn run(server: Weak<Server>, kinds: Arc<Notify>) {
         let changed = poll_fn(|context| {
             let mut names = BTreeSet::new();
             for events in std::iter::once(&mut own).chain(&mut others) {
-                match drain(events, context, &mut names) {
-                    None => return Poll::Ready(false),
-                    Some(_) => {}
+                if drain(events, context, &mut names).is_none() {
+                    return Poll::Ready(false);
                 }
             }
             if names.iter().any(|key| concerns(key, &remotes)) { Poll::Ready(true) } else { Poll::Pending }

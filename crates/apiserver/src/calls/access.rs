@@ -10,6 +10,7 @@ use crate::write::decode_call;
 use gifee_base::Status;
 use gifee_base::field::{FieldError, Path};
 use gifee_policy::authorize::Decision;
+use gifee_policy::authorize::review::selector_text;
 use gifee_policy::{Attributes, User};
 use http::Response;
 use serde_json::{Value, json};
@@ -47,7 +48,10 @@ fn named(spec: &Value) -> User {
 fn attributes(spec: &Value, user: Arc<User>) -> Attributes {
     let resource = &spec["resourceAttributes"];
     if resource.is_object() {
-        let selector = |name: &str| text(&resource[name]["rawSelector"]);
+        let selector = |name: &str| match resource[name]["rawSelector"].as_str() {
+            Some(raw) if !raw.is_empty() => raw.to_owned(),
+            _ => selector_text(&resource[name]["requirements"], name == "fieldSelector"),
+        };
         return Attributes {
             user,
             verb: text(&resource["verb"]),
@@ -97,11 +101,43 @@ fn validate(spec: &Value, subject: Subject, namespace: &str) -> Vec<FieldError> 
         let path = attributes.child("namespace");
         let own = text(&resource["namespace"]);
         if resource.is_object() && own != namespace {
-            let why = "spec.resourceAttributes.namespace must match metadata.namespace";
+            let why = "must match metadata.namespace";
             errors.push(FieldError::invalid(&path, own, why));
         }
     }
+    let attributes = root.child("resourceAttributes");
+    for name in ["fieldSelector", "labelSelector"] {
+        selector(&attributes.child(name), &resource[name], &mut errors);
+    }
     errors
+}
+
+/// What is wrong with a selector: it is given in one form, and in one.
+fn selector(path: &Path<'_>, selector: &Value, errors: &mut Vec<FieldError>) {
+    if !selector.is_object() {
+        return;
+    }
+    let raw = text(&selector["rawSelector"]);
+    let none = selector["requirements"].as_array().is_none_or(Vec::is_empty);
+    if !raw.is_empty() && !none {
+        let why = "may not specified at the same time as requirements";
+        errors.push(FieldError::invalid(&path.child("rawSelector"), raw, why));
+    } else if raw.is_empty() && none {
+        let why = format!("when {path} is specified, requirements or rawSelector is required");
+        errors.push(FieldError::required(&path.child("requirements"), &why));
+    }
+}
+
+/// What is wrong with the metadata of a review: it has none of its own.
+fn bare(metadata: &Value, subject: Subject) -> Option<FieldError> {
+    let local = subject == Subject::Local;
+    let own = metadata.as_object().into_iter().flatten().find(|(key, value)| {
+        let given = !(value.is_null() || value == &"" || key.as_str() == "managedFields");
+        given && key.as_str() != "creationTimestamp" && !(local && key.as_str() == "namespace")
+    });
+    own?;
+    let why = if local { "must be empty except for namespace" } else { "must be empty" };
+    Some(FieldError::invalid(&Path::root("metadata"), metadata.clone(), why))
 }
 
 /// Answers an access review.
@@ -113,7 +149,8 @@ pub async fn review(
 ) -> Result<Response<Body>, Status> {
     let mut review = decode_call(request, body, &resource.kind.gvk).await?;
     let spec = &review["spec"];
-    let errors = validate(spec, subject, &request.info.namespace);
+    let mut errors = validate(spec, subject, &request.info.namespace);
+    errors.extend(bare(&review["metadata"], subject));
     if !errors.is_empty() {
         return Err(Status::invalid(resource.group(), &resource.kind.gvk.kind, "", &errors));
     }

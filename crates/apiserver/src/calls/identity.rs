@@ -1,30 +1,16 @@
 //! Who somebody is: TokenReview and SelfSubjectReview.
 
 use super::answered;
+use crate::audit::user_info;
 use crate::body::Body;
 use crate::kinds::Resource;
 use crate::request::Request;
 use crate::write::decode_call;
 use gifee_base::Status;
 use gifee_base::field::{FieldError, Path};
-use gifee_policy::User;
 use http::Response;
 use serde_json::{Value, json};
 use std::sync::Arc;
-
-fn info(user: &User) -> Value {
-    let mut value = json!({ "username": user.name });
-    if !user.uid.is_empty() {
-        value["uid"] = user.uid.as_str().into();
-    }
-    if !user.groups.is_empty() {
-        value["groups"] = user.groups.clone().into();
-    }
-    if !user.extra.is_empty() {
-        value["extra"] = json!(user.extra);
-    }
-    value
-}
 
 /// Answers a SelfSubjectReview.
 pub async fn self_review(
@@ -33,7 +19,7 @@ pub async fn self_review(
     body: Body,
 ) -> Result<Response<Body>, Status> {
     let mut review = decode_call(request, body, &resource.kind.gvk).await?;
-    review["status"] = json!({ "userInfo": info(&request.user) });
+    review["status"] = json!({ "userInfo": user_info(&request.user) });
     answered(request, &review)
 }
 
@@ -59,7 +45,7 @@ pub async fn token_review(
     match &found.user {
         Some(user) => {
             status["authenticated"] = true.into();
-            status["user"] = info(user);
+            status["user"] = user_info(user);
             if !found.audiences.is_empty() {
                 status["audiences"] = found.audiences.clone().into();
             }

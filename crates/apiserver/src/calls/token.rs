@@ -51,6 +51,7 @@ pub async fn issue(
         bound,
         node,
     })?;
+    crate::audit::annotate("authentication.kubernetes.io/issued-credential-id", &issued.credential_id);
     token["metadata"]["name"] = name.into();
     token["metadata"]["namespace"] = namespace.into();
     token["metadata"]["creationTimestamp"] = write.now.as_str().into();

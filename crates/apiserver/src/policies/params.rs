@@ -73,7 +73,7 @@ fn objects(
     let (group, name) = &resource.kind.storage;
     match &wanted.selector {
         None => {
-            let key = ObjectKey::new(namespace, &*wanted.name);
+            let key = ObjectKey::new(namespace, &wanted.name);
             Ok(caches.get(group, name, &key).into_iter().collect())
         }
         Some(selector) => {

@@ -12,6 +12,7 @@ mod collection;
 mod commit;
 mod create;
 mod delete;
+mod grant;
 mod managed;
 mod metadata;
 mod options;
@@ -150,7 +151,11 @@ impl<'a> Write<'a> {
         self.admit(operation, object, old, true).await?;
         let round = crate::policies::mutate(self, operation, object, old).await?;
         crate::webhook::mutate(self, operation, object, old).await?;
-        crate::policies::mutate_again(self, operation, object, old, round).await
+        crate::policies::mutate_again(self, operation, object, old, round).await?;
+        if self.admitted && self.subresource.is_empty() {
+            return self.may_give(operation, object, old).await;
+        }
+        Ok(())
     }
 
     /// Asks the validating half of admission.

@@ -2,10 +2,12 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod access;
 mod aggregation;
 mod apply;
 mod backend;
 mod calls;
+mod certificates;
 mod custom;
 mod deletions;
 mod fairness;

@@ -5,7 +5,7 @@ use crate::instance::Instance;
 use crate::node;
 use crate::pki::Authority;
 use crate::progress::{self, Progress};
-use crate::server::{Running, Start};
+use crate::server::{Access, Running, Start};
 use crate::settings::{Settings, Wanted, host_address, write_private};
 use anyhow::{Context, Result, bail};
 use clap::Args;
@@ -50,6 +50,8 @@ pub struct Arguments {
     /// Addresses of Services [default: 10.96.0.0/16 if it is free]
     #[arg(long, value_name = "CIDR")]
     service_cidr: Option<String>,
+    #[command(flatten)]
+    access: Access,
 }
 
 /// A cluster on this machine: control plane and node in one process.
@@ -167,6 +169,7 @@ async fn serve(arguments: &Arguments, with_node: bool) -> Result<()> {
         settings: &settings,
         authority: &authority,
         advertise,
+        access: &arguments.access,
         progress: &progress,
         shutdown: shutdown.clone(),
     };

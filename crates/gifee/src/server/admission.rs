@@ -48,6 +48,9 @@ impl Rules {
         };
         let outcome = ask(&request, review.object);
         review.warnings.extend(notes.warnings.into_inner());
+        for (key, value) in notes.annotations.into_inner() {
+            gifee_apiserver::audit::annotate(&key, &value);
+        }
         outcome
     }
 }

@@ -77,6 +77,17 @@ pub async fn run(
         } }),
     )
     .await?;
+    // Since when the last use of tokens out of Secrets is written on them.
+    let today = gifee_policy::authenticate::legacy::day(jiff::Timestamp::now().as_second());
+    ensure(
+        client,
+        &Gvr::core("configmaps"),
+        json!({
+        "apiVersion": "v1", "kind": "ConfigMap",
+        "metadata": { "namespace": "kube-system", "name": "kube-apiserver-legacy-service-account-token-tracking" },
+        "data": { "since": today } }),
+    )
+    .await?;
     service_range(client, settings).await?;
     api_service(client, settings, advertise).await?;
     dns_service(client, settings).await

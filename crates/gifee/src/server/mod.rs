@@ -3,26 +3,32 @@
 //! Invariant: only the API server opens the store. Everything else here is its client, in-process, each part under
 //! the identity and with the rights that it would have on another machine.
 
+pub mod access;
 mod admission;
 mod bootstrap;
 mod connector;
 mod loopback;
+mod reload;
 
+pub use access::Access;
 pub use loopback::Loopback;
 
 use crate::pki::{Authority, Pair};
 use crate::progress::Progress;
 use crate::settings::Settings;
 use anyhow::{Context, Result};
-use gifee_apiserver::authenticate::{Credentials, FrontProxies};
 use gifee_apiserver::outbound::Identity;
 use gifee_apiserver::{Aggregation, Config, Encryption, Issuer, Server};
-use gifee_base::SystemClock;
-use gifee_policy::authenticate::token::Tokens;
+use gifee_base::{ObjectKey, SystemClock};
+use gifee_controllers::csrsigning::{Signer, Signing};
+use gifee_controllers::tokens::{Issuer as TokenIssuer, Token};
+use gifee_policy::authenticate::token::{Legacy, Tokens};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::SystemTime;
 use tokio::net::TcpListener;
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 const KEY_BYTES: usize = 32;
@@ -45,6 +51,8 @@ pub struct Start<'a> {
     pub authority: &'a Authority,
     /// Where pods and other machines reach this API server.
     pub advertise: IpAddr,
+    /// Who may come in by what, and what is written down.
+    pub access: &'a Access,
     /// Where steps are told.
     pub progress: &'a Progress,
     /// Ends the role.
@@ -65,7 +73,10 @@ impl Start<'_> {
             &["kubeadm:cluster-admins"],
         )?;
         let proxies = Authority::front_proxy(self.authority.data_dir())?;
-        let config = self.config(&kubelet_client, &proxies)?;
+        let issuer = format!("https://kubernetes.default.svc.{}", self.settings.cluster_domain);
+        let key = self.authority.secret("service-account.key", || Ok(Tokens::generate_key()?))?;
+        let tokens = Arc::new(Tokens::new(&key, &issuer, vec![issuer.clone()])?);
+        let (config, used) = self.config(&kubelet_client, &proxies, &tokens)?;
         let server = Server::start(config).await.context("starting the API server")?;
         let mut failed = tokio::task::JoinSet::new();
         self.listen(&server, &serving, &proxies, &mut failed).await?;
@@ -82,18 +93,21 @@ impl Start<'_> {
         bootstrap::run(&first, self.settings, self.advertise, authorities)
             .await
             .context("writing the first objects of the cluster")?;
-        self.components(&loopback, &mut failed);
+        tokio::spawn(access::label(first, Arc::new(SystemClock), used, self.shutdown.clone()));
+        self.components(&loopback, &tokens, &mut failed)?;
         self.progress.done("namespaces, roles, controllers and scheduler");
         Ok(Running { loopback, failed })
     }
 
-    fn config(&self, kubelet_client: &Pair, proxies: &Authority) -> Result<Config> {
+    fn config(
+        &self,
+        kubelet_client: &Pair,
+        proxies: &Authority,
+        tokens: &Arc<Tokens>,
+    ) -> Result<(Config, mpsc::Receiver<ObjectKey>)> {
         let folder = self.data_dir.join("store");
         let store = gifee_store::embedded::open(&folder, gifee_store::Limits::default())
             .with_context(|| format!("opening the store in {}", folder.display()))?;
-        let issuer = format!("https://kubernetes.default.svc.{}", self.settings.cluster_domain);
-        let key = self.authority.secret("service-account.key", || Ok(Tokens::generate_key()?))?;
-        let tokens = Arc::new(Tokens::new(&key, &issuer, vec![issuer.clone()])?);
         let kinds = gifee_registry::kinds(&gifee_registry::Settings {
             service_cidrs: vec![self.settings.service_cidr.clone()],
             ..gifee_registry::Settings::default()
@@ -102,18 +116,19 @@ impl Start<'_> {
             gifee_schema::Schema::builtin(&gvk.group, &gvk.version, &gvk.kind)
         });
         let clock = Arc::new(SystemClock);
-        let names = vec![bootstrap::FRONT_PROXY.to_owned()];
-        let believed = FrontProxies::new(&proxies.certificates()?, &self.authority.certificates()?, names)?;
         let own = proxies.client("front-proxy-client", bootstrap::FRONT_PROXY, &[])?;
         let own = Identity::from_pem(own.certificate.as_bytes(), own.key.as_bytes())?;
-        let authorizer = Arc::new(gifee_policy::authorize::Authorizer::new());
+        let believed = self.access.proxies(&proxies.certificates()?, &self.authority.certificates()?)?;
+        let outbound = Access::outbound();
+        let (credentials, used) =
+            self.access.credentials(tokens, clock.clone(), believed, &outbound, &self.shutdown)?;
         let mut config = Config::new(
             Arc::new(store),
             kinds,
             schemas,
-            Arc::new(Credentials::new(tokens.clone(), clock.clone()).with_front_proxies(believed)),
-            authorizer.clone(),
-            Arc::new(admission::Rules::new(authorizer)),
+            credentials,
+            self.access.authorizer(&outbound, &self.shutdown)?,
+            Arc::new(admission::Rules::new(Arc::new(gifee_policy::authorize::Authorizer::new()))),
         );
         config.fairness = true;
         config.connector = Some(Arc::new(connector::Nodes::new(self.authority, kubelet_client)?));
@@ -122,9 +137,10 @@ impl Start<'_> {
         config.issuer = Some(Issuer {
             jwks_url: format!("https://{}:{}/openid/v1/jwks", self.advertise, self.settings.api_port),
             jwks: tokens.key_set().to_string(),
-            url: issuer,
+            url: tokens.issuer().to_owned(),
         });
-        Ok(config)
+        config.audit = self.access.auditor(clock, &outbound, &self.shutdown)?;
+        Ok((config, used))
     }
 
     fn encryption_key(&self) -> Result<[u8; KEY_BYTES]> {
@@ -149,6 +165,7 @@ impl Start<'_> {
         let (chain, key) = serving.rustls()?;
         let mut clients = self.authority.certificates()?;
         clients.extend(proxies.certificates()?);
+        clients.extend(self.access.proxy_authorities()?);
         let tls = gifee_apiserver::tls(chain, key, clients)?;
         let address = SocketAddr::from((Ipv4Addr::UNSPECIFIED, self.settings.api_port));
         let listener = TcpListener::bind(address).await.with_context(|| {
@@ -159,8 +176,24 @@ impl Start<'_> {
         Ok(())
     }
 
-    fn components(&self, loopback: &Loopback, failed: &mut tokio::task::JoinSet<Result<()>>) {
+    fn components(
+        &self,
+        loopback: &Loopback,
+        tokens: &Arc<Tokens>,
+        failed: &mut tokio::task::JoinSet<Result<()>>,
+    ) -> Result<()> {
+        let (key, tokens) = (self.authority.signing_key()?, tokens.clone());
         let config = gifee_controllers::Config {
+            signer: Some(Signer(Arc::new(move |asked: &Signing<'_>| {
+                let signed = key.sign(asked.request, asked.usages, asked.life, SystemTime::now());
+                signed.map_err(|error| format!("{error:#}"))
+            }))),
+            tokens: Some(TokenIssuer(Arc::new(move |asked: &Token<'_>| {
+                let Token { namespace, account, account_uid, secret } = *asked;
+                tokens
+                    .issue_legacy(&Legacy { namespace, account, account_uid, secret })
+                    .map_err(|error| error.to_string())
+            }))),
             root_ca: Some(self.authority.certificate().to_owned()),
             clients: Some(gifee_controllers::Clients({
                 let loopback = loopback.clone();
@@ -180,5 +213,6 @@ impl Start<'_> {
             gifee_scheduler::run(client, gifee_scheduler::Config::default(), shutdown).await;
             Ok(())
         });
+        Ok(())
     }
 }

@@ -30,11 +30,16 @@ const EARLY_SECONDS: i64 = 300;
 /// What an expression is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Over {
-    /// `claims`: a map.
+    /// `claims`, a map; any value may come of it.
     Claims,
+    /// `claims`; a Boolean comes of it.
+    ClaimsRule,
     /// `user`: `username`, `uid`, `groups`, `extra`.
     User,
 }
+
+/// What an expression comes to for a value of its variable.
+pub type Evaluate = dyn Fn(&Value) -> Result<Value, String> + Send + Sync;
 
 /// A compiled expression.
 #[derive(Clone)]
@@ -42,7 +47,7 @@ pub struct Expression {
     /// As it is written.
     pub text: String,
     /// Its value for a value of its variable.
-    pub evaluate: Arc<dyn Fn(&Value) -> Result<Value, String> + Send + Sync>,
+    pub evaluate: Arc<Evaluate>,
 }
 
 impl fmt::Debug for Expression {
@@ -97,7 +102,6 @@ impl Compiler<'_> {
         match (self.compile)(text, over) {
             Ok(expression) => Some(expression),
             Err(why) => {
-                let why = format!("compilation failed: {why}");
                 self.errors.push(FieldError::invalid(path, text, &why));
                 None
             }
@@ -441,7 +445,8 @@ fn claim_rules(
                     compiler.errors.push(FieldError::duplicate(&place, rule.expression.as_str()));
                     continue;
                 }
-                let found = compiler.expression(&path.child("expression"), &rule.expression, Over::Claims);
+                let found =
+                    compiler.expression(&path.child("expression"), &rule.expression, Over::ClaimsRule);
                 all.extend(found.map(|expression| (expression, rule.message.clone())));
             }
         }

@@ -85,7 +85,7 @@ struct Known {
 }
 
 enum Kept {
-    Bound(Claims),
+    Bound(Box<Claims>),
     Legacy(legacy::Claims),
 }
 
@@ -243,7 +243,7 @@ impl Tokens {
         } else {
             let claims = jsonwebtoken::decode::<Claims>(token, &self.verifying, &rules).map_err(refused)?;
             let user = claims.claims.identity();
-            (Kept::Bound(claims.claims), user)
+            (Kept::Bound(Box::new(claims.claims)), user)
         };
         let known = Arc::new(Known { claims, user: Arc::new(user) });
         let mut verified = self.verified.lock();

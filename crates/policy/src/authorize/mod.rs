@@ -3,15 +3,18 @@
 //! Answers to upstream's `union` authorizer with modes Node and RBAC and the privileged group.
 
 pub mod bootstrap;
+pub mod configuration;
+pub mod escalation;
 pub mod node;
 pub mod rbac;
+pub mod review;
 
 use crate::{Attributes, Lookup, User};
 use gifee_base::Status;
 use std::sync::Arc;
 
 /// Members may do everything, whatever the roles say: the way back in.
-const PRIVILEGED_GROUP: &str = "system:masters";
+pub const PRIVILEGED_GROUP: &str = "system:masters";
 
 /// What an authorizer says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,6 +51,13 @@ pub struct Rules {
     pub incomplete: String,
 }
 
+impl Rules {
+    /// Every right there is.
+    pub fn everything() -> Self {
+        Self { rules: escalation::everything(), incomplete: String::new() }
+    }
+}
+
 /// The authorizers of a server.
 #[derive(Default)]
 pub struct Authorizer {
@@ -78,12 +88,7 @@ impl Authorizer {
     /// The rules that hold for a user in a namespace.
     pub fn rules(&self, user: &User, namespace: &str, lookup: &dyn Lookup) -> Rules {
         if user.groups.iter().any(|group| group == PRIVILEGED_GROUP) {
-            let all = || vec!["*".to_owned()];
-            let rules = vec![
-                Rule { verbs: all(), api_groups: all(), resources: all(), ..Rule::default() },
-                Rule { verbs: all(), non_resource_urls: all(), ..Rule::default() },
-            ];
-            return Rules { rules, incomplete: String::new() };
+            return Rules::everything();
         }
         let rules = self.rbac.rules(user, namespace, lookup);
         let incomplete = match node::node_of(&user.name, &user.groups) {

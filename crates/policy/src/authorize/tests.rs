@@ -53,6 +53,27 @@ fn world() -> World {
     };
     world.add("", "pods", pod("web", "n1"));
     world.add("", "pods", pod("db", "n2"));
+    let mut claims = pod("claims", "n1");
+    claims["spec"]["volumes"] = json!([{ "name": "d", "persistentVolumeClaim": { "claimName": "data" } },
+        { "name": "scratch", "ephemeral": {} }]);
+    claims["spec"]["resourceClaims"] = json!([{ "name": "g", "resourceClaimName": "gpu" }]);
+    world.add("", "pods", claims);
+    let mut mirror = pod("mirror", "n1");
+    mirror["metadata"]["annotations"] = json!({ "kubernetes.io/config.mirror": "x" });
+    world.add("", "pods", mirror);
+    world.add(
+        "",
+        "persistentvolumes",
+        json!({ "metadata": { "name": "disk" }, "spec": {
+        "claimRef": { "namespace": "shop", "name": "data" },
+        "csi": { "nodeStageSecretRef": { "namespace": "storage", "name": "key" },
+            "controllerPublishSecretRef": { "namespace": "storage", "name": "admin" } } } }),
+    );
+    world.add(
+        "storage.k8s.io",
+        "volumeattachments",
+        json!({ "metadata": { "name": "va" }, "spec": { "nodeName": "n1" } }),
+    );
     world
 }
 
@@ -136,6 +157,23 @@ fn a_node_sees_what_its_pods_refer_to() {
     assert!(!node("get", "nodes", "", "n2"));
     assert!(node("update", "leases.coordination.k8s.io", "kube-node-lease", "n1"));
     assert!(!node("update", "leases.coordination.k8s.io", "kube-node-lease", "n2"));
+    assert!(node("get", "persistentvolumeclaims", "shop", "data"));
+    assert!(node("get", "persistentvolumeclaims", "shop", "claims-scratch"));
+    assert!(!node("get", "persistentvolumeclaims", "shop", "other"));
+    assert!(node("patch", "persistentvolumeclaims/status", "shop", "data"));
+    assert!(!node("delete", "persistentvolumeclaims", "shop", "data"));
+    assert!(node("get", "persistentvolumes", "", "disk"));
+    assert!(!node("get", "persistentvolumes", "", "tape"));
+    assert!(node("get", "secrets", "storage", "key"));
+    assert!(!node("get", "secrets", "storage", "admin"));
+    assert!(!node("get", "secrets", "shop", "mirror-secret"));
+    assert!(node("get", "resourceclaims.resource.k8s.io", "shop", "gpu"));
+    assert!(node("get", "volumeattachments.storage.k8s.io", "", "va"));
+    assert!(node("get", "serviceaccounts", "shop", "robot"));
+    assert!(!node("create", "serviceaccounts", "shop", ""));
+    assert!(node("create", "pods/eviction", "shop", "web"));
+    assert!(!node("create", "pods/exec", "shop", "web"));
+    assert!(!node("delete", "nodes", "", "n1"));
     assert!(!node("list", "pods", "", ""));
     let mut own = ask("system:node:n1", &["system:nodes"], "watch", "pods", "", "");
     own.field_selector = "spec.nodeName=n1".into();

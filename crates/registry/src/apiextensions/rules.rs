@@ -311,8 +311,8 @@ fn selectable(errors: &mut Errors, list: &Value, schema: &Value, path: &Path<'_>
             errors.push(FieldError::required(&at, ""));
             continue;
         }
-        let steps = given.strip_prefix('.').unwrap_or_default().split('.');
-        let found = steps.fold(Some(schema), |schema, step| schema?["properties"].get(step));
+        let mut steps = given.strip_prefix('.').unwrap_or_default().split('.');
+        let found = steps.try_fold(schema, |schema, step| schema["properties"].get(step));
         if given.starts_with(".metadata.") {
             errors.push(FieldError::invalid(&at, given, "must not point to fields in metadata"));
             continue;
