@@ -77,6 +77,15 @@ pub struct Server {
     pub(crate) turns: crate::write::Turns,
 }
 
+/// A request of which nothing is known but its head.
+struct Arrived<'a> {
+    parts: &'a http::request::Parts,
+    info: &'a RequestInfo<'a>,
+    query: &'a Query,
+    resource: Option<&'a Arc<Resource>>,
+    trail: &'a OnceLock<Arc<audit::Trail>>,
+}
+
 impl Server {
     /// Fills the caches from the store and starts to follow it. Answers requests as soon as this returns.
     ///
@@ -233,8 +242,7 @@ impl Server {
         let started = Instant::now();
         let (mut parts, body) = request.into_parts();
         let upgrade = parts.extensions.remove::<OnUpgrade>();
-        let query_text = parts.uri.query().unwrap_or_default();
-        let query = Query::parse(query_text);
+        let query = Query::parse(parts.uri.query().unwrap_or_default());
         let info = info::parse(&parts.method, parts.uri.path(), &query);
         let resource = if info.is_resource {
             self.kinds.load().find(&info.group, &info.version, &info.resource).cloned()
@@ -242,67 +250,9 @@ impl Server {
             None
         };
         let trail = OnceLock::new();
-        let answer = async {
-            let found = self.authenticate(identity, &parts).await;
-            let found = found.inspect_err(|status| self.unknown(&parts, &info, status))?;
-            let own = || attributes(&found.user, &info, &query);
-            let body = match &self.config.audit {
-                Some(audit) => {
-                    let asked = audit::Opened { parts: &parts, info: &info, found: &found };
-                    let limit = self.config.limits.body_bytes;
-                    audit.open(&trail, asked, own(), long_running(&info), body, limit).await?
-                }
-                None => body,
-            };
-            let acting = impersonate(self, &parts.headers, own).await?;
-            if let (Some(trail), Some(acting)) = (trail.get(), &acting) {
-                trail.acting(acting);
-            }
-            let user = acting.map_or_else(|| found.user.clone(), |acting| acting.user);
-            let standing = self.stand(&user, &info, &query, resource.as_deref()).await;
-            let mark = |mut response: http::Response<Body>| {
-                if let Some(standing) = &standing {
-                    standing.mark(response.headers_mut());
-                }
-                response
-            };
-            if let Some(refused) = standing.as_ref().and_then(Standing::refusal) {
-                return Ok(mark(refused));
-            }
-            let attributes = attributes(&user, &info, &query);
-            if let Err(status) = self.admit(&attributes, trail.get()).await {
-                return Ok(mark(respond::failure(&parts.headers, &query, &status)));
-            }
-            let request = Request {
-                server: self,
-                method: &parts.method,
-                info: &info,
-                resource: resource.as_ref(),
-                query: &query,
-                query_text,
-                headers: &parts.headers,
-                user,
-                attributes,
-                objects: parts.extensions.get::<AsObjects>().is_some(),
-                upgrade: Mutex::new(upgrade),
-                peer: parts.extensions.get::<Peer>().map(|peer| peer.0),
-                warnings: Mutex::default(),
-            };
-            let bounded = self.bounded(&request, body);
-            let outcome = match trail.get() {
-                Some(trail) => Box::pin(audit::within(trail.clone(), bounded)).await,
-                None => bounded.await,
-            };
-            let mut response = match outcome {
-                Ok(response) => response,
-                Err(status) => respond::failure(&parts.headers, &query, &status),
-            };
-            let warnings = request.warnings.into_inner();
-            if !warnings.is_empty() {
-                respond::warn(response.headers_mut(), &warnings);
-            }
-            Ok(mark(response))
-        };
+        let arrived =
+            Arrived { parts: &parts, info: &info, query: &query, resource: resource.as_ref(), trail: &trail };
+        let answer = self.answer(arrived, identity, body, upgrade);
         let response = match AssertUnwindSafe(answer).catch_unwind().await {
             Ok(Ok(response)) => response,
             Ok(Err(status)) => respond::failure(&parts.headers, &query, &status),
@@ -320,6 +270,75 @@ impl Server {
             Some(trail) => trail.finish(response),
             None => response,
         }
+    }
+
+    /// Finds out who asks and whether it may be, and has it answered.
+    async fn answer(
+        self: &Arc<Self>,
+        Arrived { parts, info, query, resource, trail }: Arrived<'_>,
+        identity: Option<Arc<User>>,
+        body: Body,
+        upgrade: Option<OnUpgrade>,
+    ) -> Result<http::Response<Body>, Status> {
+        let found = self.authenticate(identity, parts).await;
+        let found = found.inspect_err(|status| self.unknown(parts, info, status))?;
+        let own = || attributes(&found.user, info, query);
+        let body = match &self.config.audit {
+            Some(audit) => {
+                let asked = audit::Opened { parts, info, found: &found };
+                let limit = self.config.limits.body_bytes;
+                audit.open(trail, asked, own(), long_running(info), body, limit).await?
+            }
+            None => body,
+        };
+        let acting = impersonate(self, &parts.headers, own).await?;
+        if let (Some(trail), Some(acting)) = (trail.get(), &acting) {
+            trail.acting(acting);
+        }
+        let user = acting.map_or_else(|| found.user.clone(), |acting| acting.user);
+        let standing = self.stand(&user, info, query, resource.map(|resource| &**resource)).await;
+        let mark = |mut response: http::Response<Body>| {
+            if let Some(standing) = &standing {
+                standing.mark(response.headers_mut());
+            }
+            response
+        };
+        if let Some(refused) = standing.as_ref().and_then(Standing::refusal) {
+            return Ok(mark(refused));
+        }
+        let attributes = attributes(&user, info, query);
+        if let Err(status) = self.admit(&attributes, trail.get()).await {
+            return Ok(mark(respond::failure(&parts.headers, query, &status)));
+        }
+        let request = Request {
+            server: self,
+            method: &parts.method,
+            info,
+            resource,
+            query,
+            query_text: parts.uri.query().unwrap_or_default(),
+            headers: &parts.headers,
+            user,
+            attributes,
+            objects: parts.extensions.get::<AsObjects>().is_some(),
+            upgrade: Mutex::new(upgrade),
+            peer: parts.extensions.get::<Peer>().map(|peer| peer.0),
+            warnings: Mutex::default(),
+        };
+        let bounded = self.bounded(&request, body);
+        let outcome = match trail.get() {
+            Some(trail) => Box::pin(audit::within(trail.clone(), bounded)).await,
+            None => bounded.await,
+        };
+        let mut response = match outcome {
+            Ok(response) => response,
+            Err(status) => respond::failure(&parts.headers, query, &status),
+        };
+        let warnings = request.warnings.into_inner();
+        if !warnings.is_empty() {
+            respond::warn(response.headers_mut(), &warnings);
+        }
+        Ok(mark(response))
     }
 
     /// Writes down that credentials were refused.

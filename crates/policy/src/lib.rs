@@ -10,6 +10,7 @@ pub mod authorize;
 pub mod expression;
 pub mod lookup;
 mod podsecurity;
+pub mod policies;
 pub mod quota;
 pub mod request;
 pub mod resources;

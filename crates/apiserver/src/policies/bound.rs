@@ -4,7 +4,7 @@ use crate::kinds::Resource;
 use crate::webhook::hook::{Rule, Selector};
 use crate::webhook::matching::Subject;
 use gifee_base::{Gvk, LabelSelector, Status};
-use gifee_policy::admission::policies::Policy;
+use gifee_policy::policies::Policy;
 use serde_json::Value;
 use std::sync::Arc;
 

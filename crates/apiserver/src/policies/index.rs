@@ -4,7 +4,7 @@ use super::bound::{Binding, Bound, Target};
 use crate::cache::Snapshot;
 use crate::seam::Operation;
 use crate::webhook::hook::{WILDCARD, bit};
-use gifee_policy::admission::policies::Policy;
+use gifee_policy::policies::Policy;
 use std::collections::HashMap;
 use std::sync::Arc;
 

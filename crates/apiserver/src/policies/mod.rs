@@ -2,7 +2,7 @@
 //!
 //! Invariant: a request that no policy wants costs a few loads and a look into a small table; policies are compiled
 //! when they or their bindings have changed, and those that have not keep their programs. Answers to apiserver's
-//! `admission/plugin/policy`; what expressions say is decided in `gifee_policy::admission::policies`.
+//! `admission/plugin/policy`; what expressions say is decided in `gifee_policy::policies`.
 
 mod ask;
 mod atomic;

@@ -11,7 +11,7 @@ use crate::webhook::call::converted;
 use crate::webhook::matching::Subject;
 use crate::write::Write;
 use gifee_base::{Cause, Gvk, Reason, Status};
-use gifee_policy::admission::policies::{Patch, matches, patch};
+use gifee_policy::policies::{Patch, matches, patch};
 use gifee_schema::Schema;
 use serde_json::Value;
 use std::collections::BTreeSet;

@@ -7,7 +7,7 @@ use crate::write::Write;
 use gifee_base::gvk::split_api_version;
 use gifee_base::{Object, ObjectKey};
 use gifee_policy::Lookup;
-use gifee_policy::admission::policies::Policy;
+use gifee_policy::policies::Policy;
 use serde_json::Value;
 use std::sync::Arc;
 

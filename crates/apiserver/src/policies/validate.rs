@@ -10,7 +10,7 @@ use crate::webhook::call::converted;
 use crate::webhook::matching::Subject;
 use crate::write::Write;
 use gifee_base::{Cause, Gvk, Reason, Status};
-use gifee_policy::admission::policies::{Denial, Verdict, judge, matches};
+use gifee_policy::policies::{Denial, Verdict, judge, matches};
 use serde_json::Value;
 use std::sync::Arc;
 

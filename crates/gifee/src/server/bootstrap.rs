@@ -40,27 +40,7 @@ pub async fn run(
     for default in bootstrap::objects() {
         role(client, default).await?;
     }
-    for (name, value, description) in [
-        (
-            "system-cluster-critical",
-            2_000_000_000_i64,
-            "Used for system critical pods that must run in the cluster, but can be moved to another node if necessary.",
-        ),
-        (
-            "system-node-critical",
-            2_000_001_000,
-            "Used for system critical pods that must not be moved from their current node.",
-        ),
-    ] {
-        ensure(
-            client,
-            &Gvr::new("scheduling.k8s.io", "v1", "priorityclasses"),
-            json!({
-            "apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass", "metadata": { "name": name },
-            "value": value, "description": description }),
-        )
-        .await?;
-    }
+    priority_classes(client).await?;
     ensure(
         client,
         &Gvr::core("configmaps"),
@@ -91,6 +71,31 @@ pub async fn run(
     service_range(client, settings).await?;
     api_service(client, settings, advertise).await?;
     dns_service(client, settings).await
+}
+
+async fn priority_classes(client: &Client) -> Result<()> {
+    for (name, value, description) in [
+        (
+            "system-cluster-critical",
+            2_000_000_000_i64,
+            "Used for system critical pods that must run in the cluster, but can be moved to another node if necessary.",
+        ),
+        (
+            "system-node-critical",
+            2_000_001_000,
+            "Used for system critical pods that must not be moved from their current node.",
+        ),
+    ] {
+        ensure(
+            client,
+            &Gvr::new("scheduling.k8s.io", "v1", "priorityclasses"),
+            json!({
+            "apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass", "metadata": { "name": name },
+            "value": value, "description": description }),
+        )
+        .await?;
+    }
+    Ok(())
 }
 
 /// Creates an object unless it is there.

@@ -12,7 +12,6 @@ mod namespace_lifecycle;
 mod node_restriction;
 mod owner_references;
 mod pod_security;
-pub mod policies;
 mod priority;
 mod protection;
 mod resource_quota;

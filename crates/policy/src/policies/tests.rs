@@ -64,7 +64,7 @@ fn run(case: &Value) -> Value {
 
 #[test]
 fn policies_say_what_upstream_says() {
-    let cases: Value = serde_json::from_str(include_str!("../../../testdata/policies.json")).unwrap();
+    let cases: Value = serde_json::from_str(include_str!("../../testdata/policies.json")).unwrap();
     let differs = |case: &&Value| run(case) != case["outcome"];
     let wrong: Vec<String> = cases
         .as_array()
