@@ -87,7 +87,13 @@ async fn run(
     only: Option<&BTreeSet<(usize, usize, usize)>>,
 ) -> Result<(), Status> {
     let Some(mut scale) = crate::webhook::scale(write, object) else {
-        return all(write, operation, object, old, round, only).await;
+        // Policies know ownership as a list, on the way of a write it is one text.
+        let managed = crate::write::managed_text(object).map(str::to_owned);
+        gifee_base::object::unfold(object);
+        let old = old.map(crate::write::unfolded);
+        let outcome = all(write, operation, object, old.as_deref(), round, only).await;
+        crate::write::refold(write, object, managed);
+        return outcome;
     };
     let old = old.and_then(|old| crate::write::shown(write.resource, old));
     all(write, operation, &mut scale, old.as_ref(), round, only).await?;

@@ -31,7 +31,8 @@ pub async fn validate(
         return Ok(());
     };
     let Some(scale) = crate::webhook::scale(write, object) else {
-        return Box::pin(all(write, &index, operation, object, old)).await;
+        let (object, old) = (crate::write::unfolded(object), old.map(crate::write::unfolded));
+        return Box::pin(all(write, &index, operation, &object, old.as_deref())).await;
     };
     let old = old.and_then(|old| crate::write::shown(write.resource, old));
     Box::pin(all(write, &index, operation, &scale, old.as_ref())).await

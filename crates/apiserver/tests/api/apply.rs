@@ -510,7 +510,7 @@ async fn custom_resources_are_applied_by_their_schemas() {
     let world = World::new().await;
     let namespace = json!({ "metadata": { "name": "default" } });
     world.post("/api/v1/namespaces", &namespace).await.expect(201);
-    let port = json!({ "type": "object", "properties": {
+    let port = json!({ "type": "object", "required": ["port"], "properties": {
         "port": { "type": "integer" }, "protocol": { "type": "string", "default": "TCP" }, "name": { "type": "string" } } });
     let spec = json!({ "spec": { "type": "object", "properties": {
         "ports": { "type": "array", "items": port, "x-kubernetes-list-type": "map",

@@ -144,7 +144,13 @@ pub(super) fn logging() {
     let filter = tracing_subscriber::EnvFilter::try_from_env("GIFEE_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn,gifee=info"));
     let colours = std::io::IsTerminal::is_terminal(&std::io::stderr());
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours).init();
+    // Standard error is a file beside the store. When the disk is full it takes nothing, and to say so there would panic.
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(colours)
+        .log_internal_errors(false)
+        .init();
 }
 
 async fn serve(arguments: &Arguments, with_node: bool) -> Result<()> {

@@ -87,10 +87,16 @@ impl Authorizer {
 
     /// The rules that hold for a user in a namespace.
     pub fn rules(&self, user: &User, namespace: &str, lookup: &dyn Lookup) -> Rules {
+        let mut rules = self.rbac.rules(user, namespace, lookup);
         if user.groups.iter().any(|group| group == PRIVILEGED_GROUP) {
-            return Rules::everything();
+            rules.extend(
+                Rules::everything()
+                    .rules
+                    .into_iter()
+                    .filter(|rule| !rules.contains(rule))
+                    .collect::<Vec<_>>(),
+            );
         }
-        let rules = self.rbac.rules(user, namespace, lookup);
         let incomplete = match node::node_of(&user.name, &user.groups) {
             Some(_) => "node authorizer does not support user rule resolution".to_owned(),
             None => String::new(),
