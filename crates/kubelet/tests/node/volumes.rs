@@ -16,7 +16,7 @@ pub async fn content_follows() {
                 {"name": "all", "projected": {"sources": [{"configMap": {"name": "page", "items": [{"key": "text", "path": "a/b"}]}},
                     {"downwardAPI": {"items": [{"path": "labels", "fieldRef": {"fieldPath": "metadata.labels"}}]}}]}}],
             "containers": [{"name": "main",
-                "command": ["sh", "-c", "cat /all/labels; echo; echo x > /scratch/mine; echo x > /part/file; while test \"$(cat /page/text)\" = old; do sleep 0.05; done; echo $(cat /page/text /all/a/b); exec sleep 1000"],
+                "command": ["sh", "-c", "cat /all/labels; echo; echo x > /scratch/mine; echo x > /part/file; while test \"$(cat /page/text)\" = old -o \"$(cat /all/a/b)\" = old; do sleep 0.05; done; echo $(cat /page/text /all/a/b); exec sleep 1000"],
                 "volumeMounts": [{"name": "page", "mountPath": "/page"}, {"name": "all", "mountPath": "/all"},
                     {"name": "scratch", "mountPath": "/scratch"}, {"name": "scratch", "mountPath": "/part", "subPath": "deep/er"}]}]}),
     );
