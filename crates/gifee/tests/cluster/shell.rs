@@ -132,13 +132,19 @@ impl Shell<'_> {
     }
 
     fn watches(&self) {
-        let watch = self.streams(&["get", "pods", "-w", "-l", "run=seen"]);
-        let words = ["run", "seen", "--image", BUSYBOX, "--restart=Never", "--", "sh", "-c", "sleep 0.2"];
-        self.run(&words, "").ok();
-        watch.until(|lines| {
-            let seen = |word: &str| lines.iter().any(|line| line.starts_with("seen") && line.contains(word));
-            seen("Pending") && seen("Completed")
-        });
+        let run = |name: &str| {
+            let words = ["run", name, "--labels=watched=yes", "--image", BUSYBOX, "--restart=Never", "--"];
+            self.run(&[&words[..], &["sh", "-c", "sleep 0.2"]].concat(), "").ok();
+        };
+        run("early");
+        let mut watch = self.streams(&["get", "pods", "-w", "-l", "watched=yes"]);
+        // Only when it has said what was there is nothing missed of what comes.
+        let seen = |lines: &[String], pod: &str, word: &str| {
+            lines.iter().any(|line| line.starts_with(pod) && line.contains(word))
+        };
+        watch.until(|lines| seen(lines, "early", ""));
+        run("seen");
+        watch.until(|lines| seen(lines, "seen", "Pending") && seen(lines, "seen", "Completed"));
     }
 
     fn follows(&self) {
@@ -191,7 +197,7 @@ impl Shell<'_> {
             .kill_on_drop(true)
             .spawn()
             .unwrap();
-        let lines = BufReader::new(child.stdout.take().unwrap());
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
         Stream { _child: child, lines }
     }
 }
@@ -199,18 +205,17 @@ impl Shell<'_> {
 /// A command that goes on talking; it is ended when this goes.
 struct Stream {
     _child: Child,
-    lines: BufReader<tokio::process::ChildStdout>,
+    lines: tokio::io::Lines<BufReader<tokio::process::ChildStdout>>,
 }
 
 impl Stream {
     /// Reads until what was read is enough.
     #[track_caller]
-    fn until(self, enough: impl Fn(&[String]) -> bool) {
+    fn until(&mut self, enough: impl Fn(&[String]) -> bool) {
         let mut seen = Vec::new();
-        let mut lines = self.lines.lines();
         let read = async {
             while !enough(&seen) {
-                seen.push(lines.next_line().await.unwrap().expect("it ended"));
+                seen.push(self.lines.next_line().await.unwrap().expect("it ended"));
             }
         };
         let waited = runtime().block_on(async { tokio::time::timeout(DEADLINE, read).await });
