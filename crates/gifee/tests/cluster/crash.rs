@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
@@ -20,6 +21,8 @@ const ROUNDS: usize = 10;
 /// How many clients write at once, over how many connections.
 const WRITERS: usize = 1000;
 const CONNECTIONS: usize = 8;
+/// How long a client waits for an answer.
+const UNANSWERED: Duration = Duration::from_secs(30);
 /// It is killed after so many acknowledged writes, of more in some rounds than in others.
 const WRITES: usize = 400;
 
@@ -95,15 +98,17 @@ impl Writers {
             let (client, namespace) = (clients[writer % clients.len()].clone(), namespace.to_owned());
             let (written, more) = (written.clone(), more.clone());
             let write = async move {
-                let mut acknowledged = Vec::new();
+                let (maps, mut acknowledged) = (Gvr::core("configmaps"), Vec::new());
                 for number in 0.. {
                     let name = format!("object-{writer}-{number}");
                     let object = json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": name },
                         "data": { "text": "x".repeat(200) } });
-                    match client.create(&Gvr::core("configmaps"), &namespace, object).await {
-                        Ok(object) => acknowledged.push((name, object.uid().to_owned())),
-                        Err(Error::Status(status)) => panic!("{name} was refused: {status:?}"),
-                        Err(_) => break,
+                    let create = client.create(&maps, &namespace, object);
+                    // What is never answered is not acknowledged either.
+                    match tokio::time::timeout(UNANSWERED, create).await {
+                        Ok(Ok(object)) => acknowledged.push((name, object.uid().to_owned())),
+                        Ok(Err(Error::Status(status))) => panic!("{name} was refused: {status:?}"),
+                        Ok(Err(_)) | Err(_) => break,
                     }
                     written.fetch_add(1, Ordering::Relaxed);
                     more.notify_one();
