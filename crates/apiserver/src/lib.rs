@@ -7,6 +7,7 @@
 //! [`Server::start`] makes a server of a [`Config`]; [`Server::handle`] answers a request, from a connection or
 //! from this process; [`Server::serve`] answers the connections of a listener.
 
+pub mod admission;
 mod aggregate;
 pub mod audit;
 pub mod authenticate;

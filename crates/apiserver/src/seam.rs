@@ -161,18 +161,7 @@ impl Authorizer for gifee_policy::authorize::Authorizer {
     }
 }
 
-/// What is done to an object, as admission names it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Operation {
-    /// A new object.
-    Create,
-    /// A change of an object.
-    Update,
-    /// A deletion.
-    Delete,
-    /// A stream to a pod or node.
-    Connect,
-}
+pub use gifee_policy::admission::Operation;
 
 /// A write on its way, as admission sees it.
 pub struct Review<'a> {

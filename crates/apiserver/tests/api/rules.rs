@@ -1,17 +1,12 @@
 //! Built-in admission rules in the pipeline: above all, that concurrent writes never exceed a quota.
 
 use crate::world::{Anything, World};
-use async_trait::async_trait;
 use futures_util::future::join_all;
-use gifee_apiserver::seam::{Admission, Operation, Review};
-use gifee_base::{ObjectKey, Status};
-use gifee_policy::admission::{self, Chain, Charge, Notes, Permits, Request};
+use gifee_apiserver::admission::Rules;
+use gifee_policy::admission::Permits;
 use gifee_policy::{Attributes, Lookup};
 use serde_json::{Value, json};
 use std::sync::Arc;
-
-/// The rules, with every further right.
-struct Rules(Chain);
 
 impl Permits for Anything {
     fn permits(&self, _: &Attributes, _: &dyn Lookup) -> Result<(), String> {
@@ -19,61 +14,8 @@ impl Permits for Anything {
     }
 }
 
-impl Rules {
-    fn ask<T>(
-        &self,
-        review: &mut Review<'_>,
-        ask: impl FnOnce(&Request<'_>, &mut Value) -> Result<T, Status>,
-    ) -> Result<T, Status> {
-        let attributes = review.attributes;
-        let notes = Notes::default();
-        let request = Request {
-            operation: match review.operation {
-                Operation::Create => admission::Operation::Create,
-                Operation::Update => admission::Operation::Update,
-                Operation::Delete => admission::Operation::Delete,
-                Operation::Connect => admission::Operation::Connect,
-            },
-            gvk: review.gvk,
-            resource: &attributes.resource,
-            subresource: &attributes.subresource,
-            namespace: &attributes.namespace,
-            name: &attributes.name,
-            user: &attributes.user,
-            old: review.old,
-            dry_run: review.dry_run,
-            options: review.options,
-            permits: &Anything,
-            notes: &notes,
-        };
-        let outcome = ask(&request, review.object);
-        review.warnings.extend(notes.warnings.into_inner());
-        outcome
-    }
-}
-
-#[async_trait]
-impl Admission for Rules {
-    async fn mutate(&self, review: &mut Review<'_>, lookup: &dyn Lookup) -> Result<(), Status> {
-        self.ask(review, |request, object| self.0.mutate(request, object, lookup))
-    }
-
-    async fn validate(&self, review: &mut Review<'_>, lookup: &dyn Lookup) -> Result<(), Status> {
-        self.ask(review, |request, object| self.0.validate(request, object, lookup))
-    }
-
-    fn charge(
-        &self,
-        review: &mut Review<'_>,
-        lookup: &dyn Lookup,
-        only: &[ObjectKey],
-    ) -> Result<Vec<Charge>, Status> {
-        self.ask(review, |request, object| self.0.charge(request, object, lookup, only))
-    }
-}
-
 async fn ruled() -> World {
-    let world = World::with(|config| config.admission = Arc::new(Rules(Chain::default()))).await;
+    let world = World::with(|config| config.admission = Arc::new(Rules::new(Arc::new(Anything)))).await;
     let namespace = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": "a" } });
     world.post("/api/v1/namespaces", &namespace).await.expect(201);
     world

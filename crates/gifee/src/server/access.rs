@@ -180,17 +180,18 @@ impl Access {
         Ok((credentials, used))
     }
 
-    /// The authorizers: Node and RBAC, unless a file says otherwise. Follows the file until `stop`.
+    /// The authorizers: `usual`, which are Node and RBAC, unless a file says otherwise. Follows the file until `stop`.
     ///
     /// # Errors
     /// If the file is wrong.
     pub fn authorizer(
         &self,
+        usual: Arc<gifee_policy::authorize::Authorizer>,
         outbound: &Arc<Outbound>,
         stop: &CancellationToken,
     ) -> Result<Arc<dyn Authorizer>> {
         let Some(path) = &self.authorization_config else {
-            return Ok(Arc::new(gifee_policy::authorize::Authorizer::new()));
+            return Ok(usual);
         };
         let outbound = outbound.clone();
         let connect = move |webhook: &authorization::Webhook| {

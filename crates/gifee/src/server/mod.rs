@@ -4,7 +4,6 @@
 //! the identity and with the rights that it would have on another machine.
 
 pub mod access;
-mod admission;
 mod bootstrap;
 mod connector;
 mod loopback;
@@ -17,6 +16,7 @@ use crate::pki::{Authority, Pair};
 use crate::progress::Progress;
 use crate::settings::Settings;
 use anyhow::{Context, Result};
+use gifee_apiserver::admission::Rules;
 use gifee_apiserver::outbound::Identity;
 use gifee_apiserver::{Aggregation, Config, Encryption, Issuer, Server};
 use gifee_base::{ObjectKey, SystemClock};
@@ -122,13 +122,15 @@ impl Start<'_> {
         let outbound = Access::outbound();
         let (credentials, used) =
             self.access.credentials(tokens, clock.clone(), believed, &outbound, &self.shutdown)?;
+        // One for both, for each keeps what it has compiled of all roles.
+        let rights = Arc::new(gifee_policy::authorize::Authorizer::new());
         let mut config = Config::new(
             Arc::new(store),
             kinds,
             schemas,
             credentials,
-            self.access.authorizer(&outbound, &self.shutdown)?,
-            Arc::new(admission::Rules::new(Arc::new(gifee_policy::authorize::Authorizer::new()))),
+            self.access.authorizer(rights.clone(), &outbound, &self.shutdown)?,
+            Arc::new(Rules::new(rights)),
         );
         config.fairness = true;
         config.connector = Some(Arc::new(connector::Nodes::new(self.authority, kubelet_client)?));

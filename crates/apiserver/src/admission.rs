@@ -1,23 +1,25 @@
-//! The API server's admission: the RULES of `policy`.
+//! The built-in half of admission: the RULES of `policy`, asked about what the pipeline has before it.
+//!
+//! Answers to upstream's chain of compiled-in admission plugins.
 
-use gifee_apiserver::seam::{Admission, Operation, Review};
+use crate::audit;
+use crate::seam::{Admission, Review};
 use gifee_base::{ObjectKey, Status};
-use gifee_policy::admission::{Chain, Charge, Notes, Request};
-use gifee_policy::authorize::Authorizer;
-use gifee_policy::{Lookup, admission};
+use gifee_policy::Lookup;
+use gifee_policy::admission::{Chain, Charge, Notes, Permits, Request};
 use serde_json::Value;
 use std::sync::Arc;
 
 /// Admission by RULES.
 pub struct Rules {
     chain: Chain,
-    authorizer: Arc<Authorizer>,
+    permits: Arc<dyn Permits>,
 }
 
 impl Rules {
-    /// With the rules that are on by default; some of them ask for further rights of the user.
-    pub fn new(authorizer: Arc<Authorizer>) -> Self {
-        Self { chain: Chain::default(), authorizer }
+    /// With the rules that are on by default; some of them ask `permits` for further rights of the user.
+    pub fn new(permits: Arc<dyn Permits>) -> Self {
+        Self { chain: Chain::default(), permits }
     }
 
     fn ask<T>(
@@ -28,12 +30,7 @@ impl Rules {
         let attributes = review.attributes;
         let notes = Notes::default();
         let request = Request {
-            operation: match review.operation {
-                Operation::Create => admission::Operation::Create,
-                Operation::Update => admission::Operation::Update,
-                Operation::Delete => admission::Operation::Delete,
-                Operation::Connect => admission::Operation::Connect,
-            },
+            operation: review.operation,
             gvk: review.gvk,
             resource: &attributes.resource,
             subresource: &attributes.subresource,
@@ -43,13 +40,13 @@ impl Rules {
             old: review.old,
             dry_run: review.dry_run,
             options: review.options,
-            permits: &*self.authorizer,
+            permits: &*self.permits,
             notes: &notes,
         };
         let outcome = ask(&request, review.object);
         review.warnings.extend(notes.warnings.into_inner());
         for (key, value) in notes.annotations.into_inner() {
-            gifee_apiserver::audit::annotate(&key, &value);
+            audit::annotate(&key, &value);
         }
         outcome
     }
