@@ -6,6 +6,7 @@
 mod api;
 mod body;
 pub mod cache;
+mod connect;
 pub mod discovery;
 mod error;
 pub mod fake;
@@ -28,6 +29,6 @@ pub use options::{DeleteOptions, ListOptions, PatchKind, Propagation, WatchOptio
 pub use page::Page;
 pub use queue::Queue;
 pub use request::{Payload, Request};
-pub use tls::{Credentials, Tls, TlsConfig};
+pub use tls::{Credentials, Timeouts, Tls, TlsConfig};
 pub use transport::{InProcess, Io, Transport, WebSocket};
 pub use watch::{Event, Watch};

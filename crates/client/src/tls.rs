@@ -4,15 +4,17 @@
 //! is presented stands in the configuration. A token in a file is read again once a minute.
 
 use crate::body::Body;
+use crate::connect::{self, Connector};
 use crate::error::{BoxError, Error, Result};
 use crate::transport::{Io, Transport};
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::header::AUTHORIZATION;
 use http_body_util::Full;
-use hyper_rustls::{FixedServerNameResolver, HttpsConnector, HttpsConnectorBuilder};
+use hyper::body::Incoming;
+use hyper_rustls::{FixedServerNameResolver, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::client::legacy::connect::{HttpConnector, capture_connection};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use parking_lot::{Mutex, RwLock};
 use rustls::ClientConfig;
@@ -23,7 +25,6 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(30);
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(15);
 const IDLE_TIMEOUT: Duration = Duration::from_secs(90);
@@ -43,6 +44,21 @@ pub struct Credentials {
     pub token_file: Option<PathBuf>,
 }
 
+/// How long is waited; whoever is not served by then gets an error.
+#[derive(Clone, Copy, Debug)]
+pub struct Timeouts {
+    /// For a connection: DNS, TCP and TLS together.
+    pub connect: Duration,
+    /// For the head of a response to a request that is no watch and no stream. A server gives up after 60 s.
+    pub answer: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self { connect: Duration::from_secs(30), answer: Duration::from_secs(75) }
+    }
+}
+
 /// Where a server is, what it must prove, what is presented to it.
 #[derive(Clone, Default)]
 pub struct TlsConfig {
@@ -56,15 +72,18 @@ pub struct TlsConfig {
     pub insecure: bool,
     /// What is presented.
     pub credentials: Credentials,
+    /// How long is waited.
+    pub timeouts: Timeouts,
 }
 
-type HttpClient = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
+type HttpClient = Client<Connector, Full<Bytes>>;
 
 struct Connected {
     origin: String,
     pooled: HttpClient,
     single: HttpClient,
     credentials: Credentials,
+    timeouts: Timeouts,
     token: Mutex<Option<(Instant, String)>>,
 }
 
@@ -117,6 +136,7 @@ impl Connected {
             pooled: pooled.build(connector(config, tls.clone(), true)?),
             single: single.build(connector(config, tls, false)?),
             credentials: config.credentials.clone(),
+            timeouts: config.timeouts,
             token: Mutex::new(None),
         })
     }
@@ -136,6 +156,32 @@ impl Connected {
         Ok(Some(token))
     }
 
+    /// The head of the response; an error if the connection ends without it, or it takes longer than it may.
+    async fn answer(
+        &self,
+        client: &HttpClient,
+        path: &str,
+        mut request: http::Request<Full<Bytes>>,
+    ) -> Result<http::Response<Incoming>> {
+        let limit = (!is_long(request.uri())).then_some(self.timeouts.answer);
+        let connection = capture_connection(&mut request);
+        let late = async {
+            match limit {
+                Some(limit) => tokio::time::sleep(limit).await,
+                None => std::future::pending().await,
+            }
+        };
+        let why = tokio::select! {
+            biased;
+            response = client.request(request) => {
+                return response.map_err(|error| Error::transport(path, chain(&error)));
+            }
+            () = connect::lost(connection) => "the connection ended without an answer",
+            () = late => "no answer within the time that a request may take",
+        };
+        Err(Error::transport(path, why))
+    }
+
     /// Makes a path absolute and adds the token.
     fn address<B>(&self, mut request: http::Request<B>) -> Result<http::Request<B>> {
         let path = request.uri().to_string();
@@ -151,20 +197,23 @@ impl Connected {
     }
 }
 
-fn connector(config: &TlsConfig, tls: ClientConfig, http2: bool) -> Result<HttpsConnector<HttpConnector>> {
+fn connector(config: &TlsConfig, tls: ClientConfig, http2: bool) -> Result<Connector> {
     let mut tcp = HttpConnector::new();
     tcp.enforce_http(false);
     tcp.set_nodelay(true);
-    tcp.set_connect_timeout(Some(CONNECT_TIMEOUT));
+    let timeout = config.timeouts.connect;
+    // Of several addresses each gets a part of it.
+    tcp.set_connect_timeout(Some(timeout));
     let mut builder = HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http();
     if let Some(name) = &config.server_name {
         let name = ServerName::try_from(name.clone()).map_err(|error| Error::config(name, error))?;
         builder = builder.with_server_name_resolver(FixedServerNameResolver::new(name));
     }
-    Ok(match http2 {
+    let inner = match http2 {
         true => builder.enable_all_versions().wrap_connector(tcp),
         false => builder.enable_http1().wrap_connector(tcp),
-    })
+    };
+    Ok(Connector { inner, timeout })
 }
 
 fn client_config(config: &TlsConfig) -> Result<ClientConfig> {
@@ -208,11 +257,7 @@ impl Transport for Tls {
         let connected = self.connected.read().clone();
         let path = request.uri().to_string();
         let request = connected.address(request)?.map(Full::new);
-        let response = connected
-            .pooled
-            .request(request)
-            .await
-            .map_err(|error| Error::transport(&path, chain(&error)))?;
+        let response = connected.answer(&connected.pooled, &path, request).await?;
         Ok(response.map(Body::from_http))
     }
 
@@ -223,11 +268,7 @@ impl Transport for Tls {
         let connected = self.connected.read().clone();
         let path = request.uri().to_string();
         let request = connected.address(request)?.map(|()| Full::default());
-        let response = connected
-            .single
-            .request(request)
-            .await
-            .map_err(|error| Error::transport(&path, chain(&error)))?;
+        let response = connected.answer(&connected.single, &path, request).await?;
         if response.status() != http::StatusCode::SWITCHING_PROTOCOLS {
             return Ok(Err(response.map(Body::from_http)));
         }
@@ -237,6 +278,17 @@ impl Transport for Tls {
             .map_err(|error| Error::transport(&path, error))?;
         Ok(Ok((parts, Box::new(TokioIo::new(upgraded)))))
     }
+}
+
+/// Whether a response may begin at any time: a watch, a log that is followed, a proxied request.
+fn is_long(uri: &http::Uri) -> bool {
+    let mut pairs = uri.query().unwrap_or_default().split('&').filter_map(|pair| pair.split_once('='));
+    let (kinds, segments) = (uri.path().split('/'), uri.path().split('/').skip(2));
+    pairs.any(|(name, value)| {
+        matches!(name, "watch" | "follow") && !matches!(value, "" | "0" | "f" | "F" | "false" | "False")
+    }) || kinds
+        .zip(segments)
+        .any(|(kind, segment)| segment == "proxy" && matches!(kind, "nodes" | "pods" | "services"))
 }
 
 /// hyper's own text says only which step failed; the causes say why.

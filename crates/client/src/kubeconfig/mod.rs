@@ -213,6 +213,7 @@ impl Kubeconfig {
             server_name: cluster["tls-server-name"].as_str().map(str::to_owned),
             insecure: cluster["insecure-skip-tls-verify"] == true,
             credentials,
+            ..TlsConfig::default()
         })
     }
 

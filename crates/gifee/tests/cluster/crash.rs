@@ -12,7 +12,6 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
@@ -21,8 +20,6 @@ const ROUNDS: usize = 10;
 /// How many clients write at once, over how many connections.
 const WRITERS: usize = 1000;
 const CONNECTIONS: usize = 8;
-/// How long a client waits for an answer.
-const UNANSWERED: Duration = Duration::from_secs(30);
 /// It is killed after so many acknowledged writes, of more in some rounds than in others.
 const WRITES: usize = 400;
 
@@ -103,12 +100,10 @@ impl Writers {
                     let name = format!("object-{writer}-{number}");
                     let object = json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": name },
                         "data": { "text": "x".repeat(200) } });
-                    let create = client.create(&maps, &namespace, object);
-                    // What is never answered is not acknowledged either.
-                    match tokio::time::timeout(UNANSWERED, create).await {
-                        Ok(Ok(object)) => acknowledged.push((name, object.uid().to_owned())),
-                        Ok(Err(Error::Status(status))) => panic!("{name} was refused: {status:?}"),
-                        Ok(Err(_)) | Err(_) => break,
+                    match client.create(&maps, &namespace, object).await {
+                        Ok(object) => acknowledged.push((name, object.uid().to_owned())),
+                        Err(Error::Status(status)) => panic!("{name} was refused: {status:?}"),
+                        Err(_) => break,
                     }
                     written.fetch_add(1, Ordering::Relaxed);
                     more.notify_one();

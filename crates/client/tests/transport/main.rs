@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod cut;
+
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
 use gifee_base::{Gvr, ObjectKey};
@@ -121,6 +123,9 @@ async fn answer(
             .header("sec-websocket-accept", derive_accept_key(key.as_bytes()))
             .header("sec-websocket-protocol", "v5.channel.k8s.io");
         return Ok(response.body(Full::default()).unwrap());
+    }
+    if path.contains("never") {
+        std::future::pending::<()>().await;
     }
     let body = format!(
         r#"{{"kind":"Pod","metadata":{{"name":"a","labels":{{"version":"{:?}","certified":"{certified}","token":"{}","path":"{path}"}}}}}}"#,
