@@ -5,6 +5,7 @@ use super::measure::{Bed, Outcome};
 use super::objects::{LEASES, PODS, bare, first_pod, full, lease, node, pod, request};
 use super::target::{Cluster, Target};
 use anyhow::Result;
+use serde_json::Value;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -44,9 +45,24 @@ pub async fn server(bed: &Bed) -> Result<Outcome> {
 ///
 /// # Errors
 /// If one is refused.
-pub async fn create(target: &Target, prefix: &str, clients: usize, count: usize) -> Result<Measured> {
+pub async fn create_pods(target: &Target, prefix: &str, clients: usize, count: usize) -> Result<Measured> {
+    create(target, PODS, &pod("NAME"), prefix, clients, count).await
+}
+
+/// Creates objects `<prefix>-<number>` that look like `object` but for its name, `NAME`, on many connections.
+///
+/// # Errors
+/// If one is refused.
+pub async fn create(
+    target: &Target,
+    path: &'static str,
+    object: &Value,
+    prefix: &str,
+    clients: usize,
+    count: usize,
+) -> Result<Measured> {
     // The name is put into bytes that were made before, so that the client costs little.
-    let body = pod("NAME").to_string();
+    let body = object.to_string();
     let (before, after) = body.split_once("NAME").unwrap_or((&body, ""));
     let (before, after) = (Arc::<str>::from(before), Arc::<str>::from(after));
     let prefix = Arc::<str>::from(prefix);
@@ -58,7 +74,7 @@ pub async fn create(target: &Target, prefix: &str, clients: usize, count: usize)
             for part in [&*before, &prefix, "-", &number.to_string(), &after] {
                 body.push_str(part);
             }
-            request(out, "POST", PODS, body.as_bytes());
+            request(out, "POST", path, body.as_bytes());
         })
     };
     Load { clients, until: Until::Count(count), expect: 201, script: &script }.drive(target).await
@@ -67,10 +83,10 @@ pub async fn create(target: &Target, prefix: &str, clients: usize, count: usize)
 async fn create_both(bed: &Bed, clients: usize, count: usize) -> Result<(Measured, Measured)> {
     let ceiling = bed.ceiling().await?;
     let (_cluster, target) = bed.server().await?;
-    create(&target, "warm", clients, WARM).await?;
-    let measured = create(&target, "pod", clients, count).await?;
-    create(ceiling, "warm", clients, WARM).await?;
-    Ok((measured, create(ceiling, "pod", clients, count).await?))
+    create_pods(&target, "warm", clients, WARM).await?;
+    let measured = create_pods(&target, "pod", clients, count).await?;
+    create_pods(ceiling, "warm", clients, WARM).await?;
+    Ok((measured, create_pods(ceiling, "pod", clients, count).await?))
 }
 
 /// One client creates Pods.
@@ -114,7 +130,7 @@ pub async fn create_many(bed: &Bed) -> Result<Outcome> {
 pub async fn get(bed: &Bed) -> Result<Outcome> {
     let ceiling = bed.ceiling().await?;
     let (_cluster, target) = bed.server().await?;
-    create(&target, "pod", 16, READ).await?;
+    create_pods(&target, "pod", 16, READ).await?;
     let requests: Arc<[Vec<u8>]> =
         (0..READ).map(|number| bare("GET", &format!("{PODS}/pod-{number}"))).collect();
     let script = move |_| -> Box<dyn Script> {

@@ -50,6 +50,8 @@ pub struct Load<'a> {
 pub struct Measured {
     /// Answers a second.
     pub rate: f64,
+    /// The time of the middle one, in milliseconds.
+    pub p50: f64,
     /// The slowest but one in a hundred, in milliseconds.
     pub p99: f64,
     /// CPU time of the server for each, in milliseconds.
@@ -109,16 +111,17 @@ impl Load<'_> {
         let count = took.len() as f64;
         Ok(Measured {
             rate: count / elapsed.as_secs_f64(),
-            p99: p99(took),
+            p50: percentile(&mut took, 50),
+            p99: percentile(&mut took, 99),
             cpu: cpu.as_secs_f64() * 1e3 / count,
             begun,
         })
     }
 }
 
-/// The slowest but one in a hundred, in milliseconds.
-pub fn p99(mut took: Vec<Duration>) -> f64 {
+/// The time that so many in a hundred do not exceed, in milliseconds.
+pub fn percentile(took: &mut [Duration], part: usize) -> f64 {
     took.sort_unstable();
-    let index = (took.len() * 99 / 100).min(took.len().saturating_sub(1));
+    let index = (took.len() * part / 100).min(took.len().saturating_sub(1));
     took.get(index).map_or(0.0, |time| time.as_secs_f64() * 1e3)
 }

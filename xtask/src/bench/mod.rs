@@ -28,6 +28,8 @@ mod table;
 #[cfg(feature = "bench")]
 mod target;
 #[cfg(feature = "bench")]
+mod verbs;
+#[cfg(feature = "bench")]
 mod watches;
 
 use anyhow::Result;

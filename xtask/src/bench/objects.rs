@@ -6,6 +6,8 @@ use serde_json::{Value, json};
 pub const PODS: &str = "/api/v1/namespaces/default/pods";
 /// Where Leases are kept.
 pub const LEASES: &str = "/apis/coordination.k8s.io/v1/namespaces/default/leases";
+/// Where custom resources are kept.
+pub const WIDGETS: &str = "/apis/bench.example.com/v1/namespaces/default/widgets";
 /// Where Deployments are created.
 pub const DEPLOYMENTS: &str = "/apis/apps/v1/namespaces/default/deployments";
 /// The image that the node's Pods run.
@@ -13,17 +15,33 @@ pub const IMAGE: &str = "bench.local/busybox:1";
 
 /// Puts a request into `out`, in place of what is there.
 pub fn request(out: &mut Vec<u8>, method: &str, path: &str, body: &[u8]) {
-    let kind = if method == "PATCH" { "application/merge-patch+json" } else { "application/json" };
-    out.clear();
-    for part in [method, " ", path, " HTTP/1.1\r\nhost: bench\r\naccept: application/json\r\n"] {
-        out.extend_from_slice(part.as_bytes());
-    }
+    let kind = match method {
+        "PATCH" if path.contains("fieldManager=") => "application/apply-patch+yaml",
+        "PATCH" => "application/merge-patch+json",
+        _ => "application/json",
+    };
+    head(out, method, path, "application/json");
     if method != "GET" {
         let head = format!("content-type: {kind}\r\ncontent-length: {}\r\n", body.len());
         out.extend_from_slice(head.as_bytes());
     }
     out.extend_from_slice(b"\r\n");
     out.extend_from_slice(body);
+}
+
+fn head(out: &mut Vec<u8>, method: &str, path: &str, accept: &str) {
+    out.clear();
+    for part in [method, " ", path, " HTTP/1.1\r\nhost: bench\r\naccept: ", accept, "\r\n"] {
+        out.extend_from_slice(part.as_bytes());
+    }
+}
+
+/// A read in a form.
+pub fn accepting(path: &str, accept: &str) -> Vec<u8> {
+    let mut out = Vec::new();
+    head(&mut out, "GET", path, accept);
+    out.extend_from_slice(b"\r\n");
+    out
 }
 
 /// A request without a body.
@@ -107,6 +125,82 @@ pub fn pod(name: &str) -> Value {
                 },
             }]}},
         },
+    })
+}
+
+/// The definition of Widgets: a schema of everyday kind, with a status.
+pub fn definition() -> Value {
+    let text = json!({ "type": "string" });
+    let pair = json!({ "type": "object", "required": ["name"],
+        "properties": { "name": text, "value": { "type": "string", "maxLength": 256 } } });
+    json!({
+        "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+        "metadata": { "name": "widgets.bench.example.com" },
+        "spec": {
+            "group": "bench.example.com", "scope": "Namespaced",
+            "names": { "plural": "widgets", "singular": "widget", "kind": "Widget", "listKind": "WidgetList" },
+            "versions": [{
+                "name": "v1", "served": true, "storage": true, "subresources": { "status": {} },
+                "schema": { "openAPIV3Schema": { "type": "object", "properties": {
+                    "spec": { "type": "object", "required": ["image"], "properties": {
+                        "replicas": { "type": "integer", "minimum": 0, "default": 1 },
+                        "image": { "type": "string", "pattern": "^[a-z0-9./:-]+$" },
+                        "paused": { "type": "boolean", "default": false },
+                        "settings": { "type": "array", "items": pair, "x-kubernetes-list-type": "map",
+                            "x-kubernetes-list-map-keys": ["name"] },
+                        "selector": { "type": "object", "additionalProperties": text },
+                    } },
+                    "status": { "type": "object", "properties": { "message": text, "observed": { "type": "integer" } } },
+                } } },
+            }],
+        },
+    })
+}
+
+/// A Widget, about 1 KB.
+pub fn widget(name: &str) -> Value {
+    let settings: Vec<Value> = (0..12)
+        .map(|number| json!({ "name": format!("SETTING_{number}"), "value": format!("the value of setting {number}") }))
+        .collect();
+    json!({
+        "apiVersion": "bench.example.com/v1", "kind": "Widget",
+        "metadata": {
+            "name": name, "namespace": "default",
+            "labels": { "app.kubernetes.io/name": "storefront", "app.kubernetes.io/component": "web", "tier": "frontend" },
+            "annotations": { "checksum/config": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08" },
+        },
+        "spec": {
+            "replicas": 3, "image": "registry.example.com/shop/storefront:2026.11.3", "settings": settings,
+            "selector": { "app.kubernetes.io/name": "storefront", "tier": "frontend" },
+        },
+    })
+}
+
+/// A policy that accepts what is written here, of both kinds.
+pub fn policy() -> Value {
+    json!({
+        "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicy",
+        "metadata": { "name": "bench" },
+        "spec": {
+            "failurePolicy": "Fail",
+            "matchConstraints": { "resourceRules": [
+                { "apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE", "UPDATE"], "resources": ["pods"] },
+                { "apiGroups": ["bench.example.com"], "apiVersions": ["v1"], "operations": ["CREATE", "UPDATE"],
+                  "resources": ["widgets"] },
+            ] },
+            "validations": [
+                { "expression": "object.kind != 'Pod' || object.spec.containers.all(one, one.image.startsWith('registry.example.com/'))" },
+                { "expression": "object.kind != 'Widget' || object.spec.replicas <= 100", "message": "too many replicas" },
+            ],
+        },
+    })
+}
+
+/// What puts the policy in force.
+pub fn binding() -> Value {
+    json!({
+        "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicyBinding",
+        "metadata": { "name": "bench" }, "spec": { "policyName": "bench", "validationActions": ["Deny"] },
     })
 }
 

@@ -3,7 +3,7 @@
 //! Upstream's are kube-apiserver's with etcd on two cores; goals and budgets are the project's own.
 
 use super::measure::{Bed, Outcome};
-use super::{api, lists, node, watches};
+use super::{api, lists, node, verbs, watches};
 use std::pin::Pin;
 
 /// One figure.
@@ -43,7 +43,8 @@ const fn less(name: &'static str, title: &'static str, unit: &'static str, goal:
 }
 
 const fn more(name: &'static str, title: &'static str, goal: f64, upstream: f64) -> Row {
-    Row { name, title, unit: "/s", more: true, goal, upstream: Some(upstream) }
+    let upstream = if upstream > 0.0 { Some(upstream) } else { None };
+    Row { name, title, unit: "/s", more: true, goal, upstream }
 }
 
 /// No figure of upstream.
@@ -124,6 +125,19 @@ pub const BENCHES: &[Bench] = &[
         run: |bed| Box::pin(watches::watch(bed)),
     },
     Bench {
+        name: "crowd",
+        node: false,
+        rows: &[
+            more("crowd-rate", "events to 1,000 watchers, 200 Pods created", 130_000.0, 55_000.0),
+            less("crowd-rss", "RSS growth for 1,000 watchers", "MB", 38.0, NONE),
+        ],
+        run: |bed| Box::pin(watches::crowd(bed)),
+    },
+    Bench { name: "forms", node: false, rows: FORMS, run: |bed| Box::pin(lists::forms(bed)) },
+    Bench { name: "verbs", node: false, rows: VERBS, run: |bed| Box::pin(verbs::pods(bed)) },
+    Bench { name: "custom", node: false, rows: CUSTOM, run: |bed| Box::pin(verbs::custom(bed)) },
+    Bench { name: "policy", node: false, rows: POLICY, run: |bed| Box::pin(verbs::policies(bed)) },
+    Bench {
         name: "up",
         node: true,
         rows: &[
@@ -144,4 +158,85 @@ pub const BENCHES: &[Bench] = &[
         ],
         run: |bed| Box::pin(node::deployment_scaled(bed)),
     },
+];
+
+/// Lists in every form. Goals are those of a list in JSON, in the proportion of the bytes; of upstream only that in
+/// JSON is known.
+const FORMS: &[Row] = &[
+    less("forms-json", "list of 10,000, JSON: time", "ms", 45.0, 451.0),
+    less("forms-json-cpu", "its server CPU", "ms", 25.0, 518.0),
+    less("forms-protobuf", "the same in protobuf: time", "ms", 45.0, NONE),
+    less("forms-protobuf-cpu", "its server CPU", "ms", 25.0, NONE),
+    less("forms-table", "the same as a Table: time", "ms", 45.0, NONE),
+    less("forms-table-cpu", "its server CPU", "ms", 25.0, NONE),
+    less("forms-metadata", "the same, metadata only: time", "ms", 45.0, NONE),
+    less("forms-metadata-cpu", "its server CPU", "ms", 25.0, NONE),
+    less("forms-100000-json", "list of 100,000, JSON: time", "ms", 450.0, NONE),
+    less("forms-100000-json-cpu", "its server CPU", "ms", 250.0, NONE),
+    less("forms-100000-protobuf", "the same in protobuf: time", "ms", 450.0, NONE),
+    less("forms-100000-protobuf-cpu", "its server CPU", "ms", 250.0, NONE),
+    less("forms-100000-table", "the same as a Table: time", "ms", 450.0, NONE),
+    less("forms-100000-table-cpu", "its server CPU", "ms", 250.0, NONE),
+    less("forms-100000-metadata", "the same, metadata only: time", "ms", 450.0, NONE),
+    less("forms-100000-metadata-cpu", "its server CPU", "ms", 250.0, NONE),
+    less("forms-rss-100000", "RSS: control plane with 100,000 Pods", "MB", 600.0, NONE),
+];
+
+/// Changes of Pods.
+const VERBS: &[Row] = &[
+    more("put-1", "Pod update, 1 client", 1_500.0, NONE),
+    more("put-16", "Pod update, 16 clients", 8_000.0, NONE),
+    more("put-128", "Pod update, 128 clients", 14_000.0, NONE),
+    less("put-128-p50", "its median", "ms", 10.0, NONE),
+    less("put-128-p99", "its p99", "ms", 20.0, NONE),
+    more("status-1", "Pod status patch, 1 client", 1_500.0, NONE),
+    more("status-16", "Pod status patch, 16 clients", 8_000.0, NONE),
+    more("status-128", "Pod status patch, 128 clients", 14_000.0, NONE),
+    less("status-128-p50", "its median", "ms", 10.0, NONE),
+    less("status-128-p99", "its p99", "ms", 20.0, NONE),
+    more("apply-1", "Pod apply, server-side, 1 client", 1_500.0, NONE),
+    more("apply-16", "Pod apply, server-side, 16 clients", 8_000.0, NONE),
+    more("apply-128", "Pod apply, server-side, 128 clients", 14_000.0, NONE),
+    less("apply-128-p50", "its median", "ms", 10.0, NONE),
+    less("apply-128-p99", "its p99", "ms", 20.0, NONE),
+];
+
+/// Custom resources, held to the goals of built-in kinds. Upstream's figures are those of its generic server.
+const CUSTOM: &[Row] = &[
+    more("custom-create-1", "Widget create, 1 client", 1_500.0, 305.0),
+    more("custom-create-16", "Widget create, 16 clients", 8_000.0, 501.0),
+    more("custom-create-128", "Widget create, 128 clients", 14_000.0, 569.0),
+    less("custom-create-128-p50", "its median", "ms", 10.0, NONE),
+    less("custom-create-128-p99", "its p99", "ms", 20.0, NONE),
+    less("custom-rss-10000", "RSS growth for 10,000 Widgets", "MB", 50.0, NONE),
+    more("custom-get-1", "Widget get, 1 client", 6_000.0, NONE),
+    more("custom-get-16", "Widget get, 16 clients", 40_000.0, NONE),
+    more("custom-get-128", "Widget get, 128 clients", 57_000.0, 1_668.0),
+    less("custom-get-128-p50", "its median", "ms", 10.0, NONE),
+    less("custom-get-128-p99", "its p99", "ms", 20.0, NONE),
+    more("custom-put-1", "Widget update, 1 client", 1_500.0, NONE),
+    more("custom-put-16", "Widget update, 16 clients", 8_000.0, NONE),
+    more("custom-put-128", "Widget update, 128 clients", 14_000.0, 522.0),
+    less("custom-put-128-p50", "its median", "ms", 10.0, NONE),
+    less("custom-put-128-p99", "its p99", "ms", 20.0, NONE),
+    more("custom-status-1", "Widget status patch, 1 client", 1_500.0, NONE),
+    more("custom-status-16", "Widget status patch, 16 clients", 8_000.0, NONE),
+    more("custom-status-128", "Widget status patch, 128 clients", 14_000.0, NONE),
+    less("custom-status-128-p50", "its median", "ms", 10.0, NONE),
+    less("custom-status-128-p99", "its p99", "ms", 20.0, NONE),
+    more("custom-apply-1", "Widget apply, server-side, 1 client", 1_500.0, NONE),
+    more("custom-apply-16", "Widget apply, server-side, 16 clients", 8_000.0, NONE),
+    more("custom-apply-128", "Widget apply, server-side, 128 clients", 14_000.0, NONE),
+    less("custom-apply-128-p50", "its median", "ms", 10.0, NONE),
+    less("custom-apply-128-p99", "its p99", "ms", 20.0, NONE),
+];
+
+/// Creates that a validating policy accepts: not more than a tenth slower than without.
+const POLICY: &[Row] = &[
+    more("policy-create-1", "Pod create under a policy, 1 client", 1_350.0, NONE),
+    more("policy-create-16", "the same, 16 clients", 7_200.0, NONE),
+    more("policy-create-128", "the same, 128 clients", 12_600.0, NONE),
+    more("policy-custom-1", "Widget create under a policy, 1 client", 1_350.0, NONE),
+    more("policy-custom-16", "the same, 16 clients", 7_200.0, NONE),
+    more("policy-custom-128", "the same, 128 clients", 12_600.0, NONE),
 ];

@@ -1,7 +1,7 @@
-//! A hundred watchers of the same Pods: how many events reach them a second, and how soon.
+//! Many watchers of the same Pods: how many events reach them a second, how soon, and what memory they take.
 
-use super::api::{create, version};
-use super::load::p99;
+use super::api::{create_pods, version};
+use super::load::percentile;
 use super::measure::{Bed, Outcome};
 use super::objects::{PODS, bare, full, pod};
 use super::target::Target;
@@ -13,6 +13,11 @@ use tokio::time::MissedTickBehavior;
 const WATCHERS: usize = 100;
 /// Pods that are created as fast as they are answered.
 const EVENTS: usize = 1_000;
+/// Very many watchers, and the Pods that are created for them.
+const CROWD: usize = 1_000;
+const CROWD_EVENTS: usize = 200;
+/// How long a process is left alone before its memory is looked at.
+const SETTLE: Duration = Duration::from_secs(3);
 /// Clients that create them.
 const CLIENTS: usize = 16;
 /// Pods that are created at a steady rate.
@@ -30,15 +35,40 @@ pub async fn watch(bed: &Bed) -> Result<Outcome> {
     Ok(Outcome { measured: values(both(&target).await?), ceiling: values(both(ceiling).await?) })
 }
 
-/// Events a second, and milliseconds from a write to its event.
-async fn both(target: &Target) -> Result<(f64, f64)> {
-    let watchers = Watchers::start(target, EVENTS).await?;
-    let begun = create(target, "fast", CLIENTS, EVENTS).await?.begun;
+/// A thousand watchers: events a second, and what the server's memory grows by when they come.
+///
+/// # Errors
+/// If one of them misses an event.
+pub async fn crowd(bed: &Bed) -> Result<Outcome> {
+    let ceiling = bed.ceiling().await?;
+    let (_cluster, target) = bed.server().await?;
+    tokio::time::sleep(SETTLE).await;
+    let before = target.process.rss()?;
+    let watchers = Watchers::start(&target, CROWD, CROWD_EVENTS).await?;
+    tokio::time::sleep(SETTLE).await;
+    let growth = target.process.rss()? - before;
+    let rate = rate(&target, watchers, CROWD_EVENTS).await?;
+    let watchers = Watchers::start(ceiling, CROWD, CROWD_EVENTS).await?;
+    let most = self::rate(ceiling, watchers, CROWD_EVENTS).await?;
+    Ok(Outcome {
+        measured: vec![("crowd-rate", rate), ("crowd-rss", growth)],
+        ceiling: vec![("crowd-rate", most)],
+    })
+}
+
+/// Events a second that reach watchers.
+async fn rate(target: &Target, watchers: Watchers, events: usize) -> Result<f64> {
+    let begun = create_pods(target, "fast", CLIENTS, events).await?.begun;
     let arrivals = watchers.finish().await?;
     let last = arrivals.iter().filter_map(|one| one.last()).max().context("no event came")?;
-    let rate = (WATCHERS * EVENTS) as f64 / last.duration_since(begun).as_secs_f64();
+    Ok((arrivals.len() * events) as f64 / last.duration_since(begun).as_secs_f64())
+}
 
-    let watchers = Watchers::start(target, PACED).await?;
+/// Events a second, and milliseconds from a write to its event.
+async fn both(target: &Target) -> Result<(f64, f64)> {
+    let rate = rate(target, Watchers::start(target, WATCHERS, EVENTS).await?, EVENTS).await?;
+
+    let watchers = Watchers::start(target, WATCHERS, PACED).await?;
     let mut connection = target.endpoint.connect().await?;
     let mut ticks = tokio::time::interval(PACE);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -53,7 +83,7 @@ async fn both(target: &Target) -> Result<(f64, f64)> {
     for arrivals in watchers.finish().await? {
         took.extend(arrivals.iter().zip(&sent).map(|(came, sent)| came.duration_since(*sent)));
     }
-    Ok((rate, p99(took)))
+    Ok((rate, percentile(&mut took, 99)))
 }
 
 /// Watchers that note when each event came.
@@ -61,12 +91,12 @@ struct Watchers(JoinSet<Result<Vec<Instant>>>);
 
 impl Watchers {
     /// Watches from now on, for so many events; each has been answered when this returns.
-    async fn start(target: &Target, events: usize) -> Result<Self> {
+    async fn start(target: &Target, watchers: usize, events: usize) -> Result<Self> {
         let mut tasks = JoinSet::new();
         // From the present on, so that what is there already is not sent.
         let list = target.endpoint.once(&bare("GET", &format!("{PODS}?limit=1"))).await?;
         let path = format!("{PODS}?watch=true&resourceVersion={}", version(list.as_bytes()));
-        for _ in 0..WATCHERS {
+        for _ in 0..watchers {
             let mut connection = target.endpoint.connect().await?;
             let code = connection.send(&bare("GET", &path)).await?;
             ensure!(code == 200, "a watch was answered {code}");
@@ -85,7 +115,7 @@ impl Watchers {
     }
 
     async fn finish(mut self) -> Result<Vec<Vec<Instant>>> {
-        let mut all = Vec::with_capacity(WATCHERS);
+        let mut all = Vec::with_capacity(self.0.len());
         while let Some(one) = self.0.join_next().await {
             all.push(one??);
         }
