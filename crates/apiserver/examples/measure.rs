@@ -1,4 +1,5 @@
-//! What the engine costs by itself: requests into `Server::handle`, no connection, a store in memory.
+//! What the engine costs by itself: requests into `Server::handle`, no connection, a store in memory. Rules,
+//! authorization and fairness are those of a cluster.
 //!
 //! `cargo run --profile quick -p gifee-apiserver --example measure`. CPU time is of the whole process, so it
 //! includes what the client does here: next to nothing but making the request. An argument names the only
@@ -9,7 +10,9 @@
 mod world;
 
 use gifee_apiserver::Body;
+use gifee_apiserver::admission::Rules;
 use gifee_policy::User;
+use gifee_policy::authorize::Authorizer;
 use http::Request;
 use http_body_util::BodyExt;
 use serde_json::json;
@@ -91,8 +94,23 @@ async fn many(
 
 #[tokio::main]
 async fn main() {
+    // As the binary does.
+    let _ = nix::sys::prctl::set_thp_disable(true);
     const PODS: &str = "/api/v1/namespaces/default/pods";
-    let world = Arc::new(World::new().await);
+    let world = World::with(|config| {
+        let authorizer = Arc::new(Authorizer::new());
+        config.admission = Arc::new(Rules::new(authorizer.clone()));
+        config.authorizer = authorizer;
+        config.fairness = true;
+    });
+    let world = Arc::new(world.await);
+    for (path, kind) in
+        [("namespaces", "Namespace"), ("namespaces/default/serviceaccounts", "ServiceAccount")]
+    {
+        let object = json!({ "apiVersion": "v1", "kind": kind, "metadata": { "name": "default" } });
+        let request = Request::post(format!("/api/v1/{path}")).body(object.to_string().into());
+        send(&world, &admin(), request.expect("a request")).await;
+    }
     println!("idle RSS {} MB; a pod has {} bytes", rss() >> 10, pod(0).len());
     let create = |index: usize| {
         Request::post(PODS)
@@ -139,7 +157,7 @@ async fn main() {
         Request::post(LEASES).body(lease(index, "").into()).expect("a request")
     })
     .await;
-    if std::env::args().nth(1).is_some() {
+    if std::env::args().nth(1).is_some_and(|only| !"lease".contains(&only)) {
         return;
     }
     for (index, version) in versions.iter().enumerate() {

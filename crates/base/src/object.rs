@@ -6,6 +6,7 @@
 //! cache and controller caches are one allocation.
 
 use crate::labels::LabelSelector;
+use crate::scan::Scanner;
 use crate::{encode, scan};
 use bytes::Bytes;
 use serde::Deserialize;
@@ -67,6 +68,8 @@ pub struct Object {
     revision: u64,
     /// Where `"resourceVersion":"…",` goes; None if the bytes carry it already.
     splice: Option<u32>,
+    /// Where the metadata ends; 0 if there is none.
+    metadata_end: u32,
     side: Box<str>,
     namespace: Span,
     name: Span,
@@ -121,6 +124,65 @@ struct OwnerReference<'a> {
     block_owner_deletion: Option<bool>,
 }
 
+/// The metadata of bytes that were encoded here, and where it is: in one pass, which ends where it ends. None: a
+/// parser must be asked.
+fn quick(raw: &[u8]) -> Option<(Option<Range<usize>>, Metadata<'_>)> {
+    let mut scanner = Scanner::new(raw);
+    if !scanner.take(b'{') {
+        return None;
+    }
+    while let Some(key) = scanner.key()? {
+        if &raw[key.range] == b"metadata" {
+            let start = scanner.position();
+            let metadata = quick_metadata(raw, &mut scanner)?;
+            return Some((Some(start..scanner.passed()), metadata));
+        }
+        scanner.skip()?;
+    }
+    Some((None, Metadata::default()))
+}
+
+fn quick_metadata<'a>(raw: &'a [u8], scanner: &mut Scanner<'a>) -> Option<Metadata<'a>> {
+    let mut found = Metadata::default();
+    if !scanner.take(b'{') {
+        return None;
+    }
+    while let Some(key) = scanner.key()? {
+        match &raw[key.range] {
+            b"namespace" => found.namespace = Some(scanner.string()?.of(raw)?),
+            b"name" => found.name = Some(scanner.string()?.of(raw)?),
+            b"uid" => found.uid = Some(scanner.string()?.of(raw)?),
+            b"labels" => found.labels = Some(quick_pairs(raw, scanner)?),
+            b"resourceVersion" => found.resource_version = json(raw, scanner)?,
+            b"generation" => found.generation = json(raw, scanner)?,
+            b"deletionTimestamp" => found.deletion_timestamp = json(raw, scanner)?,
+            b"finalizers" => found.finalizers = json(raw, scanner)?,
+            b"ownerReferences" => found.owner_references = json(raw, scanner)?,
+            _ => scanner.skip()?,
+        }
+    }
+    Some(found)
+}
+
+/// The next value, by a parser.
+fn json<'a, T: Deserialize<'a>>(raw: &'a [u8], scanner: &mut Scanner<'a>) -> Option<T> {
+    let start = scanner.position();
+    scanner.skip()?;
+    serde_json::from_slice(raw.get(start..scanner.passed())?).ok()
+}
+
+fn quick_pairs<'a>(raw: &'a [u8], scanner: &mut Scanner<'a>) -> Option<Pairs<'a>> {
+    let mut pairs = SmallVec::new();
+    if !scanner.take(b'{') {
+        return None;
+    }
+    while let Some(key) = scanner.key()? {
+        let value = scanner.string()?;
+        pairs.push((Text(key.of(raw)?), Text(value.of(raw)?)));
+    }
+    Some(Pairs(pairs))
+}
+
 /// Where the metadata is in bytes that the scanner could not follow.
 fn skim(bytes: &[u8]) -> Result<Option<Range<usize>>, Error> {
     let skim: Skim<'_> = serde_json::from_slice(bytes)?;
@@ -128,6 +190,19 @@ fn skim(bytes: &[u8]) -> Result<Option<Range<usize>>, Error> {
         let start = metadata.get().as_ptr() as usize - bytes.as_ptr() as usize;
         start..start + metadata.get().len()
     }))
+}
+
+/// The metadata of any bytes, and where it is.
+fn parsed(bytes: &[u8]) -> Result<(Option<Range<usize>>, Metadata<'_>), Error> {
+    let found = match scan::member(bytes, "metadata") {
+        Some(found) => found,
+        None => skim(bytes)?,
+    };
+    let metadata = match &found {
+        Some(range) if &bytes[range.clone()] != b"null" => serde_json::from_slice(&bytes[range.clone()])?,
+        _ => Metadata::default(),
+    };
+    Ok((found, metadata))
 }
 
 struct Pairs<'a>(SmallVec<[(Text<'a>, Text<'a>); 4]>);
@@ -225,13 +300,9 @@ impl Object {
         }
         // A second handle on the same allocation, to borrow from while the first moves into the object.
         let held = raw.clone();
-        let found = match scan::member(&held, "metadata") {
-            Some(found) => found,
-            None => skim(&held)?,
-        };
-        let metadata: Metadata<'_> = match &found {
-            Some(range) if &held[range.clone()] != b"null" => serde_json::from_slice(&held[range.clone()])?,
-            _ => Metadata::default(),
+        let (found, metadata) = match revision.and_then(|_| quick(&held)) {
+            Some(quick) => quick,
+            None => parsed(&held)?,
         };
         let mut spans = Spans { raw: &held, side: String::new() };
         let mut span =
@@ -251,6 +322,7 @@ impl Object {
                 block: owner.block_owner_deletion.unwrap_or_default(),
             })
             .collect();
+        let metadata_end = found.as_ref().and_then(|range| u32::try_from(range.end).ok()).unwrap_or_default();
         let splice = match (revision, found) {
             (Some(_), Some(range)) if held[range.start] == b'{' => u32::try_from(range.start + 1).ok(),
             _ => None,
@@ -260,6 +332,7 @@ impl Object {
         Ok(Self {
             revision: revision.or(own).unwrap_or_default(),
             splice,
+            metadata_end,
             side,
             namespace,
             name,
@@ -345,7 +418,34 @@ impl Object {
 
     /// The string at a path of members, read out of the bytes without decoding what stands before it.
     pub fn text_at(&self, path: &[&str]) -> Option<Cow<'_, str>> {
-        scan::text(&self.raw, path)
+        self.find(path)?.text()
+    }
+
+    /// The JSON at a path of members, found without decoding what stands before it.
+    pub fn value_at(&self, path: &[&str]) -> Option<&[u8]> {
+        self.find(path)?.value()
+    }
+
+    fn find(&self, path: &[&str]) -> Option<Scanner<'_>> {
+        let mut scanner = Scanner::new(&self.raw);
+        if path.is_empty() || !scanner.take(b'{') {
+            return None;
+        }
+        // What comes behind the metadata is found without going through it, which is often the larger part.
+        if self.metadata_end > 0 && path.first().is_some_and(|name| *name > "metadata") {
+            let mut behind = scanner.clone();
+            behind.pass(self.metadata_end());
+            if behind.find(path).is_some() {
+                return Some(behind);
+            }
+        }
+        scanner.find(path)?;
+        Some(scanner)
+    }
+
+    /// Where the metadata ends in the bytes; 0 if there is none.
+    pub fn metadata_end(&self) -> usize {
+        self.metadata_end as usize
     }
 
     /// All owner references.
@@ -447,7 +547,7 @@ impl Object {
 
 /// Where `managedFields` is in the metadata that begins at `start`.
 fn managed_fields(raw: &[u8], start: usize) -> Option<Range<usize>> {
-    let mut scanner = scan::Scanner::new(raw.get(start..)?);
+    let mut scanner = Scanner::new(raw.get(start..)?);
     if !scanner.take(b'{') {
         return None;
     }

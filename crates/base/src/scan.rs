@@ -40,6 +40,11 @@ impl<'a> Scanner<'a> {
         self.at
     }
 
+    /// Goes on behind what somebody else has read.
+    pub fn pass(&mut self, to: usize) {
+        self.at = to;
+    }
+
     /// The first byte of the next value.
     pub fn peek(&mut self) -> Option<u8> {
         self.space();
@@ -142,27 +147,46 @@ impl<'a> Scanner<'a> {
     }
 }
 
-/// The text of the string at a path of members; None if there is another value or nothing.
-pub fn text<'a>(bytes: &'a [u8], path: &[&str]) -> Option<Cow<'a, str>> {
-    let mut scanner = Scanner::new(bytes);
-    for name in path {
-        if !scanner.take(b'{') {
-            return None;
+impl Text {
+    /// The text itself.
+    pub fn of<'a>(&self, bytes: &'a [u8]) -> Option<Cow<'a, str>> {
+        if self.escaped {
+            let quoted = bytes.get(self.range.start - 1..self.range.end + 1)?;
+            return serde_json::from_slice(quoted).ok().map(Cow::Owned);
         }
-        loop {
-            let key = scanner.key()??;
-            if !key.escaped && &bytes[key.range] == name.as_bytes() {
-                break;
+        std::str::from_utf8(bytes.get(self.range.clone())?).ok().map(Cow::Borrowed)
+    }
+}
+
+impl<'a> Scanner<'a> {
+    /// Up to the value at a path of members.
+    pub fn find(&mut self, path: &[&str]) -> Option<()> {
+        for (depth, name) in path.iter().enumerate() {
+            if depth > 0 && !self.take(b'{') {
+                return None;
             }
-            scanner.skip()?;
+            loop {
+                let key = self.key()??;
+                if !key.escaped && &self.bytes[key.range] == name.as_bytes() {
+                    break;
+                }
+                self.skip()?;
+            }
         }
+        Some(())
     }
-    let text = scanner.string()?;
-    if text.escaped {
-        let quoted = bytes.get(text.range.start - 1..text.range.end + 1)?;
-        return serde_json::from_slice(quoted).ok().map(Cow::Owned);
+
+    /// The text of the next value, if it is a string.
+    pub fn text(&mut self) -> Option<Cow<'a, str>> {
+        self.string()?.of(self.bytes)
     }
-    std::str::from_utf8(bytes.get(text.range)?).ok().map(Cow::Borrowed)
+
+    /// The JSON of the next value.
+    pub fn value(&mut self) -> Option<&'a [u8]> {
+        let start = self.position();
+        self.skip()?;
+        self.bytes.get(start..self.at)
+    }
 }
 
 /// Where the value of a member of the object in `bytes` is. `Some(None)`: there is none of that name.
@@ -217,21 +241,27 @@ mod tests {
     }
 
     #[test]
-    fn a_text_is_found_by_its_path() {
+    fn a_value_is_found_by_its_path() {
         let bytes = br#"{"a":{"b":[{"c":"no"}],"c":"yes \u00fc"},"c":{"c":7,"d":"d"},"e":"e"}"#;
-        for (path, expect) in [
-            (&["a", "c"][..], Some("yes \u{fc}")),
-            (&["c", "d"], Some("d")),
-            (&["e"], Some("e")),
-            (&["c", "c"], None),
-            (&["a", "b", "c"], None),
-            (&["x"], None),
-            (&["e", "e"], None),
-            (&[], None),
+        let find = |bytes: &'static [u8], path: &[&str]| {
+            let mut scanner = Scanner::new(bytes);
+            (scanner.take(b'{') && scanner.find(path).is_some()).then_some(scanner)
+        };
+        for (path, text, value) in [
+            (&["a", "c"][..], Some("yes \u{fc}"), Some(r#""yes \u00fc""#)),
+            (&["c", "d"], Some("d"), Some(r#""d""#)),
+            (&["e"], Some("e"), Some(r#""e""#)),
+            (&["a", "b"], None, Some(r#"[{"c":"no"}]"#)),
+            (&["c", "c"], None, Some("7")),
+            (&["a", "b", "c"], None, None),
+            (&["x"], None, None),
+            (&["e", "e"], None, None),
         ] {
-            assert_eq!(text(bytes, path).as_deref(), expect, "{path:?}");
+            assert_eq!(find(bytes, path).and_then(|mut found| found.text()).as_deref(), text, "{path:?}");
+            let found = find(bytes, path).and_then(|mut found| found.value());
+            assert_eq!(found, value.map(str::as_bytes), "{path:?}");
         }
-        assert_eq!(text(b"{\"a\":\"b", &["a"]), None);
+        assert_eq!(find(b"{\"a\":\"b", &["a"]).and_then(|mut found| found.text()), None);
     }
 
     fn tree() -> impl Strategy<Value = Value> {

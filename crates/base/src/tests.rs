@@ -115,7 +115,20 @@ proptest! {
 
 #[test]
 fn objects_index_owners_and_deletion_and_survive_odd_metadata() {
-    let object = |value: &Value| Object::received(Bytes::from(value.to_string()));
+    // What is read in one pass of stored bytes is what a parser finds.
+    let object = |value: &Value| {
+        let bytes = Bytes::from(value.to_string());
+        let (stored, received) = (Object::stored(bytes.clone(), 7), Object::received(bytes));
+        let index = |object: &Object| {
+            let texts = [object.namespace(), object.name(), object.uid()].map(str::to_owned);
+            let owners = object.owners().map(|owner| format!("{owner:?}")).collect::<Vec<_>>();
+            let labels = object.labels().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>();
+            let numbers = (object.generation(), object.finalizers(), object.metadata_end());
+            (texts, owners, labels, numbers, object.deleting())
+        };
+        assert_eq!(stored.as_ref().ok().map(index), received.as_ref().ok().map(index));
+        received
+    };
     let full = object(&json!({ "metadata": { "namespace": "a", "name": "b", "uid": "u", "generation": 3,
         "resourceVersion": "7", "deletionTimestamp": "2026-01-01T00:00:00Z", "finalizers": ["x", "y"],
         "ownerReferences": [{ "apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "r", "uid": "o", "controller": true }] } }))
@@ -132,7 +145,35 @@ fn objects_index_owners_and_deletion_and_survive_odd_metadata() {
     )
     .unwrap();
     assert!(!nulls.deleting());
-    assert!(object(&json!({ "metadata": { "name": 7 } })).is_err());
+    for odd in [
+        json!({ "metadata": { "name": 7 } }),
+        json!({ "metadata": { "labels": { "a": 1 } } }),
+        json!({ "metadata": { "generation": "x" } }),
+        json!({ "metadata": "x" }),
+    ] {
+        assert!(object(&odd).is_err(), "{odd}");
+    }
+    let escaped = json!({ "metadata": { "labels": { "a\"": "\u{1}" }, "managedFields": [{ "x": "}" }], "name": "a\\",
+        "namespace": null, "finalizers": null }, "spec": { "metadata": 1 } });
+    assert_eq!(object(&escaped).unwrap().label("a\""), Some("\u{1}"));
+    let found = object(
+        &json!({ "data": { "a": "b" }, "metadata": { "name": "n", "x": { "spec": 1 } }, "spec": { "a": "c" } }),
+    );
+    let found = found.unwrap();
+    for (path, expect) in [
+        (&["spec", "a"][..], Some("c")),
+        (&["data", "a"], Some("b")),
+        (&["metadata", "name"], Some("n")),
+        (&["status", "a"], None),
+        (&[], None),
+    ] {
+        assert_eq!(found.text_at(path).as_deref(), expect, "{path:?}");
+    }
+    let upstreams =
+        Object::received(Bytes::from_static(br#"{"spec":{"a":"d"},"metadata":{"name":"n"},"x":1}"#));
+    let upstreams = upstreams.unwrap();
+    assert_eq!(upstreams.text_at(&["spec", "a"]).as_deref(), Some("d"));
+    assert_eq!(upstreams.value_at(&["spec"]), Some(&br#"{"a":"d"}"#[..]));
     let empty = Object::stored(Bytes::from_static(b"{\"metadata\":{}}"), 5).unwrap();
     assert_eq!(empty.to_json(), b"{\"metadata\":{\"resourceVersion\":\"5\"}}");
 }

@@ -2,6 +2,7 @@
 //!
 //! Invariant: one pass over the bytes for all fields of a kind; strings stay where they are.
 
+use gifee_base::Object;
 use gifee_base::scan::Scanner;
 use gifee_registry::kind::Field;
 use std::ops::Range;
@@ -65,15 +66,39 @@ impl Fields {
         self.indexed
     }
 
-    /// The values of an object. Bytes that are no JSON have none.
-    pub fn extract(&self, raw: &[u8]) -> Box<[Value]> {
+    /// The values of an object.
+    pub fn extract(&self, object: &Object) -> Box<[Value]> {
         if self.names.is_empty() {
             return Box::default();
         }
         let mut values = vec![Value::Absent; self.names.len()];
         // The bytes were indexed before; what the scanner cannot follow counts as absent.
-        let _ = visit(&mut Scanner::new(raw), &self.tree, raw, &mut values);
+        let _ = self.visit(object, &mut values);
         values.into_boxed_slice()
+    }
+
+    /// Reads the members of the object; what of the metadata is indexed is not looked for again.
+    fn visit(&self, object: &Object, out: &mut [Value]) -> Option<()> {
+        let (raw, mut scanner) = (&object.raw()[..], Scanner::new(object.raw()));
+        if !scanner.take(b'{') {
+            return None;
+        }
+        while let Some(key) = scanner.key()? {
+            let name = &raw[key.range];
+            match self.tree.child(name) {
+                Some(metadata) if name == b"metadata" && metadata.is_indexed() => {
+                    for (name, node) in &metadata.children {
+                        let text = if &**name == "name" { object.name() } else { object.namespace() };
+                        node.put(&indexed(raw, text), out);
+                    }
+                    scanner.pass(object.metadata_end());
+                }
+                Some(child) if !key.escaped => visit(&mut scanner, child, raw, out)?,
+                _ if name == b"metadata" => scanner.pass(object.metadata_end()),
+                _ => scanner.skip()?,
+            }
+        }
+        Some(())
     }
 
     /// The text of a value of an object with these bytes.
@@ -89,15 +114,43 @@ impl Fields {
     }
 }
 
+impl Node {
+    fn child(&self, name: &[u8]) -> Option<&Self> {
+        self.children.iter().find(|(child, _)| child.as_bytes() == name).map(|(_, child)| child)
+    }
+
+    /// Whether it is metadata of which nothing is selected by but what every object has an index of.
+    fn is_indexed(&self) -> bool {
+        self.children
+            .iter()
+            .all(|(name, node)| matches!(&**name, "name" | "namespace") && node.children.is_empty())
+    }
+
+    fn put(&self, value: &Value, out: &mut [Value]) {
+        for leaf in &self.leaves {
+            out[*leaf] = value.clone();
+        }
+    }
+}
+
+/// A text of the index: where it is in the bytes, if it is there as it is.
+fn indexed(raw: &[u8], text: &str) -> Value {
+    let start = (text.as_ptr() as usize).wrapping_sub(raw.as_ptr() as usize);
+    match text {
+        "" => Value::Absent,
+        _ if start < raw.len() => span(start..start + text.len()),
+        _ => Value::Owned(text.into()),
+    }
+}
+
 /// Reads one value; the rest of what it stands in is read by the caller.
 fn visit(scanner: &mut Scanner<'_>, node: &Node, raw: &[u8], out: &mut [Value]) -> Option<()> {
     match scanner.peek()? {
         b'{' if !node.children.is_empty() => {
             scanner.take(b'{');
             while let Some(key) = scanner.key()? {
-                let name = &raw[key.range];
-                match node.children.iter().find(|(child, _)| child.as_bytes() == name) {
-                    Some((_, child)) if !key.escaped => visit(scanner, child, raw, out)?,
+                match node.child(&raw[key.range]) {
+                    Some(child) if !key.escaped => visit(scanner, child, raw, out)?,
                     _ => scanner.skip()?,
                 }
             }
@@ -120,9 +173,7 @@ fn visit(scanner: &mut Scanner<'_>, node: &Node, raw: &[u8], out: &mut [Value]) 
         _ => {
             let start = scanner.position();
             let value = scalar(scanner, raw, start)?;
-            for leaf in &node.leaves {
-                out[*leaf] = value.clone();
-            }
+            node.put(&value, out);
             Some(())
         }
     }
@@ -140,8 +191,7 @@ fn scalar(scanner: &mut Scanner<'_>, raw: &[u8], start: usize) -> Option<Value> 
     }
     let text = scanner.string()?;
     if text.escaped {
-        let quoted = raw.get(text.range.start - 1..text.range.end + 1)?;
-        return serde_json::from_slice::<Box<str>>(quoted).ok().map(Value::Owned);
+        return text.of(raw).map(|text| Value::Owned(text.into()));
     }
     Some(if text.range.is_empty() { Value::Absent } else { span(text.range) })
 }
@@ -170,7 +220,8 @@ mod tests {
             });
         let fields = Fields::new(&rows);
         let check = |raw: &str, expect: [&str; 5]| {
-            let values = fields.extract(raw.as_bytes());
+            let object = Object::stored(bytes::Bytes::copy_from_slice(raw.as_bytes()), 1).unwrap();
+            let values = fields.extract(&object);
             let texts = [0, 1, 2, 3, 4].map(|index| fields.text(raw.as_bytes(), &values, index));
             assert_eq!(texts, expect, "{raw}");
         };
@@ -182,7 +233,29 @@ mod tests {
         check(r#"{"status":{"podIPs":[{"ip":"1.2.3.4"},{"ip":"::1"}]}}"#, ["", "false", "1.2.3.4", "", ""]);
         check(r#"{"spec":{"nodeName":null},"status":{"podIPs":[]}}"#, ["", "false", "", "", ""]);
         check(r#"{"spec":{"nodeName":["first","second"]},"status":7}"#, ["first", "false", "", "", ""]);
-        check("nonsense", ["", "false", "", "", ""]);
         assert_eq!(fields.indexed(), Some(0));
+    }
+
+    #[test]
+    fn names_are_those_of_the_index() {
+        let rows = ["metadata.name", "metadata.namespace", "spec.x"].map(|path| Field {
+            name: path.into(),
+            path: path.split('.').map(Arc::from).collect(),
+            absent: "",
+            indexed: false,
+        });
+        let fields = Fields::new(&rows);
+        for (raw, expect) in [
+            (
+                r#"{"metadata":{"managedFields":[{}],"name":"a","namespace":"b"},"spec":{"x":"y"}}"#,
+                ["a", "b", "y"],
+            ),
+            (r#"{"metadata":{"name":"a\"b"},"spec":{"x":1}}"#, ["a\"b", "", "1"]),
+            (r#"{"a":{"name":"c"},"spec":{"metadata":{"name":"d"},"x":true}}"#, ["", "", "true"]),
+        ] {
+            let object = Object::stored(bytes::Bytes::from_static(raw.as_bytes()), 1).unwrap();
+            let values = fields.extract(&object);
+            assert_eq!([0, 1, 2].map(|index| fields.text(raw.as_bytes(), &values, index)), expect, "{raw}");
+        }
     }
 }

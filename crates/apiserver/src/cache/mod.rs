@@ -259,7 +259,7 @@ impl Cache {
     fn entry(&self, value: Bytes, revision: u64) -> Option<Arc<Entry>> {
         match Object::stored(self.shown(value), revision) {
             Ok(object) => {
-                let fields = self.fields.extract(object.raw());
+                let fields = self.fields.extract(&object);
                 Some(Arc::new(Entry { object: Arc::new(object), fields }))
             }
             Err(error) => {

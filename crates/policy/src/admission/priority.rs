@@ -4,7 +4,7 @@
 
 use super::{Operation, Request, Rule, decoded};
 use crate::Lookup;
-use gifee_base::{ObjectKey, Status};
+use gifee_base::{Object, ObjectKey, Status};
 use serde_json::Value;
 
 const GROUP: &str = "scheduling.k8s.io";
@@ -67,10 +67,10 @@ impl Rule for Priority {
         if !request.is(GROUP, "priorityclasses") || !write || class["globalDefault"] != true {
             return Ok(());
         }
-        let other = lookup.list(GROUP, "priorityclasses", "").into_iter().find(|other| {
-            other.name() != class["metadata"]["name"]
-                && other.to_value().is_ok_and(|other| other["globalDefault"] == true)
-        });
+        let other = lookup
+            .list(GROUP, "priorityclasses", "")
+            .into_iter()
+            .find(|other| other.name() != class["metadata"]["name"] && is_default(other));
         match other {
             Some(other) => Err(request.forbidden(&format!(
                 "PriorityClass {} is already marked as default. Only one default can exist",
@@ -99,12 +99,13 @@ fn parts(class: &Value) -> (String, i64, String) {
     )
 }
 
+fn is_default(class: &Object) -> bool {
+    class.value_at(&["globalDefault"]) == Some(b"true")
+}
+
 fn default_class(lookup: &dyn Lookup) -> (String, i64, String) {
     let classes = lookup.list(GROUP, "priorityclasses", "");
-    let defaults = classes
-        .iter()
-        .filter_map(|class| class.to_value().ok())
-        .filter(|class| class["globalDefault"] == true);
+    let defaults = classes.iter().filter(|class| is_default(class)).filter_map(|class| class.to_value().ok());
     // Two defaults can come from a race; the lower counts, as upstream.
     defaults.map(|class| parts(&class)).min_by_key(|class| class.1).unwrap_or((
         String::new(),

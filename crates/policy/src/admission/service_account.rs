@@ -2,9 +2,9 @@
 //!
 //! Answers to upstream's `ServiceAccount`.
 
-use super::{Operation, Request, Rule, decoded};
+use super::{Operation, Request, Rule};
 use crate::Lookup;
-use gifee_base::{ObjectKey, Status, name};
+use gifee_base::{Object, ObjectKey, Status, name};
 use serde_json::{Value, json};
 
 const MOUNT_PATH: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
@@ -36,7 +36,7 @@ impl Rule for ServiceAccount {
         let account_name = pod["spec"]["serviceAccountName"].as_str().unwrap_or_default().to_owned();
         pod["spec"]["serviceAccount"] = account_name.as_str().into();
         let key = ObjectKey::new(request.namespace, &account_name);
-        let Some(account) = decoded(lookup.get("", "serviceaccounts", &key)) else {
+        let Some(account) = lookup.get("", "serviceaccounts", &key) else {
             let why = format!(
                 "error looking up service account {}/{account_name}: serviceaccount {account_name:?} not found",
                 request.namespace
@@ -44,12 +44,14 @@ impl Rule for ServiceAccount {
             return Err(request.forbidden(&why));
         };
         if pod["spec"]["imagePullSecrets"].as_array().is_none_or(Vec::is_empty)
-            && account["imagePullSecrets"].as_array().is_some_and(|secrets| !secrets.is_empty())
+            && let secrets = member(&account, "imagePullSecrets")
+            && secrets.as_array().is_some_and(|secrets| !secrets.is_empty())
         {
-            pod["spec"]["imagePullSecrets"] = account["imagePullSecrets"].clone();
+            pod["spec"]["imagePullSecrets"] = secrets;
         }
-        let asked = &pod["spec"]["automountServiceAccountToken"];
-        let mount = asked.as_bool().or(account["automountServiceAccountToken"].as_bool()).unwrap_or(true);
+        let asked = pod["spec"]["automountServiceAccountToken"].as_bool();
+        let mount = asked.or_else(|| member(&account, "automountServiceAccountToken").as_bool());
+        let mount = mount.unwrap_or(true);
         if mount {
             mount_token(pod);
         }
@@ -70,13 +72,20 @@ impl Rule for ServiceAccount {
         }
         let name = pod["spec"]["serviceAccountName"].as_str().unwrap_or_default();
         let account = lookup.get("", "serviceaccounts", &ObjectKey::new(request.namespace, name));
-        let Some(account) = account.and_then(|account| account.to_value().ok()) else { return Ok(()) };
-        let enforced = account["metadata"]["annotations"][ENFORCE].as_str();
-        if !matches!(enforced, Some("1" | "t" | "T" | "true" | "TRUE" | "True")) {
+        let Some(account) = account else { return Ok(()) };
+        let enforced = account.text_at(&["metadata", "annotations", ENFORCE]);
+        if !matches!(enforced.as_deref(), Some("1" | "t" | "T" | "true" | "TRUE" | "True")) {
             return Ok(());
         }
+        let Ok(account) = account.to_value() else { return Ok(()) };
         unreferenced(pod, &account, request.subresource).map_or(Ok(()), |why| Err(request.forbidden(&why)))
     }
+}
+
+/// A member of an account, of which every pod needs little.
+fn member(account: &Object, name: &str) -> Value {
+    let value = account.value_at(&[name]);
+    value.and_then(|value| serde_json::from_slice(value).ok()).unwrap_or_default()
 }
 
 /// A pod that a node agent reads from a file has no rights.

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use super::element::{Element, equal};
 use super::managers::STRIPPED;
 use super::set::{Filter, Set};
-use super::typing::{Atom, Fields, List, Type};
+use super::typing::{Atom, Beside, Fields, List, Type};
 use super::wire::{OWN, write_escaped, write_string};
 use super::{compare, managers};
 use crate::Schema;
@@ -112,35 +112,39 @@ impl Writer<'_> {
         let start = self.open(own);
         let mut count = usize::from(own);
         let given = matches!(before, Before::Root | Before::Object);
-        // Names of fields that are null in a typed object, which go between those that are given.
-        let nulls: Vec<&str> = if given { Vec::new() } else { fields.nulls(map).collect() };
-        let mut nulls = nulls.into_iter().peekable();
+        let mut beside = fields.beside();
         for (name, value) in map {
-            while let Some(null) = nulls.next_if(|null| *null < name.as_str()) {
-                self.key(null, &mut count);
-                self.out.push_str("{}");
-            }
+            self.nulls(&mut beside, Some(name), given, &mut count);
+            let field = beside.take(name);
             if skip(name) {
                 continue;
             }
             let (length, before_it) = (self.out.len(), count);
             self.key(name, &mut count);
-            let kind = fields.step(name).map_or(Type::Deduced, |step| step.kind);
+            let kind = field.map_or_else(|| fields.rest(), |field| field.kind());
             let wrote = if before == Before::Root && name == "metadata" {
                 self.metadata(kind, value)
             } else {
-                self.node(kind, value, if given { fields.absent(name) } else { None })
+                let zero = field.filter(|_| given).and_then(|field| field.zero());
+                self.node(kind, value, zero)
             };
             if !wrote {
                 self.out.truncate(length);
                 count = before_it;
             }
         }
-        for null in nulls {
-            self.key(null, &mut count);
-            self.out.push_str("{}");
-        }
+        self.nulls(&mut beside, None, given, &mut count);
         self.close(start, own, count)
+    }
+
+    /// Writes the fields that are null in a typed object, of those that come before another one.
+    fn nulls(&mut self, beside: &mut Beside<'_>, before: Option<&str>, given: bool, count: &mut usize) {
+        while let Some(field) = beside.before(before) {
+            if !given && field.shows_null() {
+                self.key(field.name(), count);
+                self.out.push_str("{}");
+            }
+        }
     }
 
     fn key(&mut self, name: &str, count: &mut usize) {
@@ -160,21 +164,20 @@ impl Writer<'_> {
     }
 
     fn items(&mut self, list: &List<'_>, items: &[Value], own: bool) -> bool {
-        let mut elements: Vec<_> =
-            items.iter().filter_map(|item| Some((list.element(item).ok()?, item))).collect();
-        elements.sort_by(|left, right| left.0.cmp(&right.0));
+        let mut told: Vec<_> = items.iter().filter_map(|item| Some((list.told(item).ok()?, item))).collect();
+        told.sort_by(|left, right| left.0.cmp(&right.0));
         let start = self.open(own);
         let mut count = usize::from(own);
-        let mut rest = &elements[..];
-        while let Some((element, item)) = rest.first() {
-            let same = rest.iter().take_while(|other| other.0 == *element).count();
+        let mut rest = &told[..];
+        while let Some((by, item)) = rest.first() {
+            let same = rest.iter().take_while(|other| other.0.cmp(by).is_eq()).count();
             rest = &rest[same..];
             if count > 0 {
                 self.out.push(',');
             }
             count += 1;
             self.scratch.clear();
-            element.write(&mut self.scratch);
+            by.write(&mut self.scratch);
             write_string(&self.scratch, self.out);
             self.out.push(':');
             // Items that cannot be told apart are one field together.

@@ -64,7 +64,7 @@ impl Element {
                 out.push_str("f:");
                 out.push_str(name);
             }
-            Self::Key(keys) => write_key(keys.iter().map(|(name, value)| (&**name, value)), out),
+            Self::Key(keys) => write_key(keys_of(keys), out),
             Self::Value(value) => {
                 out.push_str("v:");
                 write_value(value, out);
@@ -134,20 +134,26 @@ pub(super) fn write_value(value: &Value, out: &mut String) {
 
 fn write_string(text: &str, out: &mut String) {
     out.push('"');
-    for letter in text.chars() {
-        match letter {
-            '"' => out.push_str("\\\""),
-            '\\' => out.push_str("\\\\"),
-            '\n' => out.push_str("\\n"),
-            '\r' => out.push_str("\\r"),
-            '\t' => out.push_str("\\t"),
-            '<' | '>' | '&' | '\u{2028}' | '\u{2029}' | '\0'..='\u{1f}' => {
-                out.push_str(&format!("\\u{:04x}", letter as u32));
-            }
-            other => out.push(other),
-        }
+    if text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_./ ".contains(&byte)) {
+        out.push_str(text);
+    } else {
+        text.chars().for_each(|letter| write_letter(letter, out));
     }
     out.push('"');
+}
+
+fn write_letter(letter: char, out: &mut String) {
+    match letter {
+        '"' => out.push_str("\\\""),
+        '\\' => out.push_str("\\\\"),
+        '\n' => out.push_str("\\n"),
+        '\r' => out.push_str("\\r"),
+        '\t' => out.push_str("\\t"),
+        '<' | '>' | '&' | '\u{2028}' | '\u{2029}' | '\0'..='\u{1f}' => {
+            out.push_str(&format!("\\u{:04x}", letter as u32));
+        }
+        other => out.push(other),
+    }
 }
 
 /// Orders values of any kind.
@@ -186,6 +192,23 @@ pub(super) fn compare(left: &Value, right: &Value) -> Ordering {
     }
 }
 
+fn keys_of(keys: &[(Box<str>, Value)]) -> impl ExactSizeIterator<Item = (&str, &Value)> {
+    keys.iter().map(|(name, value)| (&**name, value))
+}
+
+/// Orders the keys of items, which are in the order of their names.
+pub(super) fn compare_keys<'a>(
+    left: impl ExactSizeIterator<Item = (&'a str, &'a Value)>,
+    right: impl ExactSizeIterator<Item = (&'a str, &'a Value)>,
+) -> Ordering {
+    let lengths = left.len().cmp(&right.len());
+    let unequal = left
+        .zip(right)
+        .map(|(left, right)| left.0.cmp(right.0).then_with(|| compare(left.1, right.1)))
+        .find(|order| order.is_ne());
+    unequal.unwrap_or(lengths)
+}
+
 /// Whether two trees are the same; unlike `==` it does not tell whole floats from integers.
 pub(super) fn equal(left: &Value, right: &Value) -> bool {
     left == right || compare(left, right).is_eq()
@@ -195,16 +218,7 @@ impl Ord for Element {
     fn cmp(&self, other: &Self) -> Ordering {
         match (self, other) {
             (Self::Field(left), Self::Field(right)) => left.cmp(right),
-            (Self::Key(left), Self::Key(right)) => {
-                let unequal = left
-                    .iter()
-                    .zip(right)
-                    .map(|(left, right)| left.0.cmp(&right.0).then_with(|| compare(&left.1, &right.1)));
-                unequal
-                    .into_iter()
-                    .find(|order| order.is_ne())
-                    .unwrap_or_else(|| left.len().cmp(&right.len()))
-            }
+            (Self::Key(left), Self::Key(right)) => compare_keys(keys_of(left), keys_of(right)),
             (Self::Value(left), Self::Value(right)) => compare(left, right),
             (Self::Index(left), Self::Index(right)) => left.cmp(right),
             _ => self.rank().cmp(&other.rank()),

@@ -3,9 +3,13 @@
 //! Invariant: where no schema says anything, maps are entered and lists are leaves. Answers to structured-merge-diff's
 //! `schema.Atom` and to kube-openapi's `schemaconv`, which makes such atoms out of OpenAPI.
 
-use serde_json::{Map, Value};
+use std::borrow::Cow;
+use std::cmp::Ordering;
 
-use super::element::Element;
+use serde_json::{Map, Value};
+use smallvec::SmallVec;
+
+use super::element::{self, Element};
 use crate::Schema;
 use crate::shape::{Field, FieldFlags, ListKind, NOT_ALWAYS, NodeId, Shape, StructId, Types};
 
@@ -51,6 +55,25 @@ pub(super) struct Fields<'a> {
     declared: Option<(&'a Types, StructId)>,
     rest: Option<Type<'a>>,
     pub atomic: bool,
+}
+
+/// A field of a struct.
+#[derive(Clone, Copy)]
+pub(super) struct Declared<'a> {
+    types: &'a Types,
+    field: &'a Field,
+}
+
+/// The fields of a struct, gone through beside the members of an object, both in the order of their names.
+pub(super) struct Beside<'a> {
+    types: Option<&'a Types>,
+    left: &'a [Field],
+}
+
+/// What an item of a list is told apart by, where it stands.
+pub(super) enum Told<'v> {
+    Value(&'v Value),
+    Keys(SmallVec<[(&'v str, Cow<'v, Value>); 2]>),
 }
 
 /// One step down.
@@ -154,6 +177,19 @@ impl<'a> Fields<'a> {
         self.rest.map(|kind| Step { kind, declared: false })
     }
 
+    /// The fields of the struct, if it is one.
+    pub fn beside(&self) -> Beside<'a> {
+        match self.declared {
+            Some((types, id)) => Beside { types: Some(types), left: types.fields(id) },
+            None => Beside { types: None, left: &[] },
+        }
+    }
+
+    /// The type of what is not declared.
+    pub fn rest(&self) -> Type<'a> {
+        self.rest.unwrap_or(Type::Deduced)
+    }
+
     /// Fields that are null in an object of Go's which does not give them a value.
     pub fn nulls<'m>(&self, map: &'m Map<String, Value>) -> impl Iterator<Item = &'a str> + use<'a, 'm> {
         let declared = self.declared.into_iter();
@@ -169,6 +205,81 @@ impl<'a> Fields<'a> {
         let (types, id) = self.declared?;
         zero(types, types.field(id, name)?)
     }
+}
+
+impl<'a> Declared<'a> {
+    pub fn name(self) -> &'a str {
+        self.types.text(self.field.name)
+    }
+
+    pub fn kind(self) -> Type<'a> {
+        field_type(self.types, self.field)
+    }
+
+    /// What it counts as in an object of Go's that does not give it a value.
+    pub fn zero(self) -> Option<&'static Value> {
+        zero(self.types, self.field)
+    }
+
+    pub fn shows_null(self) -> bool {
+        shows_null(self.types, self.field)
+    }
+}
+
+impl<'a> Beside<'a> {
+    fn next(&self) -> Option<Declared<'a>> {
+        Some(Declared { types: self.types?, field: self.left.first()? })
+    }
+
+    /// The next field, if it comes before this name; passes it.
+    pub fn before(&mut self, name: Option<&str>) -> Option<Declared<'a>> {
+        let next = self.next().filter(|next| name.is_none_or(|name| next.name() < name))?;
+        self.left = &self.left[1..];
+        Some(next)
+    }
+
+    /// The next field, if it has this name; passes it.
+    pub fn take(&mut self, name: &str) -> Option<Declared<'a>> {
+        let next = self.next().filter(|next| next.name() == name)?;
+        self.left = &self.left[1..];
+        Some(next)
+    }
+}
+
+impl Told<'_> {
+    pub fn cmp(&self, other: &Self) -> Ordering {
+        match (self, other) {
+            (Self::Value(left), Self::Value(right)) => element::compare(left, right),
+            (Self::Keys(left), Self::Keys(right)) => element::compare_keys(keys_of(left), keys_of(right)),
+            // Of one list all are alike.
+            (Self::Value(_), Self::Keys(_)) => Ordering::Greater,
+            (Self::Keys(_), Self::Value(_)) => Ordering::Less,
+        }
+    }
+
+    /// Appends its text in `FieldsV1`, as [`Element::write`] does.
+    pub fn write(&self, out: &mut String) {
+        match self {
+            Self::Value(value) => {
+                out.push_str("v:");
+                element::write_value(value, out);
+            }
+            Self::Keys(keys) => element::write_key(keys_of(keys), out),
+        }
+    }
+
+    fn into_element(self) -> Element {
+        match self {
+            Self::Value(value) => Element::Value(value.clone()),
+            Self::Keys(keys) => Element::Key(
+                keys.into_iter().map(|(name, value)| (name.into(), value.into_owned())).collect(),
+            ),
+        }
+    }
+}
+
+fn keys_of<'k>(keys: &'k [(&str, Cow<'_, Value>)]) -> impl ExactSizeIterator<Item = (&'k str, &'k Value)> {
+    keys.iter().map(|(name, value)| (*name, &**value))
 }
 
 pub(super) fn field_type<'a>(types: &'a Types, field: &Field) -> Type<'a> {
@@ -231,6 +342,14 @@ impl List<'_> {
     /// # Errors
     /// Why there is none, in upstream's words.
     pub fn element(&self, item: &Value) -> Result<Element, String> {
+        self.told(item).map(Told::into_element)
+    }
+
+    /// What tells an item apart.
+    ///
+    /// # Errors
+    /// As [`List::element`].
+    pub fn told<'v>(&'v self, item: &'v Value) -> Result<Told<'v>, String> {
         if self.kind == ListKind::Set {
             return match item {
                 Value::Object(_) => {
@@ -240,7 +359,7 @@ impl List<'_> {
                 Value::Null => {
                     Err("associative list without keys has an element that's an explicit null".to_owned())
                 }
-                value => Ok(Element::Value(value.clone())),
+                value => Ok(Told::Value(value)),
             };
         }
         let map = match item {
@@ -248,10 +367,10 @@ impl List<'_> {
             Value::Null => return Err("associative list with keys may not have a null element".to_owned()),
             _ => return Err("associative list with keys may not have non-map elements".to_owned()),
         };
-        let mut keys: Vec<(Box<str>, Value)> = Vec::new();
+        let mut keys = SmallVec::<[_; 2]>::new();
         for name in self.keys() {
-            let value = map.get(name).cloned().or_else(|| self.default_key(name));
-            keys.extend(value.map(|value| (name.into(), value)));
+            let value = map.get(name).map(Cow::Borrowed).or_else(|| self.default_key(name).map(Cow::Owned));
+            keys.extend(value.map(|value| (name, value)));
         }
         if keys.is_empty() {
             let names: Vec<_> = self.keys().map(crate::go::quote).collect();
@@ -260,8 +379,8 @@ impl List<'_> {
                 names.join(" ")
             ));
         }
-        keys.sort_by(|left, right| left.0.cmp(&right.0));
-        Ok(Element::Key(keys))
+        keys.sort_by_key(|(name, _)| *name);
+        Ok(Told::Keys(keys))
     }
 }
 

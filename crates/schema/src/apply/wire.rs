@@ -123,23 +123,21 @@ pub(super) fn write_string(text: &str, out: &mut String) {
 
 /// Appends what is between the quotes of a JSON string.
 pub(super) fn write_escaped(text: &str, out: &mut String) {
-    // Without a way out of the loop it is one pass of wide instructions.
-    let escapes =
-        text.bytes().fold(false, |any, byte| any | (byte < b' ') | (byte == b'"') | (byte == b'\\'));
-    if !escapes {
-        return out.push_str(text);
-    }
-    for letter in text.chars() {
-        match letter {
-            '"' => out.push_str("\\\""),
-            '\\' => out.push_str("\\\\"),
-            '\n' => out.push_str("\\n"),
-            '\r' => out.push_str("\\r"),
-            '\t' => out.push_str("\\t"),
-            '\0'..='\u{1f}' => out.push_str(&format!("\\u{:04x}", letter as u32)),
-            other => out.push(other),
+    let special = |byte: u8| byte < b' ' || byte == b'"' || byte == b'\\';
+    let mut rest = text;
+    while let Some(at) = rest.bytes().position(special) {
+        out.push_str(&rest[..at]);
+        match rest.as_bytes()[at] {
+            b'"' => out.push_str("\\\""),
+            b'\\' => out.push_str("\\\\"),
+            b'\n' => out.push_str("\\n"),
+            b'\r' => out.push_str("\\r"),
+            b'\t' => out.push_str("\\t"),
+            other => out.push_str(&format!("\\u{other:04x}")),
         }
+        rest = &rest[at + 1..];
     }
+    out.push_str(rest);
 }
 
 /// Reads one object: what is below a node, and whether the node is a member.
