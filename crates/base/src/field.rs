@@ -76,6 +76,8 @@ pub enum ErrorType {
     Forbidden,
     /// A string is too long.
     TooLong,
+    /// A string is too short.
+    TooShort,
     /// A list is too long.
     TooMany,
     /// A list is too short.
@@ -97,6 +99,7 @@ impl ErrorType {
             Self::NotSupported => "FieldValueNotSupported",
             Self::Forbidden => "FieldValueForbidden",
             Self::TooLong => "FieldValueTooLong",
+            Self::TooShort => "FieldValueTooShort",
             Self::TooMany => "FieldValueTooMany",
             Self::TooFew => "FieldValueTooFew",
             Self::Internal => "InternalError",
@@ -113,6 +116,7 @@ impl ErrorType {
             Self::NotSupported => "Unsupported value",
             Self::Forbidden => "Forbidden",
             Self::TooLong => "Too long",
+            Self::TooShort => "Too short",
             Self::TooMany => "Too many",
             Self::TooFew => "Too few",
             Self::Internal => "Internal error",
@@ -160,6 +164,11 @@ impl FieldError {
         Self::new(ErrorType::TypeInvalid, path, Some(&value.into()), detail)
     }
 
+    /// `Invalid value: <detail>` where the value says nothing.
+    pub fn omitted(path: &Path<'_>, detail: &str) -> Self {
+        Self::new(ErrorType::Invalid, path, None, detail)
+    }
+
     /// `Duplicate value: <value>`
     pub fn duplicate(path: &Path<'_>, value: impl Into<Value>) -> Self {
         Self::new(ErrorType::Duplicate, path, Some(&value.into()), "")
@@ -188,6 +197,12 @@ impl FieldError {
         Self::new(ErrorType::TooLong, path, None, &format!("may not be more than {maximum} bytes"))
     }
 
+    /// `Too short: must be at least <minimum> characters`
+    pub fn too_short(path: &Path<'_>, minimum: usize) -> Self {
+        let plural = if minimum == 1 { "character" } else { "characters" };
+        Self::new(ErrorType::TooShort, path, None, &format!("must be at least {minimum} {plural}"))
+    }
+
     /// `Too many: <actual>: must have at most <maximum> items`
     pub fn too_many(path: &Path<'_>, actual: usize, maximum: usize) -> Self {
         let plural = if maximum == 1 { "item" } else { "items" };
@@ -198,6 +213,13 @@ impl FieldError {
     /// `Internal error: <detail>`
     pub fn internal(path: &Path<'_>, detail: &str) -> Self {
         Self::new(ErrorType::Internal, path, None, detail)
+    }
+
+    /// Shows a value as upstream's own form of it reads, in an error that was made with an empty text for it.
+    #[must_use]
+    pub fn showing(mut self, shown: &str) -> Self {
+        self.body = self.body.replacen("\"\"", shown, 1);
+        self
     }
 
     /// The cause that stands for this error in a `Status`.

@@ -42,7 +42,8 @@ pub fn dns_label(text: &str) -> Vec<String> {
         wrong.push(too_long(LABEL_MAXIMUM));
     }
     if !label_shape(text) {
-        wrong.push(LABEL_TEXT.to_owned());
+        let subdomain = text.split('.').all(label_shape);
+        wrong.push(if subdomain { "must not contain dots" } else { LABEL_TEXT }.to_owned());
     }
     wrong
 }

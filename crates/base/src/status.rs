@@ -212,7 +212,13 @@ impl Status {
     /// 422: `Deployment.apps "x" is invalid: <errors>`
     pub fn invalid(group: &str, kind: &str, name: &str, errors: &[FieldError]) -> Self {
         let subject = group_resource(group, kind);
-        let texts: Vec<String> = errors.iter().map(FieldError::to_string).collect();
+        // What is found twice is said once, though each is a cause.
+        let mut texts: Vec<String> = Vec::with_capacity(errors.len());
+        for text in errors.iter().map(FieldError::to_string) {
+            if !texts.contains(&text) {
+                texts.push(text);
+            }
+        }
         let body = match texts.as_slice() {
             [one] => one.clone(),
             many => format!("[{}]", many.join(", ")),

@@ -1,6 +1,8 @@
 //! Rows of apps/v1.
 
+mod daemon;
 mod rules;
+mod stateful;
 
 use crate::kind::Kind;
 use crate::row::row;
@@ -16,14 +18,14 @@ pub fn rows() -> Vec<Kind> {
     vec![
         row(V1, "ControllerRevision", "controllerrevisions")
             .table(workload::table_of_controller_revisions())
-            .rules(rules::CONTROLLER_REVISION),
+            .rules(daemon::CONTROLLER_REVISION),
         row(V1, "DaemonSet", "daemonsets")
             .table(workload::table_of_daemon_sets())
             .short(&["ds"])
             .category("all")
             .status()
             .generation()
-            .rules(rules::DAEMON_SET),
+            .rules(daemon::DAEMON_SET),
         row(V1, "Deployment", "deployments")
             .defaults(include_str!("../defaults/apps.txt"))
             .table(workload::table_of_deployments())
@@ -50,6 +52,6 @@ pub fn rows() -> Vec<Kind> {
             .status()
             .named(name::dns_label)
             .generation()
-            .rules(rules::STATEFUL_SET),
+            .rules(stateful::STATEFUL_SET),
     ]
 }

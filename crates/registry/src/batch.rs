@@ -1,7 +1,11 @@
 //! Rows of batch/v1.
 
+mod cron;
+mod indexes;
 mod job;
+mod policy;
 mod schedule;
+mod status;
 
 use crate::kind::Kind;
 use crate::row::row;
@@ -18,7 +22,7 @@ pub fn rows() -> Vec<Kind> {
             .category("all")
             .status()
             .generation()
-            .rules(job::CRON_JOB),
+            .rules(cron::CRON_JOB),
         row(V1, "Job", "jobs")
             .defaults(include_str!("../defaults/batch.txt"))
             .table(workload::table_of_jobs())

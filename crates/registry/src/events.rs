@@ -1,5 +1,7 @@
 //! Rows of events.k8s.io/v1: the same events as the core group's, in another form.
 
+pub(crate) mod rules;
+
 use crate::kind::{Conversion, Kind};
 use crate::row::row;
 use crate::table;
@@ -41,7 +43,7 @@ pub fn rows() -> Vec<Kind> {
             .fields(FIELDS)
             .stored_as("", "events", Conversion { from_stored, to_stored })
             .table(table::cluster::table_of_events())
-            .rules(crate::core::endpoints::NEW_EVENT),
+            .rules(rules::NEW_EVENT),
     ]
 }
 

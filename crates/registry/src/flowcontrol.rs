@@ -1,5 +1,6 @@
 //! Rows of flowcontrol.apiserver.k8s.io/v1.
 
+mod level;
 mod matching;
 mod rules;
 
@@ -24,6 +25,6 @@ pub fn rows() -> Vec<Kind> {
             .cluster()
             .status()
             .generation()
-            .rules(rules::PRIORITY_LEVEL),
+            .rules(level::PRIORITY_LEVEL),
     ]
 }

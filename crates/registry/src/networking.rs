@@ -1,5 +1,7 @@
 //! Rows of networking.k8s.io/v1.
 
+mod address;
+mod policy;
 mod rules;
 
 use crate::kind::Kind;
@@ -23,7 +25,7 @@ pub fn rows() -> Vec<Kind> {
             .generation()
             .rules(rules::INGRESS),
         row(V1, "IPAddress", "ipaddresses")
-            .named(rules::address_name)
+            .named(crate::rule::address::canonical_ip)
             .table(network::table_of_ip_addresses())
             .cluster()
             .short(&["ip"])
@@ -33,17 +35,17 @@ pub fn rows() -> Vec<Kind> {
                 "spec.parentRef.resource",
                 "spec.parentRef.group",
             ])
-            .rules(rules::IP_ADDRESS),
+            .rules(address::IP_ADDRESS),
         row(V1, "NetworkPolicy", "networkpolicies")
             .defaults(include_str!("../defaults/networking.txt"))
             .table(network::table_of_network_policies())
             .short(&["netpol"])
             .generation()
-            .rules(rules::NETWORK_POLICY),
+            .rules(policy::NETWORK_POLICY),
         row(V1, "ServiceCIDR", "servicecidrs")
             .table(network::table_of_service_cidrs())
             .cluster()
             .status()
-            .rules(rules::SERVICE_CIDR),
+            .rules(address::SERVICE_CIDR),
     ]
 }

@@ -1,7 +1,9 @@
 //! Rows of resource.k8s.io/v1: dynamic resource allocation.
 
+mod capacity;
 mod claim;
 mod device;
+mod expression;
 mod rules;
 mod slice;
 

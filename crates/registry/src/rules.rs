@@ -136,7 +136,8 @@ impl Hooks for Ruled {
         _: &Context<'_>,
     ) -> Vec<FieldError> {
         collect(|errors| {
-            if subresource.is_empty() {
+            // A scale changes the object itself.
+            if matches!(subresource, "" | "scale") {
                 (self.rules.validate_update)(errors, object, old);
             } else {
                 (self.rules.validate_part)(errors, object, old, subresource);

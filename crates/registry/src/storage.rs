@@ -1,5 +1,6 @@
 //! Rows of storage.k8s.io/v1.
 
+mod driver;
 mod rules;
 
 use crate::kind::Kind;
@@ -16,16 +17,16 @@ pub fn rows() -> Vec<Kind> {
             .cluster()
             .versioned_update()
             .generation()
-            .rules(rules::DRIVER),
+            .rules(driver::DRIVER),
         row(V1, "CSINode", "csinodes")
             .table(cluster::table_of_csi_nodes())
             .cluster()
             .versioned_update()
-            .rules(rules::NODE),
+            .rules(driver::NODE),
         row(V1, "CSIStorageCapacity", "csistoragecapacities")
             .table(cluster::table_of_csi_storage_capacities())
             .versioned_update()
-            .rules(rules::CAPACITY),
+            .rules(driver::CAPACITY),
         row(V1, "StorageClass", "storageclasses")
             .defaults(include_str!("../defaults/storage.txt"))
             .table(cluster::table_of_storage_classes())

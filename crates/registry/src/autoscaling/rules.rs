@@ -4,19 +4,20 @@
 
 use super::conversion::{METRICS, to_stored};
 use crate::rule::resource::quantity;
-use crate::rule::{Errors, NOT_POSITIVE, SPEC, STATUS, label, non_negative_fields, optional_one_of};
+use crate::rule::{Errors, NOT_POSITIVE, SPEC, STATUS, non_negative_fields, optional_one_of};
 use crate::rule::{required_because, required_name};
 use crate::rules::{RULES, Rules};
 use crate::value::{int, is_empty, items, text};
 use gifee_base::{FieldError, Path, name};
 use serde_json::Value;
 
-const KINDS: [(&str, &str); 5] = [
-    ("ContainerResource", "containerResource"),
-    ("External", "external"),
+/// Kinds of metrics and the fields of their sources, in the order in which sources are looked at.
+const SOURCES: [(&str, &str); 5] = [
     ("Object", "object"),
+    ("External", "external"),
     ("Pods", "pods"),
     ("Resource", "resource"),
+    ("ContainerResource", "containerResource"),
 ];
 const WINDOW_MAXIMUM: i64 = 3_600;
 const PERIOD_MAXIMUM: i64 = 1_800;
@@ -24,7 +25,8 @@ const PERIOD_MAXIMUM: i64 = 1_800;
 /// Rules of autoscaling/v2.
 pub(crate) const V2: Rules = Rules {
     status: r#"{"desiredReplicas":0}"#,
-    validate,
+    validate_create: |errors, autoscaler| validate(errors, autoscaler, 1),
+    validate_update: |errors, autoscaler, old| validate(errors, autoscaler, least(old)),
     validate_part: |errors, autoscaler, _, _| status(errors, autoscaler),
     ..RULES
 };
@@ -39,29 +41,42 @@ pub(crate) const V1: Rules = Rules {
         }
     },
     status: r#"{"currentReplicas":0,"desiredReplicas":0}"#,
-    validate: |errors, autoscaler| validate(errors, &to_stored(autoscaler.clone())),
+    validate_create: |errors, autoscaler| validate(errors, &to_stored(autoscaler.clone()), 1),
+    validate_update: |errors, autoscaler, old| validate(errors, &to_stored(autoscaler.clone()), least(old)),
     validate_part: |errors, autoscaler, _, _| status(errors, autoscaler),
     ..RULES
 };
 
-fn validate(errors: &mut Errors, autoscaler: &Value) {
+/// The least replicas that a changed autoscaler may have: one that goes down to none may go on so.
+fn least(old: &Value) -> i64 {
+    i64::from(old["spec"]["minReplicas"] != 0)
+}
+
+fn validate(errors: &mut Errors, autoscaler: &Value, bound: i64) {
     let spec = &autoscaler["spec"];
     let (least, most) = (&spec["minReplicas"], int(&spec["maxReplicas"]));
-    if least.as_i64().is_some_and(|least| least < 1) {
-        let why = "must be greater than or equal to 1";
-        errors.push(FieldError::invalid(&SPEC.child("minReplicas"), least.clone(), why));
+    if least.as_i64().is_some_and(|least| least < bound) {
+        let why = format!("must be greater than or equal to {bound}");
+        errors.push(FieldError::invalid(&SPEC.child("minReplicas"), least.clone(), &why));
     }
-    if most < 1 {
-        errors.push(FieldError::invalid(&SPEC.child("maxReplicas"), most, "must be greater than 0"));
+    let at = SPEC.child("maxReplicas");
+    if most == 0 {
+        errors.push(FieldError::required(&at, ""));
+    } else if most < 0 {
+        errors.push(FieldError::invalid(&at, most, "must be greater than or equal to 1"));
     }
     if least.as_i64().is_some_and(|least| most < least) {
-        let why = "must be greater than or equal to `minReplicas`";
-        errors.push(FieldError::invalid(&SPEC.child("maxReplicas"), most, why));
+        errors.push(FieldError::invalid(&at, most, "must be greater than or equal to `minReplicas`"));
     }
     reference(errors, &spec["scaleTargetRef"], &SPEC.child("scaleTargetRef"));
     let at = SPEC.child("metrics");
     for (index, one) in items(&spec["metrics"]).iter().enumerate() {
         metric(errors, one, &at.index(index));
+    }
+    let from_outside = |one: &Value| matches!(text(&one["type"]), "Object" | "External");
+    if least == 0 && !items(&spec["metrics"]).iter().any(from_outside) {
+        let why = "must specify at least one Object or External metric to support scaling to zero replicas";
+        errors.push(FieldError::forbidden(&at, why));
     }
     let at = SPEC.child("behavior");
     for side in ["scaleUp", "scaleDown"] {
@@ -75,40 +90,59 @@ fn reference(errors: &mut Errors, one: &Value, path: &Path<'_>) {
 }
 
 fn metric(errors: &mut Errors, one: &Value, path: &Path<'_>) {
-    let kinds: Vec<&str> = KINDS.iter().map(|(kind, _)| *kind).collect();
-    let kind = text(&one["type"]);
+    let mut kinds: Vec<&str> = SOURCES.iter().map(|(kind, _)| *kind).collect();
+    kinds.sort_unstable();
+    let (kind, at) = (text(&one["type"]), path.child("type"));
     if kind.is_empty() {
-        return errors.push(FieldError::required(&path.child("type"), "must specify a metric source type"));
+        errors.push(FieldError::required(&at, "must specify a metric source type"));
     }
-    let Some((_, field)) = KINDS.iter().find(|(name, _)| *name == kind) else {
-        return errors.push(FieldError::not_supported(&path.child("type"), kind, &kinds));
-    };
-    for (_, other) in KINDS.iter().filter(|(_, other)| other != field && !one[*other].is_null()) {
-        let why = "must populate the given metric source only";
-        errors.push(FieldError::forbidden(&path.child(other), why));
+    let wanted = SOURCES.iter().find(|(name, _)| *name == kind).map(|(_, field)| *field);
+    if wanted.is_none() {
+        errors.push(FieldError::not_supported(&at, kind, &kinds));
     }
-    let (source, at) = (&one[*field], path.child(field));
-    if source.is_null() {
-        let why = "must populate information for the given metric source";
-        return errors.push(FieldError::required(&at, why));
+    // Of several sources the first is looked at.
+    let given: Vec<&str> =
+        SOURCES.iter().map(|(_, field)| *field).filter(|field| !one[*field].is_null()).collect();
+    if let Some(field) = given.first() {
+        source(errors, field, &one[*field], &path.child(field));
     }
-    if matches!(*field, "resource" | "containerResource") {
-        required_because(errors, &source["name"], &at.child("name"), "must specify a resource name");
+    match wanted {
+        Some(field) if one[field].is_null() => {
+            let why = "must populate information for the given metric source";
+            errors.push(FieldError::required(&path.child(field), why));
+        }
+        Some(_) => {}
+        None => errors.push(FieldError::not_supported(&at, kind, &kinds)),
     }
-    if *field == "containerResource" {
-        required_because(errors, &source["container"], &at.child("container"), "must specify a container");
+    if given.len() != 1 {
+        for other in given.iter().filter(|other| wanted != Some(**other)) {
+            let why = "must populate the given metric source only";
+            errors.push(FieldError::forbidden(&path.child(other), why));
+        }
     }
-    if *field == "object" {
-        reference(errors, &source["describedObject"], &at.child("describedObject"));
+}
+
+fn source(errors: &mut Errors, field: &str, source: &Value, path: &Path<'_>) {
+    match field {
+        "resource" | "containerResource" => {
+            let why = "must specify a resource name";
+            required_because(errors, &source["name"], &path.child("name"), why);
+            if field == "containerResource" {
+                let why = "must specify a container";
+                required_because(errors, &source["container"], &path.child("container"), why);
+            }
+        }
+        _ => {
+            if field == "object" {
+                reference(errors, &source["describedObject"], &path.child("describedObject"));
+            }
+            let at = path.child("metric");
+            required_name(errors, &source["metric"]["name"], &at.child("name"), name::path_segment);
+        }
     }
-    if matches!(*field, "external" | "object" | "pods") {
-        let identifier = at.child("metric");
-        required_name(errors, &source["metric"]["name"], &identifier.child("name"), name::path_segment);
-        label::selector(errors, &source["metric"]["selector"], &identifier.child("selector"));
-    }
-    let (wanted, at) = (&source["target"], at.child("target"));
-    target(errors, wanted, &at);
-    amounts(errors, field, wanted, &at);
+    let at = path.child("target");
+    target(errors, &source["target"], &at);
+    amounts(errors, field, &source["target"], &at);
 }
 
 /// Which of the amounts of a target each kind of metric needs, and which it does not take together.
@@ -148,7 +182,8 @@ fn target(errors: &mut Errors, target: &Value, path: &Path<'_>) {
     let kind = text(&target["type"]);
     if kind.is_empty() {
         errors.push(FieldError::required(&path.child("type"), "must specify a metric target type"));
-    } else if !["AverageValue", "Utilization", "Value"].contains(&kind) {
+    }
+    if !["AverageValue", "Utilization", "Value"].contains(&kind) {
         let why = "must be either Utilization, Value, or AverageValue";
         errors.push(FieldError::invalid(&path.child("type"), kind, why));
     }

@@ -1,15 +1,17 @@
-//! What is special about Jobs and CronJobs.
+//! What is special about Jobs, and their specs in CronJobs.
 //!
 //! Invariant: unless its author says otherwise, a Job selects its pods by its own UID. Answers to upstream's
 //! `pkg/apis/batch/validation` and the strategies of the group.
 
-use super::schedule;
+use super::policy::{failure_policy, success_policy};
+use super::status::{holds, status};
 use crate::kind::Context;
 use crate::podspec;
-use crate::rule::{Errors, METADATA, SPEC, STATUS, immutable, label, named, non_negative_fields, one_of};
-use crate::rule::{required, required_one_of};
+use crate::rule::{
+    Errors, METADATA, SPEC, collect, domain_path, immutable, label, non_negative_fields, one_of,
+};
 use crate::rules::{RULES, Rules};
-use crate::value::{entries, int, is_empty, items, remove, same, text};
+use crate::value::{int, is_empty, remove, same, text};
 use gifee_base::{FieldError, Path, name};
 use serde_json::{Value, json};
 
@@ -17,44 +19,59 @@ const JOB_NAME: &str = "batch.kubernetes.io/job-name";
 const JOB_NAME_OLD: &str = "job-name";
 const UID: &str = "batch.kubernetes.io/controller-uid";
 const UID_OLD: &str = "controller-uid";
-const CRON_JOB_NAME_MAXIMUM: usize = 52;
 const INDEXED_PARALLELISM_MAXIMUM: i64 = 100_000;
-const POLICY_RULES_MAXIMUM: usize = 20;
+const FAILED_INDEXES_MAXIMUM: i64 = 100_000;
+/// More completions than these are tracked only within the two limits that follow.
+const MANY_COMPLETIONS: i64 = 100_000;
+const MANY_PARALLELISM_MAXIMUM: i64 = 10_000;
+const MANY_FAILED_MAXIMUM: i64 = 10_000;
+const MANAGED_BY_MAXIMUM: usize = 63;
 
 /// Rules of Jobs.
 pub(crate) const JOB: Rules = Rules {
     warnings: |warnings, job, old| {
         if old.is_none() {
-            crate::podspec::warning::pod_names(warnings, job);
+            podspec::warning::pod_names(warnings, job);
         }
-        crate::podspec::warning::template(warnings, job, old);
+        podspec::warning::template(warnings, job, old);
         let spec = &job["spec"];
         let many = int(&spec["completions"]) > 100_000 && int(&spec["parallelism"]) > 10_000;
         if spec["completionMode"] == "Indexed" && many {
             warnings.push("In Indexed Jobs with a number of completions higher than 10^5 and a parallelism higher than 10^4, Kubernetes might not be able to track completedIndexes when a big number of indexes fail".into());
         }
     },
-    default: default_job,
-    create: own_selector,
-    validate: |errors, job| {
-        job_spec(errors, &job["spec"], true, &SPEC);
-        hostname(errors, job);
+    default: |job| {
+        if let Some(spec) = job.pointer_mut("/spec/template/spec") {
+            podspec::default_spec(spec);
+        }
     },
-    validate_create: generated_selector,
-    validate_update: job_update,
-    validate_part: |errors, job, old, _| job_status(errors, job, old),
+    create: own_selector,
+    update: |job, old, part, _| {
+        if part.is_empty() {
+            drop_scheduling(&mut job["spec"], &old["spec"]);
+        }
+    },
+    validate_create: |errors, job| whole(errors, job, true),
+    validate_update: |errors, job, old| {
+        let had = |label: &str| !old["spec"]["template"]["metadata"]["labels"][label].is_null();
+        whole(errors, job, had(JOB_NAME) && had(UID));
+        update(errors, job, old);
+    },
+    validate_part: |errors, job, old, _| status(errors, job, old),
     orphans: true,
     ..RULES
 };
 
-fn default_job(job: &mut Value) {
-    if let Some(spec) = job.pointer_mut("/spec/template/spec") {
-        podspec::default_spec(spec);
+/// Scheduling of a Job's pods together is not served yet, but what has it keeps it.
+pub(super) fn drop_scheduling(spec: &mut Value, old: &Value) {
+    if old["scheduling"].is_null() {
+        remove(spec, "scheduling");
     }
 }
 
 /// Labels of the template and the selector by UID.
 fn own_selector(job: &mut Value, context: &Context<'_>) {
+    drop_scheduling(&mut job["spec"], &Value::Null);
     if job["spec"]["manualSelector"] == true {
         return;
     }
@@ -75,11 +92,31 @@ fn own_selector(job: &mut Value, context: &Context<'_>) {
     }
 }
 
-fn generated_selector(errors: &mut Errors, job: &Value) {
-    if job["spec"]["manualSelector"] == true || job["spec"]["selector"].is_null() {
+/// `prefixed`: the labels with Kubernetes' prefix must be there, too.
+fn whole(errors: &mut Errors, job: &Value, prefixed: bool) {
+    generated_selector(errors, job, prefixed);
+    let (spec, at) = (&job["spec"], SPEC.child("template"));
+    job_spec(errors, spec, &SPEC);
+    let (selector, labels) = (&spec["selector"], &spec["template"]["metadata"]["labels"]);
+    let wrong = collect(|errors| label::selector(errors, selector, &SPEC.child("selector")));
+    if selector.is_null() {
+        errors.push(FieldError::required(&SPEC.child("selector"), ""));
+    }
+    if wrong.is_empty() && (selector.is_null() || !label::selects(selector, labels)) {
+        let metadata = at.child("metadata");
+        let why = "`selector` does not match template `labels`";
+        errors.push(FieldError::invalid(&metadata.child("labels"), labels.clone(), why));
+    }
+    errors.extend(wrong);
+    hostname(errors, job);
+}
+
+fn generated_selector(errors: &mut Errors, job: &Value, prefixed: bool) {
+    let selector = &job["spec"]["selector"];
+    if job["spec"]["manualSelector"] == true || selector.is_null() {
         return;
     }
-    let uid = text(&job["metadata"]["uid"]);
+    let (uid, own) = (text(&job["metadata"]["uid"]), text(&job["metadata"]["name"]));
     if uid.is_empty() {
         errors.push(FieldError::required(&METADATA.child("uid"), ""));
     }
@@ -87,8 +124,9 @@ fn generated_selector(errors: &mut Errors, job: &Value) {
     let at = at.child("metadata");
     let at = at.child("labels");
     let labels = &job["spec"]["template"]["metadata"]["labels"];
-    let own = text(&job["metadata"]["name"]);
-    for (key, value) in [(UID_OLD, uid), (UID, uid), (JOB_NAME_OLD, own), (JOB_NAME, own)] {
+    let all = [(UID_OLD, uid), (JOB_NAME_OLD, own), (UID, uid), (JOB_NAME, own)];
+    let expected = &all[..if prefixed { 4 } else { 2 }];
+    for (key, value) in expected {
         let why = format!("must be '{value}'");
         match labels.get(key) {
             None => errors.push(FieldError::required(&at.key(key), &why)),
@@ -98,11 +136,11 @@ fn generated_selector(errors: &mut Errors, job: &Value) {
             Some(_) => {}
         }
     }
-    if job["spec"]["selector"]["matchLabels"].get(UID).and_then(Value::as_str) != Some(uid)
-        && job["spec"]["selector"]["matchLabels"].get(UID_OLD).and_then(Value::as_str) != Some(uid)
-    {
-        let given = job["spec"]["selector"].clone();
-        errors.push(FieldError::invalid(&SPEC.child("selector"), given, "`selector` not auto-generated"));
+    let expected: Value = expected.iter().map(|(key, value)| ((*key).to_owned(), json!(value))).collect();
+    let works = collect(|errors| label::selector(errors, selector, &SPEC)).is_empty();
+    if works && !label::selects(selector, &expected) {
+        let why = "`selector` not auto-generated";
+        errors.push(FieldError::invalid(&SPEC.child("selector"), selector.clone(), why));
     }
 }
 
@@ -113,14 +151,15 @@ fn hostname(errors: &mut Errors, job: &Value) {
         return;
     }
     let own = text(&job["metadata"]["name"]);
-    for wrong in name::dns_label(&format!("{own}-{}", count - 1)) {
-        let why = format!("will not able to create pod with invalid DNS label: {wrong}");
+    let longest = format!("{own}-{}", count - 1);
+    if !name::dns_label(&longest).is_empty() {
+        let why = format!("will not able to create pod with invalid DNS label: {longest}");
         errors.push(FieldError::invalid(&METADATA.child("name"), own, &why));
     }
 }
 
-/// The spec of a Job, alone (`own`) or in the template of a CronJob.
-fn job_spec(errors: &mut Errors, spec: &Value, own: bool, path: &Path<'_>) {
+/// The spec of a Job, alone or in the template of a CronJob, but for its selector.
+pub(super) fn job_spec(errors: &mut Errors, spec: &Value, path: &Path<'_>) {
     let fields = [
         "parallelism",
         "completions",
@@ -131,6 +170,17 @@ fn job_spec(errors: &mut Errors, spec: &Value, own: bool, path: &Path<'_>) {
         "maxFailedIndexes",
     ];
     non_negative_fields(errors, spec, path, &fields);
+    if !spec["maxFailedIndexes"].is_null() && spec["backoffLimitPerIndex"].is_null() {
+        let why = "when maxFailedIndexes is specified";
+        errors.push(FieldError::required(&path.child("backoffLimitPerIndex"), why));
+    }
+    if !spec["managedBy"].is_null() {
+        let at = path.child("managedBy");
+        domain_path(errors, text(&spec["managedBy"]), &at);
+        if text(&spec["managedBy"]).len() > MANAGED_BY_MAXIMUM {
+            errors.push(FieldError::too_long(&at, MANAGED_BY_MAXIMUM));
+        }
+    }
     completion(errors, spec, path);
     failure_policy(errors, spec, path);
     success_policy(errors, spec, path);
@@ -140,295 +190,132 @@ fn job_spec(errors: &mut Errors, spec: &Value, own: bool, path: &Path<'_>) {
             if spec["podFailurePolicy"].is_null() { &["Failed", "TerminatingOrFailed"] } else { &["Failed"] };
         one_of(errors, &spec[replacement], &path.child(replacement), supported);
     }
-    if !spec["managedBy"].is_null() {
-        let at = path.child("managedBy");
-        named(errors, &spec["managedBy"], &at, name::qualified);
-        if text(&spec["managedBy"]).len() > 63 {
-            errors.push(FieldError::too_long(&at, 63));
-        }
-    }
-    let (template, at) = (&spec["template"], path.child("template"));
-    if own {
-        let selector = &spec["selector"];
-        if selector.is_null() {
-            errors.push(FieldError::required(&path.child("selector"), ""));
-        } else {
-            label::selector(errors, selector, &path.child("selector"));
-        }
-        let labels = &template["metadata"]["labels"];
-        if !selector.is_null() && !label::selects(selector, labels) {
-            let metadata = at.child("metadata");
-            let why = "`selector` does not match template `labels`";
-            errors.push(FieldError::invalid(&metadata.child("labels"), labels.clone(), why));
-        }
-    }
-    podspec::template(errors, template, &at);
+    let at = path.child("template");
+    podspec::template(errors, &spec["template"], &at);
     let at = at.child("spec");
     let at = at.child("restartPolicy");
-    let policy = text(&template["spec"]["restartPolicy"]);
-    match policy {
-        "OnFailure" | "Never" => {
-            if !spec["podFailurePolicy"].is_null() && policy != "Never" {
+    match text(&spec["template"]["spec"]["restartPolicy"]) {
+        "Always" | "" => errors.push(FieldError::required(&at, "valid values: \"OnFailure\", \"Never\"")),
+        policy @ "OnFailure" => {
+            if !spec["podFailurePolicy"].is_null() {
                 let why = "only \"Never\" is supported when podFailurePolicy is specified";
                 errors.push(FieldError::invalid(&at, policy, why));
             }
         }
-        "Always" => {
-            errors.push(FieldError::required(&at, "valid values: \"OnFailure\", \"Never\""));
-        }
+        "Never" => {}
         other => errors.push(FieldError::not_supported(&at, other, &["OnFailure", "Never"])),
     }
 }
 
 fn completion(errors: &mut Errors, spec: &Value, path: &Path<'_>) {
     let mode = &spec["completionMode"];
-    if mode.is_null() {
+    if !mode.is_null() {
+        one_of(errors, mode, &path.child("completionMode"), &["NonIndexed", "Indexed"]);
+    }
+    match text(mode) {
+        "Indexed" => indexed(errors, spec, path),
+        "" | "NonIndexed" => {
+            for field in ["backoffLimitPerIndex", "maxFailedIndexes"] {
+                if !spec[field].is_null() {
+                    let why = "requires indexed completion mode";
+                    errors.push(FieldError::invalid(&path.child(field), spec[field].clone(), why));
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
+fn indexed(errors: &mut Errors, spec: &Value, path: &Path<'_>) {
+    let (completions, parallelism) = (spec["completions"].as_i64(), int(&spec["parallelism"]));
+    if completions.is_none() {
+        let why = "when completion mode is Indexed";
+        errors.push(FieldError::required(&path.child("completions"), why));
+    }
+    let mut at_most = |field: &str, value: i64, maximum: i64, rest: &str| {
+        if value > maximum {
+            let why = format!("must be less than or equal to {maximum}{rest}");
+            errors.push(FieldError::invalid(&path.child(field), value, &why));
+        }
+    };
+    at_most("parallelism", parallelism, INDEXED_PARALLELISM_MAXIMUM, " when completion mode is Indexed");
+    let failed = spec["maxFailedIndexes"].as_i64();
+    if let Some(failed) = failed {
+        if completions.is_some_and(|completions| failed > completions) {
+            let why = "must be less than or equal to completions";
+            errors.push(FieldError::invalid(&path.child("maxFailedIndexes"), failed, why));
+        }
+        if failed > FAILED_INDEXES_MAXIMUM {
+            let why = format!("must be less than or equal to {FAILED_INDEXES_MAXIMUM}");
+            errors.push(FieldError::invalid(&path.child("maxFailedIndexes"), failed, &why));
+        }
+    }
+    if completions.is_none_or(|completions| completions <= MANY_COMPLETIONS)
+        || spec["backoffLimitPerIndex"].is_null()
+    {
         return;
     }
-    one_of(errors, mode, &path.child("completionMode"), &["Indexed", "NonIndexed"]);
-    if mode == "Indexed" {
-        if spec["completions"].is_null() {
-            let why = "when completion mode is Indexed";
-            errors.push(FieldError::required(&path.child("completions"), why));
-        }
-        if int(&spec["parallelism"]) > INDEXED_PARALLELISM_MAXIMUM {
+    if failed.is_none() {
+        let why = format!("must be specified when completions is above {MANY_COMPLETIONS}");
+        errors.push(FieldError::required(&path.child("maxFailedIndexes"), &why));
+    }
+    let limits = [
+        ("parallelism", parallelism, MANY_PARALLELISM_MAXIMUM),
+        ("maxFailedIndexes", failed.unwrap_or_default(), MANY_FAILED_MAXIMUM),
+    ];
+    for (field, value, maximum) in limits {
+        if value > maximum {
             let why = format!(
-                "must be less than or equal to {INDEXED_PARALLELISM_MAXIMUM} when completion mode is Indexed"
+                "must be less than or equal to {maximum} when completions are above {MANY_COMPLETIONS} and used with backoff limit per index"
             );
-            errors.push(FieldError::invalid(&path.child("parallelism"), int(&spec["parallelism"]), &why));
-        }
-        if !spec["maxFailedIndexes"].is_null() && spec["backoffLimitPerIndex"].is_null() {
-            let why = "when maxFailedIndexes is specified";
-            errors.push(FieldError::required(&path.child("backoffLimitPerIndex"), why));
-        }
-        return;
-    }
-    for field in ["backoffLimitPerIndex", "maxFailedIndexes"] {
-        if !spec[field].is_null() {
-            let why = "requires indexed completion mode";
-            errors.push(FieldError::invalid(&path.child(field), spec[field].clone(), why));
+            errors.push(FieldError::invalid(&path.child(field), value, &why));
         }
     }
 }
 
-fn failure_policy(errors: &mut Errors, spec: &Value, path: &Path<'_>) {
-    let policy = &spec["podFailurePolicy"];
-    if policy.is_null() {
-        return;
+/// What a suspended Job that has no pods may still change of its pods: where they run and what they get.
+fn without_mutable(template: &Value) -> Value {
+    let mut spec = template["spec"].clone();
+    for field in ["nodeSelector", "tolerations", "schedulingGates"] {
+        remove(&mut spec, field);
     }
-    let at = path.child("podFailurePolicy");
-    let at = at.child("rules");
-    let rules = items(&policy["rules"]);
-    if rules.len() > POLICY_RULES_MAXIMUM {
-        errors.push(FieldError::too_many(&at, rules.len(), POLICY_RULES_MAXIMUM));
+    if let Some(affinity) = spec.get_mut("affinity") {
+        remove(affinity, "nodeAffinity");
     }
-    for (index, rule) in rules.iter().enumerate() {
-        let at = at.index(index);
-        let actions = ["Count", "FailIndex", "FailJob", "Ignore"];
-        required_one_of(errors, &rule["action"], &at.child("action"), &actions);
-        let (codes, conditions) = (&rule["onExitCodes"], &rule["onPodConditions"]);
-        match (codes.is_null(), is_empty(conditions)) {
-            (true, true) => {
-                let why = "specifying one of OnExitCodes and OnPodConditions is required";
-                errors.push(FieldError::invalid(&at, "", why));
-            }
-            (false, false) => {
-                let why = "specifying both OnExitCodes and OnPodConditions is not supported";
-                errors.push(FieldError::invalid(&at, rule.clone(), why));
-            }
-            (false, true) => {
-                let at = at.child("onExitCodes");
-                required_one_of(errors, &codes["operator"], &at.child("operator"), &["In", "NotIn"]);
-                let values = at.child("values");
-                if is_empty(&codes["values"]) {
-                    let why = "at least one value is required";
-                    errors.push(FieldError::invalid(&values, codes["values"].clone(), why));
-                }
-                for (index, code) in items(&codes["values"]).iter().enumerate() {
-                    if codes["operator"] == "In" && int(code) == 0 {
-                        let why = "must not be 0 for the In operator";
-                        errors.push(FieldError::invalid(&values.index(index), 0, why));
-                    }
-                }
-            }
-            (true, false) => {}
+    for list in ["containers", "initContainers"] {
+        for container in spec.get_mut(list).and_then(Value::as_array_mut).into_iter().flatten() {
+            remove(container, "resources");
         }
     }
+    spec
 }
 
-fn success_policy(errors: &mut Errors, spec: &Value, path: &Path<'_>) {
-    let policy = &spec["successPolicy"];
-    if policy.is_null() {
-        return;
-    }
-    let at = path.child("successPolicy");
-    if spec["completionMode"] != "Indexed" {
-        let why = "requires indexed completion mode";
-        errors.push(FieldError::invalid(&at, policy.clone(), why));
-        return;
-    }
-    let at = at.child("rules");
-    if is_empty(&policy["rules"]) {
-        let why = "at least one rules must be specified when the successPolicy is specified";
-        errors.push(FieldError::required(&at, why));
-    }
-    for (index, rule) in items(&policy["rules"]).iter().enumerate() {
-        if rule["succeededCount"].is_null() && rule["succeededIndexes"].is_null() {
-            let why = "at least one of succeededCount or succeededIndexes must be specified";
-            errors.push(FieldError::required(&at.index(index), why));
-        }
-    }
-}
-
-/// What a suspended Job that never ran may still change of its template: where its pods run.
-fn without_placement(template: &Value) -> Value {
-    let mut template = template.clone();
-    if let Some(spec) = template.get_mut("spec") {
-        for field in ["nodeSelector", "tolerations", "schedulingGates"] {
-            remove(spec, field);
-        }
-        if let Some(affinity) = spec.get_mut("affinity") {
-            remove(affinity, "nodeAffinity");
-        }
-    }
-    if let Some(metadata) = template.get_mut("metadata") {
-        let (mut kept, labels) = (json!({}), metadata["labels"].clone());
-        for (key, value) in entries(&labels) {
-            if [JOB_NAME, JOB_NAME_OLD, UID, UID_OLD].contains(&key) {
-                kept[key] = value.clone();
-            }
-        }
-        metadata["labels"] = kept;
-        remove(metadata, "annotations");
-    }
-    template
-}
-
-fn job_update(errors: &mut Errors, job: &Value, old: &Value) {
+fn update(errors: &mut Errors, job: &Value, old: &Value) {
     let (spec, before) = (&job["spec"], &old["spec"]);
-    let elastic = before["completionMode"] == "Indexed"
-        && !spec["completions"].is_null()
-        && spec["completions"] == spec["parallelism"];
-    if !same(&spec["completions"], &before["completions"]) && !elastic {
-        immutable(errors, &spec["completions"], &before["completions"], &SPEC.child("completions"));
+    let (completions, at) = (&spec["completions"], SPEC.child("completions"));
+    if spec["completionMode"] != "Indexed" {
+        immutable(errors, completions, &before["completions"], &at);
+    } else if completions != &before["completions"]
+        && !completions.is_null()
+        && completions != &spec["parallelism"]
+    {
+        let why = "can only be modified in tandem with spec.parallelism";
+        errors.push(FieldError::invalid(&at, completions.clone(), why));
     }
     immutable(errors, &spec["selector"], &before["selector"], &SPEC.child("selector"));
-    let suspended = before["suspend"] == true && old["status"]["startTime"].is_null();
-    let (new, fixed) = if suspended {
-        (without_placement(&spec["template"]), without_placement(&before["template"]))
+    let idle =
+        old["status"]["startTime"].is_null() || holds(old, "Suspended") && int(&old["status"]["active"]) == 0;
+    let at = SPEC.child("template");
+    if before["suspend"] == true && idle {
+        if !same(&without_mutable(&spec["template"]), &without_mutable(&before["template"])) {
+            let given = spec["template"]["spec"].clone();
+            errors.push(FieldError::invalid(&at.child("spec"), given, crate::rule::IMMUTABLE));
+        }
     } else {
-        (spec["template"].clone(), before["template"].clone())
-    };
-    if !same(&new, &fixed) {
-        let given = spec["template"].clone();
-        errors.push(FieldError::invalid(&SPEC.child("template"), given, crate::rule::IMMUTABLE));
+        immutable(errors, &spec["template"], &before["template"], &at);
     }
     for field in ["completionMode", "podFailurePolicy", "backoffLimitPerIndex", "managedBy", "successPolicy"]
     {
         immutable(errors, &spec[field], &before[field], &SPEC.child(field));
     }
-}
-
-fn job_status(errors: &mut Errors, job: &Value, old: &Value) {
-    let status = &job["status"];
-    let fields = ["active", "succeeded", "failed", "ready", "terminating"];
-    non_negative_fields(errors, status, &STATUS, &fields);
-    let is = |one: &Value, kind: &str| {
-        items(&one["status"]["conditions"]).iter().any(|one| one["type"] == kind && one["status"] == "True")
-    };
-    let at = STATUS.child("conditions");
-    if is(job, "Complete") && is(job, "Failed") {
-        errors.push(FieldError::invalid(&at, true, "cannot set Complete=True and Failed=True"));
-    }
-    for kind in ["Complete", "Failed"] {
-        if is(old, kind) && !is(job, kind) {
-            let why = format!("cannot disable the terminal {kind}=True condition");
-            errors.push(FieldError::invalid(&at, false, &why));
-        }
-    }
-    let finished = is(job, "Complete") || is(job, "Failed");
-    if finished && int(&status["active"]) > 0 {
-        let why = "active>0 is invalid for finished job";
-        errors.push(FieldError::invalid(&STATUS.child("active"), int(&status["active"]), why));
-    }
-    if !is(job, "Complete") && !status["completionTime"].is_null() {
-        let why = "cannot set completionTime when there is no Complete=True condition";
-        let given = status["completionTime"].clone();
-        errors.push(FieldError::invalid(&STATUS.child("completionTime"), given, why));
-    }
-    if is(job, "Complete") && status["completionTime"].is_null() {
-        let why = "completionTime is required for Complete jobs";
-        errors.push(FieldError::required(&STATUS.child("completionTime"), why));
-    }
-}
-
-/// Rules of CronJobs.
-pub(crate) const CRON_JOB: Rules = Rules {
-    warnings: |warnings, job, old| {
-        if old.is_none() {
-            let wrong = name::dns_label(text(&job["metadata"]["name"]));
-            if !wrong.is_empty() {
-                warnings.push(format!(
-                    "metadata.name: this is used in Pod names and hostnames, which can result in surprising behavior; a DNS label is recommended: [{}]",
-                    wrong.join(" ")
-                ));
-            }
-        }
-        if old.is_none_or(|old| old["metadata"]["generation"] != job["metadata"]["generation"]) {
-            let at = SPEC.child("jobTemplate");
-            let at = at.child("spec");
-            let template = &job["spec"]["jobTemplate"]["spec"]["template"];
-            crate::podspec::warning::template_at(warnings, template, &at.child("template"));
-        }
-        if text(&job["spec"]["schedule"]).contains("TZ") {
-            warnings.push("CRON_TZ or TZ used in \"spec.schedule\" is not officially supported, see https://kubernetes.io/docs/concepts/workloads/controllers/cron-jobs/ for more details".into());
-        }
-    },
-    default: |job| {
-        if let Some(spec) = job.pointer_mut("/spec/jobTemplate/spec/template/spec") {
-            podspec::default_spec(spec);
-        }
-    },
-    validate: |errors, job| {
-        let spec = &job["spec"];
-        let own = text(&job["metadata"]["name"]);
-        if own.len() > CRON_JOB_NAME_MAXIMUM {
-            let why = format!("must be no more than {CRON_JOB_NAME_MAXIMUM} characters");
-            errors.push(FieldError::invalid(&METADATA.child("name"), own, &why));
-        }
-        if !required(errors, &spec["schedule"], &SPEC.child("schedule"))
-            && let Err(why) = schedule::check(text(&spec["schedule"]))
-        {
-            errors.push(FieldError::invalid(&SPEC.child("schedule"), text(&spec["schedule"]), &why));
-        }
-        time_zone(errors, &spec["timeZone"]);
-        let fields = ["startingDeadlineSeconds", "successfulJobsHistoryLimit", "failedJobsHistoryLimit"];
-        non_negative_fields(errors, spec, &SPEC, &fields);
-        let policy = &spec["concurrencyPolicy"];
-        required_one_of(errors, policy, &SPEC.child("concurrencyPolicy"), &["Allow", "Forbid", "Replace"]);
-        let (template, at) = (&spec["jobTemplate"], SPEC.child("jobTemplate"));
-        let at = at.child("spec");
-        if template["spec"]["manualSelector"] == true {
-            errors.push(FieldError::not_supported(&at.child("manualSelector"), true, &["nil", "false"]));
-        }
-        job_spec(errors, &template["spec"], false, &at);
-    },
-    ..RULES
-};
-
-fn time_zone(errors: &mut Errors, zone: &Value) {
-    let at = SPEC.child("timeZone");
-    let given = text(zone);
-    let why = if zone.is_null() {
-        return;
-    } else if given.is_empty() {
-        "timeZone must be nil or non-empty string".to_owned()
-    } else if given.eq_ignore_ascii_case("local") {
-        "timeZone must be an explicit time zone as defined in https://www.iana.org/time-zones".to_owned()
-    } else if given != "UTC" && jiff::tz::TimeZone::get(given).is_err() {
-        format!("unknown time zone {given}")
-    } else {
-        return;
-    };
-    errors.push(FieldError::invalid(&at, given, &why));
 }

@@ -9,21 +9,34 @@ const FIELDS: [(i64, i64, &[&str]); 5] = [
     (1, 12, &["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]),
     (0, 6, &["sun", "mon", "tue", "wed", "thu", "fri", "sat"]),
 ];
-const DESCRIPTORS: [&str; 8] =
-    ["@yearly", "@annually", "@monthly", "@weekly", "@daily", "@midnight", "@hourly", "@every"];
+const DESCRIPTORS: [&str; 7] =
+    ["@yearly", "@annually", "@monthly", "@weekly", "@daily", "@midnight", "@hourly"];
+const UNITS: [&str; 7] = ["ns", "us", "\u{b5}s", "\u{3bc}s", "ms", "s", "m"];
 
 /// Ok, or what is wrong.
 ///
 /// # Errors
 /// The text of what is wrong.
 pub(crate) fn check(schedule: &str) -> Result<(), String> {
-    if schedule.contains("TZ") {
-        return Err("cannot use TZ or CRON_TZ in schedule, use timeZone field instead".into());
-    }
+    let zoned = schedule.strip_prefix("CRON_").unwrap_or(schedule).strip_prefix("TZ=");
+    let schedule = match zoned.map(|rest| rest.split_once(' ')) {
+        None => schedule,
+        Some(None) => return Err("invalid schedule format: time zone without schedule".to_owned()),
+        Some(Some((zone, rest))) => {
+            if !matches!(zone, "" | "UTC" | "Local") && jiff::tz::TimeZone::get(zone).is_err() {
+                return Err(format!("provided bad location {zone}: unknown time zone {zone}"));
+            }
+            rest.trim()
+        }
+    };
     if schedule.starts_with('@') {
-        let word = schedule.split(' ').next().unwrap_or_default();
-        let known = DESCRIPTORS.contains(&word) && (word == "@every") == schedule.starts_with("@every ");
-        return if known { Ok(()) } else { Err(format!("unrecognized descriptor: {schedule}")) };
+        return match schedule.strip_prefix("@every ") {
+            Some(duration) if !is_duration(duration) => {
+                Err(format!("failed to parse duration {schedule}: time: invalid duration {duration:?}"))
+            }
+            None if !DESCRIPTORS.contains(&schedule) => Err(format!("unrecognized descriptor: {schedule}")),
+            _ => Ok(()),
+        };
     }
     let fields: Vec<&str> = schedule.split_whitespace().collect();
     if fields.len() != FIELDS.len() {
@@ -36,6 +49,27 @@ pub(crate) fn check(schedule: &str) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// Whether it is a duration such as `1h30m`.
+fn is_duration(text: &str) -> bool {
+    let mut rest = text.trim_start_matches(['+', '-']);
+    if rest == "0" {
+        return true;
+    }
+    let mut parts = 0;
+    while !rest.is_empty() {
+        let unit = rest.trim_start_matches(|one: char| one.is_ascii_digit() || one == '.');
+        let number = &rest[..rest.len() - unit.len()];
+        let next = unit.find(|one: char| one.is_ascii_digit() || one == '.').unwrap_or(unit.len());
+        let known = unit[..next] == *"h" || UNITS.contains(&&unit[..next]);
+        if !known || number.matches('.').count() > 1 || number.trim_matches('.').is_empty() {
+            return false;
+        }
+        rest = &unit[next..];
+        parts += 1;
+    }
+    parts > 0
 }
 
 fn number(text: &str, names: &[&str], low: i64) -> Result<i64, String> {

@@ -12,7 +12,9 @@ use base64::engine::general_purpose::STANDARD;
 use gifee_base::{FieldError, Path, name};
 use serde_json::{Value, json};
 
-const SIGNER_NAME_MAXIMUM: usize = 253 + 1 + 63;
+const SUBDOMAIN_MAXIMUM: usize = 253;
+const SIGNER_NAME_MAXIMUM: usize = 253 + 1 + 253 + 63 + 1;
+const LEGACY_SIGNER: &str = "kubernetes.io/legacy-unknown";
 const EXPIRATION_MINIMUM: i64 = 600;
 const USAGES: [&str; 23] = [
     "any",
@@ -50,18 +52,32 @@ pub(crate) fn signer_name(errors: &mut Errors, value: &Value, path: &Path<'_>) {
         let why = "must be a fully qualified domain and path of the form 'example.com/signer-name'";
         return errors.push(FieldError::invalid(path, given, why));
     };
-    for wrong in name::dns_subdomain(domain) {
-        errors.push(FieldError::invalid(path, given, &format!("validating label {domain:?}: {wrong}")));
+    if domain.len() > SUBDOMAIN_MAXIMUM {
+        errors.push(FieldError::too_long(path, SUBDOMAIN_MAXIMUM));
     }
+    labels(errors, domain, path, name::dns_label);
     if !domain.contains('.') {
         let why = "should be a domain with at least two segments separated by dots";
-        errors.push(FieldError::invalid(path, given, why));
+        errors.push(FieldError::invalid(path, domain, why));
     }
-    for wrong in name::dns_subdomain(rest) {
-        errors.push(FieldError::invalid(path, given, &format!("validating label {rest:?}: {wrong}")));
-    }
+    labels(errors, rest, path, name::dns_subdomain);
     if given.len() > SIGNER_NAME_MAXIMUM {
         errors.push(FieldError::too_long(path, SIGNER_NAME_MAXIMUM));
+    }
+}
+
+/// Parts between dots; of several wrong ones the first is named.
+fn labels(errors: &mut Errors, whole: &str, path: &Path<'_>, rule: fn(&str) -> Vec<String>) {
+    for label in whole.split('.') {
+        let wrong = rule(label);
+        if wrong.is_empty() {
+            continue;
+        }
+        for one in wrong {
+            let why = format!("validating label {label:?}: {one}");
+            errors.push(FieldError::invalid(path, whole, &why));
+        }
+        return;
     }
 }
 
@@ -105,7 +121,12 @@ pub(crate) const REQUEST: Rules = Rules {
             }
             crate::rule::unique(errors, &mut seen, one, &at.index(index));
         }
-        signer_name(errors, &spec["signerName"], &SPEC.child("signerName"));
+        if spec["signerName"] == LEGACY_SIGNER {
+            let why = "the legacy signerName is not allowed via this API version";
+            errors.push(FieldError::invalid(&SPEC.child("signerName"), LEGACY_SIGNER, why));
+        } else {
+            signer_name(errors, &spec["signerName"], &SPEC.child("signerName"));
+        }
         if spec["expirationSeconds"].as_i64().is_some_and(|seconds| seconds < EXPIRATION_MINIMUM) {
             let given = int(&spec["expirationSeconds"]);
             let why = "may not specify a duration less than 600 seconds (10 minutes)";
@@ -197,7 +218,10 @@ fn decision(errors: &mut Errors, request: &Value, old: &Value, part: &str) {
         errors.push(FieldError::invalid(&at, Value::from(conditions), why));
     }
     if part == "approval" {
-        for before in items(&old["status"]["conditions"]).iter().filter(|one| is_decision(one)) {
+        for before in items(&old["status"]["conditions"])
+            .iter()
+            .filter(|one| is_decision(one) || one["type"] == "Failed")
+        {
             if !is(text(&before["type"])) {
                 let why = format!("updates may not remove a condition of type {:?}", text(&before["type"]));
                 errors.push(FieldError::forbidden(&at, &why));
@@ -206,7 +230,7 @@ fn decision(errors: &mut Errors, request: &Value, old: &Value, part: &str) {
     }
     let (new, before) = (&request["status"]["certificate"], &old["status"]["certificate"]);
     if !is_empty(before) && !same(new, before) {
-        let why = "updates may not set certificate content if already set";
+        let why = "updates may not modify existing certificate content";
         errors.push(FieldError::forbidden(&STATUS.child("certificate"), why));
     }
 }

@@ -1,13 +1,14 @@
-//! What is special about Endpoints, Events and ReplicationControllers.
+//! What is special about Endpoints and ReplicationControllers.
 //!
-//! Answers to upstream's rules of the three.
+//! Answers to upstream's rules of the two.
 
+pub(crate) use crate::events::rules::EVENT;
 use crate::podspec;
 use crate::rule::address::{ordinary_ip, port};
-use crate::rule::{Errors, ROOT, SPEC, STATUS, named, named_text, non_negative_fields, optional_name};
+use crate::rule::{Errors, SPEC, STATUS, non_negative_fields, optional_name};
 use crate::rule::{required, required_one_of};
 use crate::rules::{RULES, Rules};
-use crate::value::{entries, int, is_empty, items, text};
+use crate::value::{entries, int, is_empty, items};
 use gifee_base::{FieldError, Path, name};
 use serde_json::Value;
 
@@ -54,79 +55,6 @@ fn endpoint_port(errors: &mut Errors, one: &Value, named: bool, path: &Path<'_>)
     port(errors, &one["port"], &path.child("port"));
     required_one_of(errors, &one["protocol"], &path.child("protocol"), &PROTOCOLS);
     optional_name(errors, &one["appProtocol"], &path.child("appProtocol"), name::qualified);
-}
-
-const EVENT_TEXT_MAXIMUM: usize = 128;
-const EVENT_NOTE_MAXIMUM: usize = 1024;
-
-/// The names of an event's fields in one of its two forms.
-struct EventForm {
-    object: &'static str,
-    controller: &'static str,
-    note: &'static str,
-}
-
-/// Rules of core Events.
-pub(crate) const EVENT: Rules = Rules {
-    validate_create: |errors, event| {
-        let form = EventForm { object: "involvedObject", controller: "reportingComponent", note: "message" };
-        validate_event(errors, event, &form);
-    },
-    ..RULES
-};
-
-/// Rules of events.k8s.io Events.
-pub(crate) const NEW_EVENT: Rules = Rules {
-    validate_create: |errors, event| {
-        let form = EventForm { object: "regarding", controller: "reportingController", note: "note" };
-        required(errors, &event["eventTime"], &Path::root("eventTime"));
-        let kind = text(&event["type"]);
-        if !matches!(kind, "Normal" | "Warning") {
-            errors.push(FieldError::invalid(&Path::root("type"), "", "has invalid value: "));
-        }
-        for field in ["deprecatedFirstTimestamp", "deprecatedLastTimestamp", "deprecatedCount"] {
-            if !is_empty(&event[field]) && event[field] != 0 {
-                let given = event[field].clone();
-                errors.push(FieldError::invalid(&Path::root(field), given, "needs to be unset"));
-            }
-        }
-        validate_event(errors, event, &form);
-    },
-    ..RULES
-};
-
-fn validate_event(errors: &mut Errors, event: &Value, form: &EventForm) {
-    let namespace = text(&event["metadata"]["namespace"]);
-    let object = text(&event[form.object]["namespace"]);
-    let new = !is_empty(&event["eventTime"]);
-    let apart = match (object, new) {
-        ("", false) => !matches!(namespace, "" | "default"),
-        ("", true) => !matches!(namespace, "default" | "kube-system"),
-        (object, false) => object != namespace,
-        (_, true) => false,
-    };
-    if apart {
-        let at = Path::root(form.object);
-        errors.push(FieldError::invalid(&at.child("namespace"), object, "does not match event.namespace"));
-    }
-    if new {
-        let controller = ROOT.child(form.controller);
-        if !required(errors, &event[form.controller], &controller) {
-            named(errors, &event[form.controller], &controller, name::qualified);
-        }
-        for field in ["reportingInstance", "action", "reason"] {
-            required(errors, &event[field], &Path::root(field));
-            if text(&event[field]).len() > EVENT_TEXT_MAXIMUM {
-                let why = format!("can have at most {EVENT_TEXT_MAXIMUM} characters");
-                errors.push(FieldError::invalid(&Path::root(field), "", &why));
-            }
-        }
-        if text(&event[form.note]).len() > EVENT_NOTE_MAXIMUM {
-            let why = format!("can have at most {EVENT_NOTE_MAXIMUM} characters");
-            errors.push(FieldError::invalid(&Path::root(form.note), "", &why));
-        }
-    }
-    named_text(errors, namespace, &Path::root("namespace"), name::dns_subdomain);
 }
 
 /// Rules of ReplicationControllers.

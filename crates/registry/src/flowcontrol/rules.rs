@@ -1,15 +1,26 @@
-//! What is special about FlowSchemas and PriorityLevelConfigurations.
+//! What is special about FlowSchemas, and what they share with PriorityLevelConfigurations.
 //!
 //! Answers to upstream's `pkg/apis/flowcontrol/validation`.
 
 use super::matching::rule;
-use crate::rule::{Errors, SPEC, in_range, named, one_of};
+use crate::rule::{Errors, SPEC, STATUS, named, one_of, required_because, unique};
 use crate::rules::{RULES, Rules};
-use crate::value::{int, is_empty, items, text};
-use gifee_base::{FieldError, Path, name};
+use crate::value::{int, is_empty, items, same, text};
+use gifee_base::{FieldError, name};
 use serde_json::Value;
 
 const PRECEDENCE_MAXIMUM: i64 = 10_000;
+/// What the server relies on, by name.
+const FIXED_SCHEMAS: [(&str, &str); 2] = [
+    (
+        "exempt",
+        r#"{"matchingPrecedence":1,"priorityLevelConfiguration":{"name":"exempt"},"rules":[{"subjects":[{"kind":"Group","group":{"name":"system:masters"}}],"resourceRules":[{"verbs":["*"],"apiGroups":["*"],"resources":["*"],"clusterScope":true,"namespaces":["*"]}],"nonResourceRules":[{"verbs":["*"],"nonResourceURLs":["*"]}]}]}"#,
+    ),
+    (
+        "catch-all",
+        r#"{"matchingPrecedence":10000,"priorityLevelConfiguration":{"name":"catch-all"},"distinguisherMethod":{"type":"ByUser"},"rules":[{"subjects":[{"kind":"Group","group":{"name":"system:unauthenticated"}},{"kind":"Group","group":{"name":"system:authenticated"}}],"resourceRules":[{"verbs":["*"],"apiGroups":["*"],"resources":["*"],"clusterScope":true,"namespaces":["*"]}],"nonResourceRules":[{"verbs":["*"],"nonResourceURLs":["*"]}]}]}"#,
+    ),
+];
 
 /// Rules of FlowSchemas.
 pub(crate) const FLOW_SCHEMA: Rules = Rules {
@@ -45,91 +56,29 @@ pub(crate) const FLOW_SCHEMA: Rules = Rules {
         for (index, one) in items(&spec["rules"]).iter().enumerate() {
             rule(errors, one, &at.index(index));
         }
+        if let Some((_, fixed)) = FIXED_SCHEMAS.iter().find(|(name, _)| *name == own) {
+            fixed_spec(errors, spec, fixed, &format!("spec of '{own}' must equal the fixed value"));
+        }
     },
+    validate_part: |errors, schema, _, _| conditions(errors, &schema["status"]),
     ..RULES
 };
 
-/// Rules of PriorityLevelConfigurations.
-pub(crate) const PRIORITY_LEVEL: Rules = Rules {
-    status_only: true,
-    validate: |errors, level| {
-        let (spec, own) = (&level["spec"], text(&level["metadata"]["name"]));
-        let (limited, exempt) = (&spec["limited"], &spec["exempt"]);
-        let kind = text(&spec["type"]);
-        if (own == "exempt") != (kind == "Exempt") {
-            let why = "type must be 'Exempt' if and only if name is 'exempt'";
-            errors.push(FieldError::invalid(&SPEC.child("type"), kind, why));
-        }
-        match kind {
-            "Exempt" if !limited.is_null() => {
-                let why = "must be nil if the type is not Limited";
-                errors.push(FieldError::forbidden(&SPEC.child("limited"), why));
-            }
-            "Limited" => {
-                if !exempt.is_null() {
-                    let why = "must be nil if the type is Limited";
-                    errors.push(FieldError::forbidden(&SPEC.child("exempt"), why));
-                }
-                if limited.is_null() {
-                    let why = "must not be empty when type is Limited";
-                    errors.push(FieldError::required(&SPEC.child("limited"), why));
-                } else {
-                    limited_level(errors, limited);
-                }
-            }
-            "Exempt" => lendable(errors, exempt, &SPEC.child("exempt")),
-            other => {
-                errors.push(FieldError::not_supported(&SPEC.child("type"), other, &["Exempt", "Limited"]));
-            }
-        }
-    },
-    ..RULES
-};
-
-/// Shares, and how many of them others may use.
-fn lendable(errors: &mut Errors, level: &Value, path: &Path<'_>) {
-    let shares = &level["nominalConcurrencyShares"];
-    if shares.as_i64().is_some_and(|shares| shares < 0) {
-        let why = "must be a non-negative integer";
-        errors.push(FieldError::invalid(&path.child("nominalConcurrencyShares"), shares.clone(), why));
+/// Reports a spec that differs from the one the server itself relies on.
+pub(super) fn fixed_spec(errors: &mut Errors, spec: &Value, fixed: &str, why: &str) {
+    let fixed: Value = serde_json::from_str(fixed).unwrap_or_default();
+    if !same(spec, &fixed) {
+        errors.push(FieldError::invalid(&SPEC, spec.clone(), why));
     }
-    in_range(errors, &level["lendablePercent"], &path.child("lendablePercent"), 0, 100);
 }
 
-fn limited_level(errors: &mut Errors, limited: &Value) {
-    let at = SPEC.child("limited");
-    lendable(errors, limited, &at);
-    let borrowing = &limited["borrowingLimitPercent"];
-    if borrowing.as_i64().is_some_and(|percent| percent < 0) {
-        let why = "if specified, must be a non-negative integer";
-        errors.push(FieldError::invalid(&at.child("borrowingLimitPercent"), borrowing.clone(), why));
-    }
-    let (response, at) = (&limited["limitResponse"], at.child("limitResponse"));
-    let queuing = &response["queuing"];
-    match text(&response["type"]) {
-        "Reject" if !queuing.is_null() => {
-            let why = "must be nil if limited.limitResponse.type is not Limited";
-            errors.push(FieldError::forbidden(&at.child("queuing"), why));
-        }
-        "Queue" if queuing.is_null() => {
-            let why = "must not be empty if limited.limitResponse.type is Limited";
-            errors.push(FieldError::required(&at.child("queuing"), why));
-        }
-        "Queue" => {
-            let at = at.child("queuing");
-            for field in ["queueLengthLimit", "queues", "handSize"] {
-                if int(&queuing[field]) <= 0 {
-                    let why = "must be positive";
-                    errors.push(FieldError::invalid(&at.child(field), int(&queuing[field]), why));
-                }
-            }
-            if int(&queuing["handSize"]) > int(&queuing["queues"]) {
-                let why = format!("should not be greater than queues ({})", int(&queuing["queues"]));
-                errors.push(FieldError::invalid(&at.child("handSize"), int(&queuing["handSize"]), &why));
-            }
-        }
-        "Reject" => {}
-        "" => errors.push(FieldError::required(&at.child("type"), "must not be empty")),
-        other => errors.push(FieldError::not_supported(&at.child("type"), other, &["Queue", "Reject"])),
+/// Conditions that have a type each.
+pub(super) fn conditions(errors: &mut Errors, status: &Value) {
+    let at = STATUS.child("conditions");
+    let mut seen = Vec::new();
+    for (index, one) in items(&status["conditions"]).iter().enumerate() {
+        let at = at.index(index);
+        unique(errors, &mut seen, text(&one["type"]), &at.child("type"));
+        required_because(errors, &one["type"], &at.child("type"), "must not be empty");
     }
 }

@@ -3,7 +3,7 @@
 //! Answers to upstream's `pkg/apis/node/validation`.
 
 use crate::podspec;
-use crate::rule::{immutable, label, named, resource};
+use crate::rule::{changed, label, required_name, resource};
 use crate::rules::{RULES, Rules};
 use crate::value::entries;
 use gifee_base::{Path, name};
@@ -20,7 +20,7 @@ pub(crate) const RUNTIME_CLASS: Rules = Rules {
         }
     },
     validate: |errors, class| {
-        named(errors, &class["handler"], &Path::root("handler"), name::dns_label);
+        required_name(errors, &class["handler"], &Path::root("handler"), name::dns_label);
         let at = Path::root("overhead");
         let at = at.child("podFixed");
         for (one, value) in entries(&class["overhead"]["podFixed"]) {
@@ -33,7 +33,7 @@ pub(crate) const RUNTIME_CLASS: Rules = Rules {
         podspec::tolerations(errors, &scheduling["tolerations"], &at.child("tolerations"));
     },
     validate_update: |errors, class, old| {
-        immutable(errors, &class["handler"], &old["handler"], &Path::root("handler"));
+        changed(errors, &class["handler"], &old["handler"], &Path::root("handler"));
     },
     ..RULES
 };

@@ -2,7 +2,8 @@
 //!
 //! Answers to upstream's `pkg/apis/policy/validation`.
 
-use crate::rule::{SPEC, STATUS, at_most_all, int_or_percent, label, non_negative_fields, optional_one_of};
+use crate::rule::{SPEC, STATUS, at_most_all, condition, int_or_percent, label};
+use crate::rule::{non_negative_fields, optional_one_of};
 use crate::rules::{RULES, Rules};
 use gifee_base::FieldError;
 
@@ -13,7 +14,14 @@ pub(crate) const BUDGET: Rules = Rules {
         let spec = &budget["spec"];
         if !spec["minAvailable"].is_null() && !spec["maxUnavailable"].is_null() {
             let why = "minAvailable and maxUnavailable cannot be both set";
-            errors.push(FieldError::invalid(&SPEC, spec.clone(), why));
+            let shown = format!(
+                "{{\"MinAvailable\":{},\"Selector\":{},\"MaxUnavailable\":{},\"UnhealthyPodEvictionPolicy\":{}}}",
+                spec["minAvailable"],
+                spec["selector"],
+                spec["maxUnavailable"],
+                spec["unhealthyPodEvictionPolicy"]
+            );
+            errors.push(FieldError::invalid(&SPEC, "", why).showing(&shown));
         }
         for field in ["minAvailable", "maxUnavailable"] {
             int_or_percent(errors, &spec[field], &SPEC.child(field));
@@ -25,6 +33,7 @@ pub(crate) const BUDGET: Rules = Rules {
         optional_one_of(errors, &spec[policy], &SPEC.child(policy), &supported);
     },
     validate_part: |errors, budget, _, _| {
+        condition::conditions(errors, &budget["status"]["conditions"], &STATUS.child("conditions"));
         let fields = ["disruptionsAllowed", "currentHealthy", "desiredHealthy", "expectedPods"];
         non_negative_fields(errors, &budget["status"], &STATUS, &fields);
     },

@@ -14,19 +14,17 @@ const RULES_PATH: Path<'static> = Path::root("rules");
 fn policy_rules(errors: &mut Errors, role: &Value, namespaced: bool) {
     for (index, rule) in items(&role["rules"]).iter().enumerate() {
         let at = RULES_PATH.index(index);
-        required_because(errors, &rule["verbs"], &at.child("verbs"), "verbs must contain at least one value");
-        let urls = &rule["nonResourceURLs"];
+        required(errors, &rule["verbs"], &at.child("verbs"));
+        let (urls, at_urls) = (&rule["nonResourceURLs"], at.child("nonResourceURLs"));
         if !is_empty(urls) {
-            let on_resources =
-                ["apiGroups", "resources", "resourceNames"].iter().any(|field| !is_empty(&rule[*field]));
-            let why = if namespaced {
-                "namespaced rules cannot apply to non-resource URLs"
-            } else if on_resources {
-                "rules cannot apply to both regular resources and non-resource URLs"
-            } else {
-                continue;
-            };
-            errors.push(FieldError::invalid(&at.child("nonResourceURLs"), urls.clone(), why));
+            if namespaced {
+                let why = "namespaced rules cannot apply to non-resource URLs";
+                errors.push(FieldError::invalid(&at_urls, urls.clone(), why));
+            }
+            if ["apiGroups", "resources", "resourceNames"].iter().any(|field| !is_empty(&rule[*field])) {
+                let why = "rules cannot apply to both regular resources and non-resource URLs";
+                errors.push(FieldError::invalid(&at_urls, urls.clone(), why));
+            }
             continue;
         }
         let why = "resource rules must supply at least one api group";
@@ -52,7 +50,12 @@ pub(crate) const CLUSTER_ROLE: Rules = Rules {
         let why = "at least one clusterRoleSelector required if aggregationRule is non-nil";
         required_because(errors, &aggregation["clusterRoleSelectors"], &at, why);
         for (index, one) in items(&aggregation["clusterRoleSelectors"]).iter().enumerate() {
-            label::selector(errors, one, &at.index(index));
+            let at = at.index(index);
+            let before = errors.len();
+            label::selector(errors, one, &at);
+            if errors.len() > before {
+                errors.push(FieldError::invalid(&at, Value::Null, "invalid label selector."));
+            }
         }
     },
     ..RULES
@@ -102,8 +105,15 @@ fn subject(errors: &mut Errors, one: &Value, namespaced: bool, path: &Path<'_>) 
 
 fn same_role(errors: &mut Errors, object: &Value, old: &Value) {
     if !same(&object["roleRef"], &old["roleRef"]) {
-        let given = object["roleRef"].clone();
-        errors.push(FieldError::invalid(&Path::root("roleRef"), given, "cannot change roleRef"));
+        let part = |field: &str| Value::from(text(&object["roleRef"][field]));
+        let shown = format!(
+            "{{\"APIGroup\":{},\"Kind\":{},\"Name\":{}}}",
+            part("apiGroup"),
+            part("kind"),
+            part("name")
+        );
+        let error = FieldError::invalid(&Path::root("roleRef"), "", "cannot change roleRef");
+        errors.push(error.showing(&shown));
     }
 }
 

@@ -6,7 +6,7 @@ use super::device::{
 };
 use crate::podspec::node_selector;
 use crate::rule::{
-    Errors, IMMUTABLE, SPEC, STATUS, label, named_text, required, required_name, required_one_of,
+    Errors, IMMUTABLE, SPEC, STATUS, changed, label, named_text, required, required_name, required_one_of,
 };
 use crate::rules::{RULES, Rules};
 use crate::value::{int, is_empty, items, same, text};
@@ -105,7 +105,7 @@ fn request(errors: &mut Errors, request: &Value, path: &Path<'_>) {
 fn device_request(errors: &mut Errors, request: &Value, path: &Path<'_>) {
     let class = &request["deviceClassName"];
     required_name(errors, class, &path.child("deviceClassName"), name::dns_subdomain);
-    selectors(errors, &request["selectors"], &path.child("selectors"));
+    selectors(errors, &request["selectors"], &Value::Null, &path.child("selectors"));
     let (mode, count) = (text(&request["allocationMode"]), &request["count"]);
     match mode {
         "All" if int(count) != 0 => {
@@ -131,11 +131,7 @@ fn device_request(errors: &mut Errors, request: &Value, path: &Path<'_>) {
 pub(crate) const CLAIM: Rules = Rules {
     status_only: true,
     validate_create: |errors, claim| claim_spec(errors, &claim["spec"], &SPEC),
-    validate_update: |errors, claim, old| {
-        if !same(&claim["spec"], &old["spec"]) {
-            errors.push(FieldError::invalid(&SPEC, claim["spec"].clone(), IMMUTABLE));
-        }
-    },
+    validate_update: |errors, claim, old| changed(errors, &claim["spec"], &old["spec"], &SPEC),
     validate_part: |errors, claim, old, _| claim_status(errors, claim, old),
     ..RULES
 };
@@ -149,7 +145,11 @@ pub(crate) const CLAIM_TEMPLATE: Rules = Rules {
         label::annotations(errors, annotations, &metadata.child("annotations"));
         claim_spec(errors, &template["spec"]["spec"], &SPEC.child("spec"));
     },
-    validate_update: CLAIM.validate_update,
+    validate_update: |errors, template, old| {
+        if !same(&template["spec"], &old["spec"]) {
+            errors.push(FieldError::invalid(&SPEC, template["spec"].clone(), IMMUTABLE));
+        }
+    },
     ..RULES
 };
 
@@ -253,9 +253,13 @@ fn device_status(errors: &mut Errors, device: &Value, allocated: &[String], path
         }
     }
     each_once(errors, &network["ips"], ADDRESSES_MAXIMUM, &at.child("ips"), itself, |errors, one, path| {
-        if crate::rule::address::parse_cidr(text(one)).is_none() {
-            let why = "must be a valid address in CIDR form, (e.g. 10.9.8.7/24 or 2001:db8::1/64)";
-            errors.push(FieldError::invalid(path, text(one), why));
-        }
+        let form =
+            crate::rule::address::parse_cidr(text(one)).map(|(address, bits)| format!("{address}/{bits}"));
+        let why = match form {
+            None => "must be a valid address in CIDR form, (e.g. 10.9.8.7/24 or 2001:db8::1/64)".to_owned(),
+            Some(form) if form != text(one) => format!("must be in canonical form ({form:?})"),
+            Some(_) => return,
+        };
+        errors.push(FieldError::invalid(path, text(one), &why));
     });
 }

@@ -1,8 +1,9 @@
 //! Rules about devices that claims, classes, slices and taints share: names, selectors, tolerations, parameters.
 
+use super::expression::selector_error;
 use crate::podspec::volume::csi_driver_name;
 use crate::rule::{Errors, named, named_text, one_of, required, required_name};
-use crate::value::{is_empty, items, text};
+use crate::value::{is_empty, items, same, text};
 use gifee_base::{FieldError, Path, name};
 use serde_json::Value;
 
@@ -56,18 +57,19 @@ pub(super) fn each_once(
     }
 }
 
-/// Selectors of devices.
-pub(super) fn selectors(errors: &mut Errors, list: &Value, path: &Path<'_>) {
+/// Selectors of devices; those that were there before were judged then.
+pub(super) fn selectors(errors: &mut Errors, list: &Value, old: &Value, path: &Path<'_>) {
+    let new = !same(list, old);
     each(errors, list, SELECTORS_MAXIMUM, path, |errors, one, path| {
         let at = path.child("cel");
         if one["cel"].is_null() {
             return errors.push(FieldError::required(&at, ""));
         }
-        let expression = &one["cel"]["expression"];
-        if text(expression).len() > EXPRESSION_MAXIMUM {
-            errors.push(FieldError::too_long(&at.child("expression"), EXPRESSION_MAXIMUM));
-        } else {
-            required(errors, expression, &at.child("expression"));
+        let (given, at) = (text(&one["cel"]["expression"]), at.child("expression"));
+        if given.len() > EXPRESSION_MAXIMUM {
+            errors.push(FieldError::too_long(&at, EXPRESSION_MAXIMUM));
+        } else if let Some(why) = Some(given).filter(|_| new).and_then(selector_error) {
+            errors.push(FieldError::invalid(&at, given, &why));
         }
     });
 }

@@ -15,18 +15,20 @@ pub(super) use super::slice::SLICE;
 
 /// Rules of DeviceClasses.
 pub(crate) const DEVICE_CLASS: Rules = Rules {
-    validate: |errors, class| {
-        let spec = &class["spec"];
-        selectors(errors, &spec["selectors"], &SPEC.child("selectors"));
-        each(errors, &spec["config"], CONFIGS_MAXIMUM, &SPEC.child("config"), configuration);
-        let extended = &spec["extendedResourceName"];
-        if !extended.is_null() && !is_extended(text(extended)) {
-            let why = "must be a valid extended resource name";
-            errors.push(FieldError::invalid(&SPEC.child("extendedResourceName"), text(extended), why));
-        }
-    },
+    validate_create: |errors, class| class_spec(errors, &class["spec"], &Value::Null),
+    validate_update: |errors, class, old| class_spec(errors, &class["spec"], &old["spec"]),
     ..RULES
 };
+
+fn class_spec(errors: &mut Errors, spec: &Value, old: &Value) {
+    selectors(errors, &spec["selectors"], &old["selectors"], &SPEC.child("selectors"));
+    each(errors, &spec["config"], CONFIGS_MAXIMUM, &SPEC.child("config"), configuration);
+    let extended = &spec["extendedResourceName"];
+    if !extended.is_null() && !is_extended(text(extended)) {
+        let why = "must be a valid extended resource name";
+        errors.push(FieldError::invalid(&SPEC.child("extendedResourceName"), text(extended), why));
+    }
+}
 
 /// Whether a name is that of a resource that others than Kubernetes define.
 fn is_extended(one: &str) -> bool {

@@ -1,5 +1,6 @@
 //! Rules of slices of devices: what devices there are, what they are like, and where.
 
+use super::capacity::request_policy;
 use super::device::{binding_conditions, each, each_once, pool_name, qualified_name, taint};
 use crate::podspec::node_selector;
 use crate::podspec::volume::csi_driver_name;
@@ -163,7 +164,13 @@ fn device(errors: &mut Errors, device: &Value, old: Option<&Value>, place_each: 
     for (one, value) in entries(capacity) {
         let at = at.key(one);
         qualified_name(errors, one, &at);
-        if !value["requestPolicy"].is_null() && device["allowMultipleAllocations"] != true {
+        let policy = &value["requestPolicy"];
+        if policy.is_null() {
+            continue;
+        }
+        if device["allowMultipleAllocations"] == true {
+            request_policy(errors, policy, &value["value"], &at.child("requestPolicy"));
+        } else {
             let why = "allowMultipleAllocations must be true";
             errors.push(FieldError::forbidden(&at.child("requestPolicy"), why));
         }

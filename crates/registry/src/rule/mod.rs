@@ -133,6 +133,13 @@ pub(crate) fn immutable(errors: &mut Errors, value: &Value, old: &Value, path: &
     }
 }
 
+/// Reports a change of a field, as rules that upstream declares do: they do not show the value.
+pub(crate) fn changed(errors: &mut Errors, value: &Value, old: &Value, path: &Path<'_>) {
+    if !same(value, old) {
+        errors.push(FieldError::invalid(path, Value::Null, IMMUTABLE));
+    }
+}
+
 /// Reports a text that comes twice in a list; the list of those seen is the caller's.
 pub(crate) fn unique<'a>(errors: &mut Errors, seen: &mut Vec<&'a str>, one: &'a str, path: &Path<'_>) {
     if seen.contains(&one) {
@@ -200,4 +207,24 @@ pub(crate) fn collect(check: impl FnOnce(&mut Errors)) -> Errors {
     let mut errors = Errors::new();
     check(&mut errors);
     errors
+}
+
+const HTTP_PATH: &str = "Invalid path (regex used for validation is '[A-Za-z0-9/\\-._~%!$&'()*+,;=:]+')";
+
+/// A domain and a path, such as `example.com/signer`.
+pub(crate) fn domain_path(errors: &mut Errors, given: &str, path: &Path<'_>) {
+    if given.is_empty() {
+        errors.push(FieldError::required(path, ""));
+        return;
+    }
+    let halves = given.split_once('/').filter(|(domain, rest)| !domain.is_empty() && !rest.is_empty());
+    let Some((domain, rest)) = halves else {
+        let why = "must be a domain-prefixed path (such as \"acme.io/foo\")";
+        return errors.push(FieldError::invalid(path, given, why));
+    };
+    named_text(errors, domain, path, gifee_base::name::dns_subdomain);
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/-._~%!$&'()*+,;=:".contains(&byte);
+    if !rest.bytes().all(plain) {
+        errors.push(FieldError::invalid(path, rest, HTTP_PATH));
+    }
 }

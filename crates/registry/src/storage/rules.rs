@@ -1,18 +1,20 @@
-//! What is special about StorageClasses, VolumeAttachments and the kinds of CSI drivers.
+//! What is special about StorageClasses, VolumeAttributesClasses and VolumeAttachments.
 //!
 //! Answers to upstream's `pkg/apis/storage/validation`.
 
 use crate::podspec::volume::csi_driver_name;
 use crate::podspec::warning::old_label;
-use crate::rule::{Errors, METADATA, SPEC, immutable, named_text, optional_one_of, required, required_name};
-use crate::rule::{required_one_of, resource};
+use crate::rule::{Errors, SPEC, STATUS, changed, in_range, named, named_text, optional_one_of};
+use crate::rule::{required, required_one_of};
 use crate::rules::{RULES, Rules};
 use crate::value::{entries, is_empty, items, same, text};
 use gifee_base::{FieldError, Path, name};
 use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
 
 const PARAMETERS_MAXIMUM: usize = 256 * 1024;
 const PARAMETERS_COUNT_MAXIMUM: usize = 512;
+const MESSAGE_MAXIMUM: usize = 1024;
 
 fn provisioner(errors: &mut Errors, value: &Value, path: &Path<'_>) {
     if !required(errors, value, path) {
@@ -25,7 +27,7 @@ fn provisioner(errors: &mut Errors, value: &Value, path: &Path<'_>) {
 fn parameters(errors: &mut Errors, map: &Value, empty: bool, path: &Path<'_>) {
     let mut total = 0;
     if entries(map).count() > PARAMETERS_COUNT_MAXIMUM {
-        errors.push(FieldError::too_long(path, PARAMETERS_COUNT_MAXIMUM));
+        return errors.push(FieldError::too_long(path, PARAMETERS_COUNT_MAXIMUM));
     }
     for (key, value) in entries(map) {
         if key.is_empty() {
@@ -63,29 +65,46 @@ pub(crate) const STORAGE_CLASS: Rules = Rules {
         let mode = Path::root("volumeBindingMode");
         let modes = ["Immediate", "WaitForFirstConsumer"];
         required_one_of(errors, &class["volumeBindingMode"], &mode, &modes);
-        let at = Path::root("allowedTopologies");
-        for (index, term) in items(&class["allowedTopologies"]).iter().enumerate() {
-            let at = at.index(index);
-            let at = at.child("matchLabelExpressions");
-            for (index, one) in items(&term["matchLabelExpressions"]).iter().enumerate() {
-                let at = at.index(index);
-                required(errors, &one["values"], &at.child("values"));
-                named_text(errors, text(&one["key"]), &at.child("key"), name::qualified);
-            }
-        }
+        topologies(errors, &class["allowedTopologies"]);
     },
     validate_update: |errors, class, old| {
-        for field in ["parameters", "provisioner", "reclaimPolicy"] {
-            if !same(&class[field], &old[field]) {
-                let why = format!("updates to {field} are forbidden.");
-                errors.push(FieldError::forbidden(&Path::root(field), &why));
-            }
+        for field in ["provisioner", "parameters", "reclaimPolicy", "volumeBindingMode"] {
+            changed(errors, &class[field], &old[field], &Path::root(field));
         }
-        let mode = "volumeBindingMode";
-        immutable(errors, &class[mode], &old[mode], &Path::root(mode));
     },
     ..RULES
 };
+
+/// Terms of topology, none of which says what another one does.
+fn topologies(errors: &mut Errors, terms: &Value) {
+    let at = Path::root("allowedTopologies");
+    let mut seen: Vec<BTreeMap<&str, BTreeSet<&str>>> = Vec::new();
+    for (index, term) in items(terms).iter().enumerate() {
+        let at = at.index(index);
+        let at = at.child("matchLabelExpressions");
+        let mut known: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+        for (index, one) in items(&term["matchLabelExpressions"]).iter().enumerate() {
+            let at = at.index(index);
+            let (key, values) = (text(&one["key"]), at.child("values"));
+            required(errors, &one["values"], &values);
+            let mut set = BTreeSet::new();
+            for (index, value) in items(&one["values"]).iter().enumerate() {
+                if !set.insert(text(value)) {
+                    errors.push(FieldError::duplicate(&values.index(index), text(value)));
+                }
+            }
+            named_text(errors, key, &at.child("key"), name::qualified);
+            if known.insert(key, set).is_some() {
+                errors.push(FieldError::duplicate(&at.child("key"), key));
+            }
+        }
+        // One that requires nothing counts as said before.
+        if known.is_empty() || seen.contains(&known) {
+            errors.push(FieldError::duplicate(&at, ""));
+        }
+        seen.push(known);
+    }
+}
 
 /// Rules of VolumeAttributesClasses.
 pub(crate) const ATTRIBUTES_CLASS: Rules = Rules {
@@ -108,111 +127,48 @@ pub(crate) const ATTRIBUTES_CLASS: Rules = Rules {
 pub(crate) const ATTACHMENT: Rules = Rules {
     status: r#"{"attached":false}"#,
     status_only: true,
-    validate: |errors, attachment| {
-        let spec = &attachment["spec"];
-        csi_driver_name(errors, &spec["attacher"], &SPEC.child("attacher"));
-        let (source, at) = (&spec["source"], SPEC.child("source"));
-        match (source["persistentVolumeName"].is_null(), source["inlineVolumeSpec"].is_null()) {
-            (true, true) => errors.push(FieldError::required(
-                &at,
-                "must specify exactly one of inlineVolumeSpec and persistentVolumeName",
-            )),
-            (false, false) => errors.push(FieldError::forbidden(
-                &at,
-                "must specify exactly one of inlineVolumeSpec and persistentVolumeName",
-            )),
-            (false, true) if is_empty(&source["persistentVolumeName"]) => {
-                let why = "must specify non empty persistentVolumeName";
-                errors.push(FieldError::required(&at.child("persistentVolumeName"), why));
-            }
-            _ => {}
-        }
-        required_name(errors, &spec["nodeName"], &SPEC.child("nodeName"), name::dns_subdomain);
-    },
+    validate_create: |errors, attachment| attachment_spec(errors, &attachment["spec"]),
     validate_update: |errors, attachment, old| {
         if !same(&attachment["spec"], &old["spec"]) {
-            let given = attachment["spec"].clone();
-            errors.push(FieldError::invalid(&SPEC, given, "field is immutable"));
+            attachment_spec(errors, &attachment["spec"]);
+        }
+        changed(errors, &attachment["spec"], &old["spec"], &SPEC);
+    },
+    validate_part: |errors, attachment, _, _| {
+        let status = &attachment["status"];
+        let size: usize =
+            entries(&status["attachmentMetadata"]).map(|(key, value)| key.len() + text(value).len()).sum();
+        if size > PARAMETERS_MAXIMUM {
+            errors.push(FieldError::too_long(&STATUS.child("attachmentMetadata"), PARAMETERS_MAXIMUM));
+        }
+        for field in ["attachError", "detachError"] {
+            let (error, at) = (&status[field], STATUS.child(field));
+            if text(&error["message"]).len() > MESSAGE_MAXIMUM {
+                // Upstream names this limit, not the one it holds to.
+                errors.push(FieldError::too_long(&at.child("message"), PARAMETERS_MAXIMUM));
+            }
+            in_range(errors, &error["errorCode"], &at.child("errorCode"), 0, i64::from(i32::MAX));
         }
     },
     ..RULES
 };
 
-/// Rules of CSIDrivers.
-pub(crate) const DRIVER: Rules = Rules {
-    validate: |errors, driver| {
-        let spec = &driver["spec"];
-        csi_driver_name(errors, &driver["metadata"]["name"], &METADATA.child("name"));
-        for field in ["attachRequired", "podInfoOnMount", "storageCapacity"] {
-            if spec[field].is_null() {
-                errors.push(FieldError::required(&SPEC.child(field), ""));
-            }
+fn attachment_spec(errors: &mut Errors, spec: &Value) {
+    let (source, at) = (&spec["source"], SPEC.child("source"));
+    let (volume, inline) = (&source["persistentVolumeName"], &source["inlineVolumeSpec"]);
+    let why = "must specify exactly one of inlineVolumeSpec and persistentVolumeName";
+    match (volume.is_null(), inline.is_null()) {
+        (true, true) => errors.push(FieldError::required(&at, why)),
+        (false, false) => errors.push(FieldError::forbidden(&at, why)),
+        (false, true) if is_empty(volume) => {
+            let why = "must specify non empty persistentVolumeName";
+            errors.push(FieldError::required(&at.child("persistentVolumeName"), why));
         }
-        let policies = ["File", "None", "ReadWriteOnceWithFSType"];
-        optional_one_of(errors, &spec["fsGroupPolicy"], &SPEC.child("fsGroupPolicy"), &policies);
-        let at = SPEC.child("tokenRequests");
-        let mut seen = Vec::new();
-        for (index, one) in items(&spec["tokenRequests"]).iter().enumerate() {
-            let at = at.index(index);
-            crate::rule::unique(errors, &mut seen, text(&one["audience"]), &at.child("audience"));
-            if one["expirationSeconds"].as_i64().is_some_and(|seconds| seconds < 600) {
-                let given = one["expirationSeconds"].clone();
-                let why = "may not specify a duration less than 10 minutes";
-                errors.push(FieldError::invalid(&at.child("expirationSeconds"), given, why));
-            }
-        }
-        let at = SPEC.child("volumeLifecycleModes");
-        for one in items(&spec["volumeLifecycleModes"]) {
-            crate::rule::one_of(errors, one, &at, &["Ephemeral", "Persistent"]);
-        }
-    },
-    validate_update: |errors, driver, old| {
-        for field in ["attachRequired", "fsGroupPolicy", "volumeLifecycleModes"] {
-            immutable(errors, &driver["spec"][field], &old["spec"][field], &SPEC.child(field));
-        }
-    },
-    ..RULES
-};
-
-/// Rules of CSINodes.
-pub(crate) const NODE: Rules = Rules {
-    validate: |errors, node| {
-        let at = SPEC.child("drivers");
-        let mut seen = Vec::new();
-        for (index, one) in items(&node["spec"]["drivers"]).iter().enumerate() {
-            let at = at.index(index);
-            csi_driver_name(errors, &one["name"], &at.child("name"));
-            required(errors, &one["nodeID"], &at.child("nodeID"));
-            crate::rule::unique(errors, &mut seen, text(&one["name"]), &at.child("name"));
-            let count = &one["allocatable"]["count"];
-            if count.as_i64().is_some_and(|count| count < 0) {
-                let at = at.child("allocatable");
-                errors.push(FieldError::invalid(&at.child("count"), count.clone(), crate::rule::NEGATIVE));
-            }
-            let keys = at.child("topologyKeys");
-            for (index, key) in items(&one["topologyKeys"]).iter().enumerate() {
-                named_text(errors, text(key), &keys.index(index), name::qualified);
-            }
-        }
-    },
-    ..RULES
-};
-
-/// Rules of CSIStorageCapacities.
-pub(crate) const CAPACITY: Rules = Rules {
-    validate: |errors, capacity| {
-        let class = Path::root("storageClassName");
-        required_name(errors, &capacity["storageClassName"], &class, name::dns_subdomain);
-        for field in ["capacity", "maximumVolumeSize"] {
-            if !capacity[field].is_null() {
-                resource::amount(errors, field, &capacity[field], &Path::root(field));
-            }
-        }
-    },
-    validate_update: |errors, capacity, old| {
-        for field in ["storageClassName", "nodeTopology"] {
-            immutable(errors, &capacity[field], &old[field], &Path::root(field));
-        }
-    },
-    ..RULES
-};
+        _ => {}
+    }
+    named(errors, &spec["nodeName"], &SPEC.child("nodeName"), name::dns_subdomain);
+    csi_driver_name(errors, &spec["attacher"], &SPEC.child("attacher"));
+    if !is_empty(volume) {
+        named(errors, volume, &at.child("persistentVolumeName"), name::dns_subdomain);
+    }
+}

@@ -1,28 +1,67 @@
-//! What is refused and what is warned of, as the data file says: the example of a kind, changed in some places.
+//! What is refused, what is warned of and what becomes of a write, as the data files say: the example of a kind,
+//! changed in some places.
 //!
-//! Each case has `kind`, perhaps `part` (an update of that part; `""` is the object itself), `set` with values by
-//! their places, and the `errors` and `warnings` that must come of it, none if they are left out.
+//! Each case has `kind` (`GROUP/VERSION.KIND` if several versions have it), perhaps `part` (an update of that part; `""`
+//! is the object itself), `set` with values by their places, and the `errors` and `warnings` that must come of it, none
+//! if they are left out. `before` is what else is so before an update. `becomes` has values by their places as they
+//! must be after the write: of a create, the object is sent as it is said here, and gets defaults; nothing is
+//! judged then unless `errors` are given, too.
 
 use super::refused::Bench;
 use serde_json::Value;
+use std::path::PathBuf;
 
 fn texts(value: &Value) -> Vec<String> {
     value.as_array().into_iter().flatten().map(|one| one.as_str().unwrap().to_owned()).collect()
 }
 
+fn places(value: &Value) -> Vec<(&str, Value)> {
+    value.as_object().into_iter().flatten().map(|(at, value)| (at.as_str(), value.clone())).collect()
+}
+
+fn files() -> Vec<PathBuf> {
+    let here = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/contract");
+    let mut files: Vec<PathBuf> =
+        std::fs::read_dir(here.join("cases")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.push(here.join("cases.yaml"));
+    files.sort();
+    files
+}
+
+fn fails(bench: &Bench, case: &Value) -> Option<String> {
+    let kind = case["kind"].as_str().unwrap();
+    let (part, sets) = (case["part"].as_str(), places(&case["set"]));
+    let mut wrong = String::new();
+    let becomes = places(&case["becomes"]);
+    let judged = becomes.is_empty() || part.is_some() || !case["errors"].is_null();
+    let mut object = Value::Null;
+    if judged {
+        let (now, errors, warnings) = bench.judge_change(kind, part, &places(&case["before"]), &sets);
+        if (&errors, &warnings) != (&texts(&case["errors"]), &texts(&case["warnings"])) {
+            wrong.push_str(&format!("\n  errors: {errors:#?}\n  warnings: {warnings:#?}"));
+        }
+        object = now;
+    }
+    if part.is_none() && !becomes.is_empty() {
+        object = bench.made(kind, &sets);
+    }
+    for (at, value) in becomes {
+        let found = object.pointer(at).cloned().unwrap_or_default();
+        if found != value {
+            wrong.push_str(&format!("\n  {at}: {found}, not {value}"));
+        }
+    }
+    (!wrong.is_empty()).then(|| format!("{kind} {part:?} {sets:?}{wrong}"))
+}
+
 #[test]
-fn the_data_file_holds() {
-    let cases = gifee_schema::parse::yaml(include_bytes!("cases.yaml")).unwrap().value;
+fn the_data_files_hold() {
     let bench = Bench::new();
     let mut failures = Vec::new();
-    for case in cases["cases"].as_array().unwrap() {
-        let kind = case["kind"].as_str().unwrap();
-        let set: Vec<(&str, Value)> =
-            case["set"].as_object().unwrap().iter().map(|(at, value)| (at.as_str(), value.clone())).collect();
-        let (errors, warnings) = bench.judge(kind, case["part"].as_str(), &set);
-        let wanted = (texts(&case["errors"]), texts(&case["warnings"]));
-        if (errors.clone(), warnings.clone()) != wanted {
-            failures.push(format!("{kind} {set:?}\n  errors: {errors:#?}\n  warnings: {warnings:#?}"));
+    for file in files() {
+        let cases = gifee_schema::parse::yaml(&std::fs::read(&file).unwrap()).unwrap().value;
+        for case in cases["cases"].as_array().unwrap() {
+            failures.extend(fails(&bench, case).map(|text| format!("{}: {text}", file.display())));
         }
     }
     assert!(failures.is_empty(), "{}", failures.join("\n"));

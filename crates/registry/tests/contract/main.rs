@@ -181,8 +181,13 @@ fn example(kind: &Kind) -> Value {
 
 /// The example of a kind as it is stored after a create.
 fn created(kind: &Kind, defaults: &Defaults) -> Value {
+    let object = stored(kind, defaults, example(kind));
+    judged(kind, object)
+}
+
+/// An object as it is after the defaults and what comes before a create.
+fn stored(kind: &Kind, defaults: &Defaults, mut object: Value) -> Value {
     let (schema, gvk) = (schema(kind), &kind.gvk);
-    let mut object = example(kind);
     let findings = check::check(&schema, &mut object).unwrap_or_else(|error| panic!("{gvk}: {error}"));
     assert!(findings.unknown.is_empty(), "{gvk}: {:?}", findings.unknown);
     assert_eq!(object["apiVersion"], gvk.api_version(), "{gvk}");
@@ -199,10 +204,23 @@ fn created(kind: &Kind, defaults: &Defaults) -> Value {
         object["metadata"]["creationTimestamp"] = "2026-01-01T00:00:00Z".into();
         assert_eq!((kind.name_rule)(&name), Vec::<String>::new(), "{gvk}");
     }
-    let key = ObjectKey::new(object["metadata"]["namespace"].as_str().unwrap_or_default(), &name);
+    let key = key_of(&object);
+    let (nobody, extra) = (Nobody::default(), BTreeMap::new());
+    kind.hooks.prepare_create(&mut object, &context(&key, &nobody, &extra));
+    object
+}
+
+fn key_of(object: &Value) -> ObjectKey {
+    let text = |field: &str| object["metadata"][field].as_str().unwrap_or_default();
+    ObjectKey::new(text("namespace"), text("name"))
+}
+
+/// An object that nothing is wrong with, with what is allocated for it.
+fn judged(kind: &Kind, mut object: Value) -> Value {
+    let (schema, gvk) = (schema(kind), &kind.gvk);
+    let key = key_of(&object);
     let (nobody, extra) = (Nobody::default(), BTreeMap::new());
     let context = context(&key, &nobody, &extra);
-    kind.hooks.prepare_create(&mut object, &context);
     let mut errors = kind.hooks.validate(&object, &context);
     errors.extend(kind.hooks.validate_create(&object, &context));
     assert!(errors.is_empty(), "{gvk}: {errors:?}");
