@@ -6,6 +6,7 @@ use crate::aggregate::{insert_groups, insert_items};
 use crate::body::Body;
 use crate::documents::Caching;
 use crate::kinds::{Kinds, Resource};
+use crate::negotiate::{Accept, Media, Offer};
 use crate::request::Request;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -19,6 +20,8 @@ use sha2::{Digest, Sha256};
 use std::sync::Arc;
 
 const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
+const AGGREGATED_MESSAGE: &str =
+    "application/vnd.kubernetes.protobuf;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
 
 /// Answers `/api`, `/apis` and what is below them, without a resource.
 pub fn answer(request: &Request<'_>, parts: &[&str]) -> Result<Response<Body>, Status> {
@@ -26,13 +29,19 @@ pub fn answer(request: &Request<'_>, parts: &[&str]) -> Result<Response<Body>, S
     let kinds: &Kinds = &kinds;
     let documents = &request.server.documents;
     let aggregator = &request.server.aggregator;
-    let (name, content_type) = match parts {
-        ["api" | "apis"] if wants_aggregated(request) => (format!("{} aggregated", parts[0]), AGGREGATED),
-        _ => (parts.join("/"), "application/json"),
+    let whole = if matches!(parts, ["api" | "apis"]) { wants_aggregated(request) } else { None };
+    let (accept, content_type) = match whole {
+        Some(AGGREGATED_MESSAGE) => (Accept { media: Media::Protobuf, ..Accept::JSON }, AGGREGATED_MESSAGE),
+        Some(content_type) => (Accept::JSON, content_type),
+        None => {
+            let accept = request.accept(Offer::Objects)?;
+            let content_type = accept.media.content_type();
+            (accept, content_type)
+        }
     };
     let make: Box<dyn FnOnce() -> Value + '_> = match parts {
-        ["api"] if content_type == AGGREGATED => Box::new(|| aggregated(kinds, true)),
-        ["apis"] if content_type == AGGREGATED => Box::new(|| {
+        ["api"] if whole.is_some() => Box::new(|| aggregated(kinds, true)),
+        ["apis"] if whole.is_some() => Box::new(|| {
             let mut value = aggregated(kinds, false);
             if let Some(items) = value["items"].as_array_mut() {
                 insert_items(aggregator, items);
@@ -47,7 +56,7 @@ pub fn answer(request: &Request<'_>, parts: &[&str]) -> Result<Response<Body>, S
                     { "clientCIDR": "0.0.0.0/0", "serverAddress": host.unwrap_or_default() }
                 ],
             });
-            return Ok(crate::respond::value(200, &crate::negotiate::Accept::JSON, &value));
+            return Ok(crate::respond::value(200, &accept, &versioned(&accept, value)));
         }
         ["apis"] => Box::new(|| {
             let mut groups: Vec<_> = groups(kinds).into_iter().map(|name| group(kinds, name)).collect();
@@ -82,34 +91,45 @@ pub fn answer(request: &Request<'_>, parts: &[&str]) -> Result<Response<Body>, S
         }
         _ => return Err(Status::no_such_path()),
     };
+    let pretty = if accept.pretty { " pretty" } else { "" };
+    let name = format!("{} {content_type}{pretty}", parts.join("/"));
     let document = documents.get(kinds, aggregator.generation(), &name, content_type, || {
-        let mut bytes = make().to_string().into_bytes();
-        bytes.push(b'\n');
-        bytes
+        crate::respond::encode(&accept, &versioned(&accept, make()))
     });
     document.respond(request.headers, Caching::Revalidate)
 }
 
-fn wants_aggregated(request: &Request<'_>) -> bool {
+/// Some documents do not say their version in JSON, but a message is known by it.
+fn versioned(accept: &Accept, mut value: Value) -> Value {
+    if accept.media == Media::Protobuf && value["apiVersion"].is_null() {
+        value["apiVersion"] = "v1".into();
+    }
+    value
+}
+
+/// The content type of one document for all groups, if that is preferred.
+fn wants_aggregated(request: &Request<'_>) -> Option<&'static str> {
     let header = request.headers.get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
     for clause in header.split(',') {
         let mut parts = clause.split(';').map(str::trim);
-        if parts.next() != Some("application/json") {
-            continue;
-        }
+        let content_type = match parts.next() {
+            Some("application/json") => AGGREGATED,
+            Some("application/vnd.kubernetes.protobuf") => AGGREGATED_MESSAGE,
+            _ => continue,
+        };
         let parameters: Vec<_> = parts.collect();
         if parameters.is_empty() {
-            // Plain JSON is preferred to whatever follows.
-            return false;
+            // The plain form is preferred to whatever follows.
+            return None;
         }
         if ["g=apidiscovery.k8s.io", "v=v2", "as=APIGroupDiscoveryList"]
             .iter()
             .all(|one| parameters.contains(one))
         {
-            return true;
+            return Some(content_type);
         }
     }
-    false
+    None
 }
 
 /// Group names but the core group's, in the order of discovery.

@@ -1,7 +1,7 @@
 //! Documents made from the index of kinds: discovery and OpenAPI. Made when first asked for, kept compressed
 //! until the index changes.
 //!
-//! Invariant: at most one document per path is kept, and paths are those of served groups and versions.
+//! Invariant: at most one document per path and form is kept, and paths are those of served groups and versions.
 
 use crate::body::Body;
 use crate::kinds::Kinds;

@@ -33,6 +33,7 @@ pub(crate) const EVENT_FIELDS: &[&str] = &[
     "reason",
     "reportingComponent",
     "source<source.component",
+    "source<reportingComponent",
     "type",
 ];
 

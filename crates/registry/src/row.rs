@@ -145,7 +145,7 @@ impl Kind {
     }
 
     /// With selectable fields; of `a<b`, `a` is the name and `b` the path, and `=x` at the end says what an
-    /// absent value counts as.
+    /// absent value counts as. Of several of one name in a row, the first that is there counts.
     #[must_use]
     pub fn fields(mut self, fields: &'static [&'static str]) -> Self {
         for field in fields {

@@ -101,7 +101,8 @@ impl Fields {
         Some(())
     }
 
-    /// The text of a value of an object with these bytes.
+    /// The text of a value of an object with these bytes. Where it is absent, the next field counts if it has the same
+    /// name.
     pub fn text<'a>(&'a self, raw: &'a [u8], values: &'a [Value], index: usize) -> &'a str {
         match values.get(index) {
             Some(Value::Span(start, end)) => {
@@ -109,7 +110,11 @@ impl Fields {
                 std::str::from_utf8(bytes).unwrap_or_default()
             }
             Some(Value::Owned(text)) => text,
-            _ => self.names.get(index).map_or("", |(_, absent)| absent),
+            _ => match (self.names.get(index), self.names.get(index + 1)) {
+                (Some((name, _)), Some((next, _))) if name == next => self.text(raw, values, index + 1),
+                (Some((_, absent)), _) => absent,
+                (None, _) => "",
+            },
         }
     }
 }
@@ -256,6 +261,26 @@ mod tests {
             let object = Object::stored(bytes::Bytes::from_static(raw.as_bytes()), 1).unwrap();
             let values = fields.extract(&object);
             assert_eq!([0, 1, 2].map(|index| fields.text(raw.as_bytes(), &values, index)), expect, "{raw}");
+        }
+    }
+
+    #[test]
+    fn fields_of_one_name_stand_in_for_each_other() {
+        let field = |path: &str| Field {
+            name: "source".into(),
+            path: path.split('.').map(Arc::from).collect(),
+            absent: "",
+            indexed: false,
+        };
+        let fields = Fields::new(&[field("source.component"), field("reporter")]);
+        for (raw, expect) in [
+            (r#"{"reporter":"b","source":{"component":"a"}}"#, "a"),
+            (r#"{"reporter":"b","source":{"component":""}}"#, "b"),
+            (r#"{"reporter":"b","source":{}}"#, "b"),
+            ("{}", ""),
+        ] {
+            let object = Object::stored(bytes::Bytes::from_static(raw.as_bytes()), 1).unwrap();
+            assert_eq!(fields.text(raw.as_bytes(), &fields.extract(&object), 0), expect, "{raw}");
         }
     }
 }

@@ -83,6 +83,10 @@ fn assign(old: &Value, binding: &Value, name: &str, node: &str, now: &str) -> Re
         }
     }
     new["spec"]["nodeName"] = node.into();
+    // Where it was meant to go counts no longer.
+    if let Some(status) = new["status"].as_object_mut() {
+        status.remove("nominatedNodeName");
+    }
     set_condition(&mut new, json!({ "type": "PodScheduled", "status": "True" }), now);
     Ok(new)
 }

@@ -5,6 +5,7 @@
 
 mod forward;
 mod kubelet;
+mod links;
 mod proxy;
 mod rewrite;
 

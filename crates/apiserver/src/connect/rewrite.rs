@@ -3,9 +3,10 @@
 //! Invariant: only what is on the backend itself is rewritten; everything else stays as it is. Answers to upstream's
 //! `util/proxy.Transport`.
 
+use super::links::{Packing, rewritten};
 use crate::body::Body;
 use http::Response;
-use http::header::{HeaderName, HeaderValue, LOCATION};
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, LOCATION};
 use std::borrow::Cow;
 
 /// Headers that would let pages elsewhere read what is behind the server.
@@ -41,7 +42,21 @@ impl Rewriting {
             }
             return response;
         }
-        response
+        let text =
+            |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok()).unwrap_or_default();
+        let html = text(CONTENT_TYPE).split(';').next().is_some_and(|kind| kind.trim() == "text/html");
+        let packing = match text(CONTENT_ENCODING) {
+            "" => Some(Packing::None),
+            "gzip" => Some(Packing::Gzip),
+            "deflate" => Some(Packing::Deflate),
+            // A packing that is not understood is passed on as it is.
+            _ => None,
+        };
+        let Some(packing) = packing.filter(|_| html && !response.body().is_empty()) else { return response };
+        for name in [CONTENT_ENCODING, CONTENT_LENGTH] {
+            response.headers_mut().remove(name);
+        }
+        response.map(|body| rewritten(body, packing, self.clone()))
     }
 
     /// A reference as seen from outside; None if it stays as it is.

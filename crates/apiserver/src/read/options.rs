@@ -35,7 +35,7 @@ pub fn filter(request: &Request<'_>, resource: &Resource) -> Result<Arc<Filter>,
     };
     let fields = match request.query.get("fieldSelector") {
         None => FieldSelector::everything(),
-        Some(text) => FieldSelector::parse(text).map_err(Status::bad_request)?,
+        Some(text) => stored(resource, FieldSelector::parse(text).map_err(Status::bad_request)?)?,
     };
     let namespaced = resource.namespaced();
     let namespace = if namespaced { &*request.info.namespace } else { "" };
@@ -53,6 +53,23 @@ pub fn filter(request: &Request<'_>, resource: &Resource) -> Result<Arc<Filter>,
         })
     })?;
     Ok(Arc::new(filter))
+}
+
+/// A selector by the names of the stored form: a kind in another form has names of its own.
+fn stored(resource: &Resource, mut selector: FieldSelector) -> Result<FieldSelector, Status> {
+    if resource.kind.conversion.is_none() {
+        return Ok(selector);
+    }
+    for requirement in &mut selector.requirements {
+        let name = &mut requirement.field;
+        if matches!(name.as_str(), "metadata.name" | "metadata.namespace") {
+            continue;
+        }
+        let field = resource.kind.fields.iter().find(|field| *field.name == **name);
+        let field = field.ok_or_else(|| Status::bad_request(format!("field label not supported: {name}")))?;
+        *name = field.path.join(".");
+    }
+    Ok(selector)
 }
 
 /// A resource version; None if it is not given or empty.

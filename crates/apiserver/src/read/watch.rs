@@ -9,6 +9,7 @@ use crate::body::Body;
 use crate::cache::{
     Cache, Caches, Delivery, Entry, Filter, Next, Snapshot, Subscription, TooOld, Transition,
 };
+use crate::documents::gzip;
 use crate::kinds::Resource;
 use crate::lookup::cache_key;
 use crate::negotiate::{Media, Offer, Shape};
@@ -17,11 +18,15 @@ use crate::request::Request;
 use crate::respond;
 use crate::server::Server;
 use bytes::Bytes;
-use futures_util::Stream;
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use futures_util::{Stream, StreamExt};
 use gifee_base::Status;
 use http::Response;
+use http::header::{CONTENT_ENCODING, HeaderValue, VARY};
 use std::collections::VecDeque;
 use std::convert::Infallible;
+use std::io::Write;
 use std::ops::Bound;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -95,7 +100,25 @@ pub async fn watch(request: &Request<'_>, resource: &Arc<Resource>) -> Result<Re
     if socket::wanted(request.headers) {
         return socket::upgrade(request, accept.media, frames);
     }
+    // What begins with a list is long.
+    if frames.marked.is_some() && gzip(request.headers) {
+        let pieces = frames.map(|piece| piece.map(|piece| compressed(&piece)));
+        let mut response = respond::bytes(200, accept.media.stream_type(), Body::stream(pieces));
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+        headers.append(VARY, HeaderValue::from_static("Accept-Encoding"));
+        return Ok(response);
+    }
     Ok(respond::bytes(200, accept.media.stream_type(), Body::stream(frames)))
+}
+
+/// What goes out together, as a member of its own: a watch that waits holds no compressor. It is flushed before it
+/// ends, since there are readers that keep back what comes with an end until the next member begins.
+fn compressed(piece: &[u8]) -> Bytes {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    // Writing to memory does not fail.
+    let _ = encoder.write_all(piece).and_then(|()| encoder.flush());
+    encoder.finish().unwrap_or_default().into()
 }
 
 fn timeout(request: &Request<'_>) -> Result<Duration, Status> {

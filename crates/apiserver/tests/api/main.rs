@@ -8,6 +8,7 @@ mod apply;
 mod backend;
 mod calls;
 mod certificates;
+mod conformance;
 mod custom;
 mod deletions;
 mod fairness;

@@ -137,6 +137,21 @@ async fn statuses_and_redirects_come_back() {
 }
 
 #[tokio::test]
+async fn links_of_pages_lead_through_the_proxy() {
+    let world = world().await;
+    for target in ["pods/p", "services/s:web"] {
+        let proxy = format!("{NAMESPACE}/{target}/proxy");
+        let page = String::from_utf8(world.get(&format!("{proxy}/page")).await.bytes).unwrap();
+        assert_eq!(
+            page.replace("SRC", "src"),
+            format!(
+                "<!doctype html><p>/plain</p><a href=\"{proxy}/x\">y</a><img src=\"{proxy}/i.png\"><a href=\"http://e/z\"><form action=\"{proxy}/f?a=1&amp;b=2\">"
+            )
+        );
+    }
+}
+
+#[tokio::test]
 async fn failures_read_as_upstreams() {
     let world = world().await;
     for (path, expect) in [

@@ -14,7 +14,7 @@ impl Permits for Anything {
     }
 }
 
-async fn ruled() -> World {
+pub async fn ruled() -> World {
     let world = World::with(|config| config.admission = Arc::new(Rules::new(Arc::new(Anything)))).await;
     let namespace = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": "a" } });
     world.post("/api/v1/namespaces", &namespace).await.expect(201);
@@ -98,7 +98,7 @@ fn pod(name: &str, resources: Value) -> Value {
         "spec": { "containers": [{ "name": "c", "image": "i", "resources": resources }] } })
 }
 
-async fn account(world: &World) {
+pub async fn account(world: &World) {
     let account = json!({ "apiVersion": "v1", "kind": "ServiceAccount", "metadata": { "name": "default" } });
     world.post("/api/v1/namespaces/a/serviceaccounts", &account).await.expect(201);
 }

@@ -104,8 +104,12 @@ async fn watchers_of_a_node_see_its_pods_come_and_go() {
         world.post(pods, &pod(name)).await.expect(201);
     }
     let bind = |node: &str| json!({ "apiVersion": "v1", "kind": "Binding", "target": { "kind": "Node", "name": node } });
+    let nominated = json!({ "status": { "nominatedNodeName": "n3" } });
+    world.patch(&format!("{pods}/a/status"), "merge-patch", &nominated).await.expect(200);
     world.post(&format!("{pods}/a/binding"), &bind("n1")).await.expect(201);
     world.post(&format!("{pods}/b/binding"), &bind("n2")).await.expect(201);
+    let bound = world.get(&format!("{pods}/a")).await.expect(200);
+    assert!(bound["status"]["nominatedNodeName"].is_null(), "{bound}");
     assert_eq!(
         world.post(&format!("{pods}/a/binding"), &bind("n2")).await.failure(),
         "409 Conflict: Operation cannot be fulfilled on pods/binding \"a\": pod a is already assigned to node \"n1\""

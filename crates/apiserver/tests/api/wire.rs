@@ -84,13 +84,12 @@ async fn drive(kind: &Kind) -> Result<(), String> {
     let schema = Schema::builtin(&kind.gvk.group, &kind.gvk.version, &kind.gvk.kind).unwrap();
     let name = decode(&made.bytes)["metadata"]["name"].as_str().unwrap().to_owned();
     let path = format!("{base}/{name}");
-    let mut stored = world.get(&path).await.expect(200);
-    // Definitions are given their conditions after they were made.
+    // The server itself goes on with a definition until it is established.
     let defines = &*kind.gvk.kind == "CustomResourceDefinition";
-    while defines && stored["status"]["conditions"].as_array().map_or(0, Vec::len) < 2 {
-        tokio::time::sleep(Duration::from_millis(10)).await;
-        stored = world.get(&path).await.expect(200);
-    }
+    let stored = match defines {
+        true => world.until(&base, &name, crate::custom::established).await,
+        false => world.get(&path).await.expect(200),
+    };
     let expect = normal(&schema, &stored);
     let equal = |what: &str, found: &Value, expect: &Value| {
         if found == expect { Ok(()) } else { Err(format!("{what}:\n{found}\n{expect}")) }
@@ -235,6 +234,69 @@ async fn long_lists_are_measured_kept_and_compressed() {
     }
     let small = world.call(&format!("GET {MAPS}/m000"), &Value::Null, &[("accept-encoding", "gzip")]).await;
     assert!(!small.headers.contains_key("content-encoding"));
+}
+
+#[tokio::test]
+async fn discovery_is_a_message_too() {
+    let world = World::new().await;
+    for (path, kind) in [
+        ("/api", "APIVersions"),
+        ("/apis", "APIGroupList"),
+        ("/apis/apps", "APIGroup"),
+        ("/apis/apps/v1", "APIResourceList"),
+        ("/api/v1", "APIResourceList"),
+    ] {
+        let plain = world.get(path).await.expect(200);
+        let answer = get(&world, path, PROTOBUF).await;
+        assert_eq!(answer.headers["content-type"], PROTOBUF, "{path}");
+        let mut message = decode(&answer.bytes);
+        assert_eq!((&message["kind"], &message["apiVersion"]), (&json!(kind), &json!("v1")));
+        let schema = Schema::builtin("", "v1", kind).unwrap();
+        let mut expect = plain.clone();
+        expect["apiVersion"] = "v1".into();
+        let mut expect = normal(&schema, &expect);
+        // Which host was asked is in one of them.
+        for one in [&mut message, &mut expect] {
+            one.as_object_mut().unwrap().remove("serverAddressByClientCIDRs");
+        }
+        assert_eq!(message, expect, "{path}");
+        let yaml = get(&world, path, "application/yaml").await;
+        assert_eq!(gifee_schema::parse::yaml(&yaml.bytes).unwrap().value["kind"], plain["kind"]);
+    }
+    let accept = format!("{PROTOBUF};g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList");
+    let answer = get(&world, "/apis", &accept).await;
+    assert_eq!(answer.headers["content-type"], *accept);
+    let message = decode(&answer.bytes);
+    assert_eq!(message["kind"], "APIGroupDiscoveryList");
+    assert_eq!(message["items"][1]["metadata"]["name"], "apps");
+    let refused = get(&world, "/apis", "application/cbor").await;
+    assert_eq!(refused.code, 406);
+}
+
+/// A watch that begins with a list is compressed, every piece to its end; others are not.
+#[tokio::test]
+async fn streaming_lists_are_compressed() {
+    let world = World::new().await;
+    world.post(MAPS, &config("one", 1)).await.expect(201);
+    let list = "watch=1&sendInitialEvents=true&allowWatchBookmarks=true&resourceVersionMatch=NotOlderThan";
+    for (query, expect) in [(list, Some("gzip")), ("watch=1", None)] {
+        let request = Request::get(format!("{MAPS}?{query}&timeoutSeconds=1"));
+        let request = request.header("accept-encoding", "gzip").body(Body::empty()).unwrap();
+        let answer = world.send(request).await;
+        let encoding = answer.headers.get("content-encoding").map(|value| value.to_str().unwrap());
+        assert_eq!(encoding, expect);
+        let mut text = Vec::new();
+        match expect {
+            Some(_) => {
+                let flushed = answer.bytes.windows(4).position(|four| four == [0, 0, 0xff, 0xff]);
+                assert!(flushed.is_some(), "what is said can be read before more comes");
+                flate2::read::MultiGzDecoder::new(&*answer.bytes).read_to_end(&mut text).unwrap();
+            }
+            None => text = answer.bytes,
+        }
+        let first: Value = serde_json::from_slice(text.split(|byte| *byte == b'\n').next().unwrap()).unwrap();
+        assert_eq!(first["object"]["metadata"]["name"], "one");
+    }
 }
 
 #[tokio::test]

@@ -1,0 +1,68 @@
+//! Upstream's conformance tests that need no container: which of ours covers each, and those that have no other place.
+//!
+//! Invariant: `names.txt` has every one of them; a name without a test below it is in `uncovered.txt`, and a test that is
+//! named there exists and runs. The functions of this folder do step by step what the bodies of upstream's tests do.
+
+mod chunks;
+mod definitions;
+mod discovery;
+mod events;
+mod fields;
+mod namespaces;
+mod nodes;
+mod objects;
+mod openapi;
+mod pods;
+mod policies;
+mod quotas;
+mod services;
+mod watchers;
+
+use expect_test::expect_file;
+use std::path::Path;
+
+/// `class name`, and below it, indented, `file function` of each test that covers it; a third word is a row of its table.
+const NAMES: &str = include_str!("names.txt");
+
+/// Whether a test exists: it is marked as one, or one in its file calls it; and has the row.
+fn missing(cover: &str) -> Option<String> {
+    let mut words = cover.split_whitespace();
+    let (file, function, row) = (words.next()?, words.next()?, words.next());
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(file);
+    let Ok(text) = std::fs::read_to_string(&path) else { return Some(format!("no file {file}")) };
+    let Some(start) = text.find(&format!("fn {function}(")) else {
+        return Some(format!("no function {function} in {file}"));
+    };
+    let before = text[..start].trim_end_matches("async ").trim_end();
+    let marked =
+        before.lines().next_back().is_some_and(|line| line.starts_with("#[") && line.contains("test"));
+    if !marked && text.matches(function).count() < 2 {
+        return Some(format!("nothing runs {function} in {file}"));
+    }
+    row.filter(|row| !text.contains(row)).map(|row| format!("no {row} in {file}"))
+}
+
+#[test]
+fn every_conformance_test_is_covered_or_listed() {
+    let (mut counts, mut uncovered, mut wrong) = ([0, 0], String::new(), Vec::new());
+    let mut lines = NAMES.lines().peekable();
+    while let Some(name) = lines.next() {
+        match name.split(' ').next() {
+            Some("A") => counts[0] += 1,
+            Some("B") => counts[1] += 1,
+            _ => wrong.push(format!("no class: {name}")),
+        }
+        let mut covers = 0;
+        while let Some(cover) = lines.next_if(|line| line.starts_with("    ")) {
+            covers += 1;
+            wrong.extend(missing(cover));
+        }
+        if covers == 0 {
+            uncovered.push_str(name);
+            uncovered.push('\n');
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert_eq!(counts, [117, 30]);
+    expect_file!["./uncovered.txt"].assert_eq(&uncovered);
+}
