@@ -8,19 +8,22 @@ mod calls;
 mod certificate;
 pub mod claimprotection;
 pub mod clusterroleaggregation;
+pub mod cronjob;
 pub mod csrapproving;
 pub mod csrcleaner;
 pub mod csrsigning;
 pub mod deployment;
-mod disruption;
+pub mod disruption;
 pub mod endpoints;
 pub mod endpointslice;
+pub mod endpointslicemirroring;
 pub mod garbagecollector;
 pub mod namespace;
 pub mod nodelifecycle;
 pub mod podcertificates;
 pub mod podgc;
 pub mod replicaset;
+pub mod replicationcontroller;
 pub mod resourcequota;
 pub mod rootca;
 pub mod serviceaccount;
@@ -77,13 +80,25 @@ pub struct Controller {
     pub run: fn(Context, Arc<Config>) -> BoxFuture<'static, ()>,
 }
 
-// Not extensions: calls, certificate, disruption.
+// Not extensions: calls, certificate.
 /// Every controller there is.
 pub const CONTROLLERS: &[Controller] = &[
     Controller { name: deployment::NAME, account: "deployment-controller", run: deployment::run },
     Controller { name: replicaset::NAME, account: "replicaset-controller", run: replicaset::run },
     Controller { name: endpoints::NAME, account: "endpoint-controller", run: endpoints::run },
     Controller { name: endpointslice::NAME, account: "endpointslice-controller", run: endpointslice::run },
+    Controller {
+        name: endpointslicemirroring::NAME,
+        account: "endpointslicemirroring-controller",
+        run: endpointslicemirroring::run,
+    },
+    Controller {
+        name: replicationcontroller::NAME,
+        account: "replication-controller",
+        run: replicationcontroller::run,
+    },
+    Controller { name: cronjob::NAME, account: "cronjob-controller", run: cronjob::run },
+    Controller { name: disruption::NAME, account: "disruption-controller", run: disruption::run },
     Controller { name: namespace::NAME, account: "namespace-controller", run: namespace::run },
     Controller { name: rootca::NAME, account: "root-ca-cert-publisher", run: rootca::run },
     Controller {

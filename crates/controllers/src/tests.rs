@@ -45,9 +45,12 @@ async fn every_controller_that_exists_runs() {
         certificatesigningrequest-cleaner-controller
         certificatesigningrequest-signing-controller
         clusterrole-aggregation-controller
+        cronjob-controller
         deployment-controller
+        disruption-controller
         endpoints-controller
         endpointslice-controller
+        endpointslice-mirroring-controller
         garbage-collector-controller
         kube-apiserver-serving-clustertrustbundle-publisher-controller
         namespace-controller
@@ -57,6 +60,7 @@ async fn every_controller_that_exists_runs() {
         pod-garbage-collector-controller
         podcertificaterequest-cleaner-controller
         replicaset-controller
+        replicationcontroller-controller
         resourcequota-controller
         root-ca-certificate-publisher-controller
         serviceaccount-controller

@@ -1,4 +1,4 @@
-//! Keeps as many pods of a template as a ReplicaSet says.
+//! Keeps as many pods of a template as a ReplicaSet says, or a ReplicationController.
 //!
 //! Invariants: never more pods are created than are missing from a view that shows all own writes; a pod
 //! is only ever deleted by UID. Answers to upstream's replicaset controller.
@@ -28,28 +28,70 @@ const WORKERS: usize = 5;
 /// The first batch of creations; each that succeeds doubles it.
 const FIRST_BATCH: usize = 1;
 
-fn sets() -> Gvr {
-    Gvr::new("apps", "v1", "replicasets")
+/// What is kept: the two kinds differ in their names, in the form of their selectors, and in what their status counts.
+pub struct Kept {
+    /// The controller's name.
+    pub name: &'static str,
+    /// Whose name its events bear.
+    pub source: &'static str,
+    /// How URLs name them: group and resource.
+    pub resource: (&'static str, &'static str),
+    /// Kind.
+    pub kind: &'static str,
+    /// Whether the selector is just a map of labels.
+    pub selects_by_map: bool,
+    /// Whether the status says how many pods are on their way out.
+    pub counts_terminating: bool,
 }
 
-fn set_kind() -> Gvk {
-    Gvk::new("apps", "v1", "ReplicaSet")
+const REPLICA_SETS: &Kept = &Kept {
+    name: NAME,
+    source: NAME,
+    resource: ("apps", "replicasets"),
+    kind: "ReplicaSet",
+    selects_by_map: false,
+    counts_terminating: true,
+};
+
+impl Kept {
+    fn gvr(&self) -> Gvr {
+        Gvr::new(self.resource.0, "v1", self.resource.1)
+    }
+
+    fn gvk(&self) -> Gvk {
+        Gvk::new(self.resource.0, "v1", self.kind)
+    }
+
+    fn selector(&self, selector: &Value) -> std::result::Result<LabelSelector, String> {
+        let parsed = if self.selects_by_map && selector.is_object() {
+            LabelSelector::from_value(&json!({ "matchLabels": selector }))
+        } else {
+            LabelSelector::from_value(selector)
+        };
+        parsed.map_err(|why| format!("selector: {why}"))
+    }
 }
 
 /// Runs until the context's shutdown.
 pub fn run(context: Context, _: Arc<Config>) -> BoxFuture<'static, ()> {
+    keep(context, REPLICA_SETS)
+}
+
+/// Keeps one of the kinds until the context's shutdown.
+pub fn keep(context: Context, kept: &'static Kept) -> BoxFuture<'static, ()> {
     async move {
         let queue = Arc::new(Queue::new());
-        let controller = Arc::new(ReplicaSets::new(context.recording(NAME)));
+        let controller = Arc::new(ReplicaSets::new(context.recording(kept.source), kept));
         controller.sets.synced().await;
         controller.pods.synced().await;
         controller.clone().listen(&queue);
-        work(&context, NAME, queue, controller, WORKERS).await;
+        work(&context, kept.name, queue, controller, WORKERS).await;
     }
     .boxed()
 }
 
 struct ReplicaSets {
+    kept: &'static Kept,
     context: Context,
     sets: Arc<Cache>,
     pods: Arc<Cache>,
@@ -58,13 +100,14 @@ struct ReplicaSets {
 }
 
 impl ReplicaSets {
-    fn new(context: Context) -> Self {
-        let sets = context.caches.scope(Scope::all(sets()));
+    fn new(context: Context, kept: &'static Kept) -> Self {
+        let sets = context.caches.scope(Scope::all(kept.gvr()));
         sets.add_index(BY_CONTROLLER);
         let pods = context.caches.pods();
         Self {
             expected_pods: Expectations::new(pods.clone()),
             expected_sets: Expectations::new(sets.clone()),
+            kept,
             context,
             sets,
             pods,
@@ -81,14 +124,14 @@ impl ReplicaSets {
     fn pod_changed(&self, change: &Change<'_>, queue: &Queue<ObjectKey>) {
         for pod in change.sides() {
             match pod.controller() {
-                Some(owner) if owner.kind == "ReplicaSet" && owner.api_version.starts_with("apps/") => {
+                Some(owner) if owner.kind == self.kept.kind && self.controls(owner.api_version) => {
                     queue.add(ObjectKey::new(pod.namespace(), owner.name));
                 }
                 Some(_) => {}
                 // An orphan may be adopted by any set that selects it.
                 None => {
                     for set in self.sets.read().namespace(pod.namespace()) {
-                        if selector(set).is_ok_and(|selector| pod.selected(&selector)) {
+                        if self.selector(set).is_ok_and(|selector| pod.selected(&selector)) {
                             queue.add(set.key());
                         }
                     }
@@ -98,8 +141,8 @@ impl ReplicaSets {
     }
 
     fn observe(&self, set: &Arc<Object>, tree: &Value) -> Result<View> {
-        let selector = LabelSelector::from_value(&tree["spec"]["selector"])
-            .map_err(|why| Error::invalid(set.key(), format!("selector: {why}")))?;
+        let selector = self.kept.selector(&tree["spec"]["selector"]);
+        let selector = selector.map_err(|why| Error::invalid(set.key(), why))?;
         let pods = self.pods.read();
         let orphans = format!("/{}", set.namespace());
         let candidates =
@@ -123,7 +166,28 @@ impl ReplicaSets {
             claims,
             pods: briefs,
             failure: None,
+            counts_terminating: self.kept.counts_terminating,
         })
+    }
+
+    /// Whether an API version is of the group, whatever its version.
+    fn controls(&self, api_version: &str) -> bool {
+        gifee_base::gvk::split_api_version(api_version).0 == self.kept.resource.0
+    }
+
+    fn selector(&self, set: &Object) -> Result<LabelSelector> {
+        #[derive(serde::Deserialize)]
+        struct Set {
+            spec: Spec,
+        }
+        #[derive(serde::Deserialize)]
+        struct Spec {
+            #[serde(default)]
+            selector: Value,
+        }
+        let read: Set =
+            serde_json::from_slice(set.raw()).map_err(|error| Error::invalid(set.key(), error))?;
+        self.kept.selector(&read.spec.selector).map_err(|why| Error::invalid(set.key(), why))
     }
 
     /// Active pods by node, of all sets that share this set's owner.
@@ -162,7 +226,8 @@ impl ReplicaSets {
             status = plan::status(&view, self.context.clock.now());
         }
         if let Some(change) = patch::status(&view.set, &view.status, &status) {
-            let object = self.context.client.patch_status(&sets(), &key, PatchKind::Merge, change).await?;
+            let object =
+                self.context.client.patch_status(&self.kept.gvr(), &key, PatchKind::Merge, change).await?;
             self.expected_sets.wrote(&key, object.revision());
         }
         managed
@@ -172,12 +237,12 @@ impl ReplicaSets {
         let (client, key, pods) = (&self.context.client, set.key(), Gvr::core("pods"));
         if !plan.adopt.is_empty() {
             // The cache may still show a set that is gone, or another of its name.
-            let live = client.get(&sets(), &key).await?;
+            let live = client.get(&self.kept.gvr(), &key).await?;
             if live.uid() != set.uid() || live.deleting() {
                 return Err(Error::invalid(&key, "it was deleted or replaced, and adopts no pods"));
             }
         }
-        let reference = owner::controller_reference(set, &set_kind());
+        let reference = owner::controller_reference(set, &self.kept.gvk());
         let adoptions = plan.adopt.iter().map(|pod| (pod, owner::adopt_patch(pod, reference.clone())));
         let releases = plan.release.iter().map(|pod| (pod, owner::release_patch(pod, set.uid())));
         for (pod, change) in adoptions.chain(releases) {
@@ -192,8 +257,8 @@ impl ReplicaSets {
 
     /// Creates in growing batches, so that what fails for one reason does not fail hundreds of times.
     async fn create(&self, set: &Object, template: &Value, count: usize) -> Result<()> {
-        let body = Bytes::from(pod(set, template).to_string());
-        let reference = Reference::new(set, &set_kind());
+        let body = Bytes::from(pod(set, &self.kept.gvk(), template).to_string());
+        let reference = Reference::new(set, &self.kept.gvk());
         let (mut left, mut batch) = (count, FIRST_BATCH);
         while left > 0 {
             let size = batch.min(left);
@@ -230,7 +295,7 @@ impl ReplicaSets {
 
     async fn delete(&self, set: &Object, pods: &[Arc<Object>]) -> Result<()> {
         let key = set.key();
-        let reference = Reference::new(set, &set_kind());
+        let reference = Reference::new(set, &self.kept.gvk());
         for pod in pods {
             self.expected_pods.deleting(&key, &pod.key(), pod.uid());
         }
@@ -280,20 +345,6 @@ impl Reconcile<ObjectKey> for ReplicaSets {
     }
 }
 
-fn selector(set: &Object) -> Result<LabelSelector> {
-    #[derive(serde::Deserialize)]
-    struct Set {
-        spec: Spec,
-    }
-    #[derive(serde::Deserialize)]
-    struct Spec {
-        #[serde(default)]
-        selector: Value,
-    }
-    let set: Set = serde_json::from_slice(set.raw()).map_err(|error| Error::invalid(set.key(), error))?;
-    LabelSelector::from_value(&set.spec.selector).map_err(|why| Error::invalid("selector", why))
-}
-
 pub(crate) fn minimum_ready_seconds(tree: &Value) -> i32 {
     tree["spec"]["minReadySeconds"]
         .as_i64()
@@ -303,11 +354,11 @@ pub(crate) fn minimum_ready_seconds(tree: &Value) -> i32 {
 
 /// The pod that a template makes for its owner. The template is copied as it is, so that fields that are
 /// newer than this code survive.
-fn pod(set: &Object, template: &Value) -> Value {
+fn pod(set: &Object, kind: &Gvk, template: &Value) -> Value {
     let mut metadata = json!({
         "generateName": format!("{}-", set.name()),
         "namespace": set.namespace(),
-        "ownerReferences": [owner::controller_reference(set, &set_kind())],
+        "ownerReferences": [owner::controller_reference(set, kind)],
     });
     for field in ["labels", "annotations", "finalizers"] {
         if !template["metadata"][field].is_null() {

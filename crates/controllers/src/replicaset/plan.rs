@@ -35,6 +35,8 @@ pub struct View {
     pub related: HashMap<String, usize>,
     /// Why the last try to create or delete failed: reason and message.
     pub failure: Option<(&'static str, String)>,
+    /// Whether the status says how many pods are on their way out.
+    pub counts_terminating: bool,
 }
 
 /// What to do.
@@ -140,11 +142,10 @@ pub fn status(view: &View, now: Timestamp) -> Value {
     let ready = count(&|pod| pod.ready());
     let available = count(&|pod| pod.available(view.minimum_ready_seconds, now));
     let terminating = view.pods.iter().filter(|pod| pod.deleted.is_some() && !pod.terminal()).count();
-    let mut status = json!({
-        "replicas": active.len(),
-        "observedGeneration": view.set.generation(),
-        "terminatingReplicas": terminating,
-    });
+    let mut status = json!({ "replicas": active.len(), "observedGeneration": view.set.generation() });
+    if view.counts_terminating {
+        status["terminatingReplicas"] = terminating.into();
+    }
     for (name, count) in [
         ("fullyLabeledReplicas", count(&labelled)),
         ("readyReplicas", ready),

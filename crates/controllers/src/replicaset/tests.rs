@@ -52,6 +52,7 @@ fn view(replicas: i32, pods: &[&str]) -> View {
         pods,
         related: HashMap::new(),
         failure: None,
+        counts_terminating: true,
     }
 }
 
@@ -144,7 +145,7 @@ impl World {
     }
 
     fn status(&self) -> Value {
-        let set = self.fake.object(&sets(), &ObjectKey::new("web", "web")).unwrap();
+        let set = self.fake.object(&REPLICA_SETS.gvr(), &ObjectKey::new("web", "web")).unwrap();
         set["status"]["replicas"].clone()
     }
 }
@@ -198,7 +199,7 @@ async fn a_refusal_shows_in_the_status_and_is_tried_again() {
     });
     world.set(10);
     let failing = |world: &World| {
-        let set = world.fake.object(&sets(), &ObjectKey::new("web", "web")).unwrap();
+        let set = world.fake.object(&REPLICA_SETS.gvr(), &ObjectKey::new("web", "web")).unwrap();
         set["status"]["conditions"][0]["reason"] == "FailedCreate"
     };
     world.until("a condition", failing).await;

@@ -4,7 +4,7 @@ use gifee_base::{Object, clock, object};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-const KIND: &str = "DisruptionTarget";
+pub(super) const KIND: &str = "DisruptionTarget";
 
 /// The condition that a pod should get, for a strategic merge patch of its status; none if it has it.
 pub(crate) fn condition(

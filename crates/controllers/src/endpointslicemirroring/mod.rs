@@ -1,0 +1,127 @@
+//! Mirrors Endpoints that somebody writes for a Service without a selector into EndpointSlices.
+//!
+//! Invariants: Endpoints of Services with selectors are never mirrored, nor are those that say so; a slice of another
+//! keeper is never touched. Answers to upstream's endpointslicemirroring controller.
+
+pub mod plan;
+#[cfg(test)]
+mod tests;
+
+use crate::Config;
+use crate::endpointslice::BY_SERVICE;
+use async_trait::async_trait;
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use gifee_base::{Gvr, Object, ObjectKey};
+use gifee_client::{Cache, DeleteOptions, PatchKind, Queue, Scope};
+use gifee_reconcile::{Context, Error, Expectations, Outcome, Reconcile, Result, work};
+use plan::{MANAGED_BY, MANAGER, Plan, SERVICE_NAME, View, mirrored};
+use serde_json::Value;
+use std::sync::Arc;
+
+/// Upstream's name.
+pub const NAME: &str = "endpointslice-mirroring-controller";
+const WORKERS: usize = 5;
+
+fn slices() -> Gvr {
+    Gvr::new("discovery.k8s.io", "v1", "endpointslices")
+}
+
+/// Runs until the context's shutdown.
+pub fn run(context: Context, _: Arc<Config>) -> BoxFuture<'static, ()> {
+    async move {
+        let queue = Arc::new(Queue::new());
+        let endpoints = context.caches.scope(Scope::all(Gvr::core("endpoints")));
+        let services = context.caches.scope(Scope::all(Gvr::core("services")));
+        let cache = context.caches.scope(Scope::all(slices()));
+        cache.add_index(BY_SERVICE);
+        for one in [&endpoints, &services, &cache] {
+            one.synced().await;
+        }
+        for one in [&endpoints, &services] {
+            let sink = queue.clone();
+            one.subscribe(move |change| sink.add(change.object().key()));
+        }
+        let sink = queue.clone();
+        cache.subscribe(move |change| {
+            for slice in change.sides().filter(|slice| slice.label(MANAGED_BY) == Some(MANAGER)) {
+                if let Some(service) = slice.label(SERVICE_NAME) {
+                    sink.add(ObjectKey::new(slice.namespace(), service));
+                }
+            }
+        });
+        let expected = Expectations::new(cache.clone());
+        let mirrors = Mirrors { context: context.clone(), endpoints, services, cache, expected };
+        work(&context, NAME, queue, Arc::new(mirrors), WORKERS).await;
+    }
+    .boxed()
+}
+
+struct Mirrors {
+    context: Context,
+    endpoints: Arc<Cache>,
+    services: Arc<Cache>,
+    cache: Arc<Cache>,
+    expected: Expectations,
+}
+
+fn tree(object: &Object) -> Result<Value> {
+    object.to_value().map_err(|error| Error::invalid(object.key(), error))
+}
+
+impl Mirrors {
+    fn observe(&self, key: &ObjectKey) -> Result<View> {
+        let cache = self.cache.read();
+        let own = cache
+            .indexed(&BY_SERVICE, &key.to_string())
+            .filter(|slice| slice.label(MANAGED_BY) == Some(MANAGER) && !slice.deleting());
+        let slices = own.map(|slice| Ok((slice.clone(), tree(slice)?))).collect::<Result<_>>()?;
+        let service = self.services.get(key).map(|service| tree(&service)).transpose()?;
+        let endpoints = match self.endpoints.get(key).filter(|endpoints| !endpoints.deleting()) {
+            Some(endpoints) => {
+                let tree = tree(&endpoints)?;
+                mirrored(&tree, &service.unwrap_or_default()).then_some((endpoints, tree))
+            }
+            None => None,
+        };
+        Ok(View { endpoints, slices })
+    }
+
+    async fn apply(&self, key: &ObjectKey, plan: Plan) -> Result<()> {
+        let client = &self.context.client;
+        for body in plan.create {
+            match client.create(&slices(), &key.namespace, body).await {
+                Ok(slice) => self.expected.wrote(key, slice.revision()),
+                Err(error) if crate::replicaset::namespace_terminating(&error) => return Ok(()),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        for (slice, change) in plan.change {
+            let slice = client.patch(&slices(), &slice.key(), PatchKind::Merge, change).await?;
+            self.expected.wrote(key, slice.revision());
+        }
+        for slice in plan.delete {
+            self.expected.deleting(key, &slice.key(), slice.uid());
+            match client.delete(&slices(), &slice.key(), &DeleteOptions::of_uid(slice.uid())).await {
+                Err(error) if !error.is_not_found() => {
+                    self.expected.kept(key, slice.uid());
+                    return Err(error.into());
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Reconcile<ObjectKey> for Mirrors {
+    async fn reconcile(&self, key: &ObjectKey) -> Result<Outcome> {
+        if !self.expected.met(key) {
+            return Ok(Outcome::Done);
+        }
+        let plan = plan::plan(&self.observe(key)?);
+        self.apply(key, plan).await?;
+        Ok(Outcome::Done)
+    }
+}
