@@ -178,6 +178,27 @@ impl Cluster {
         last
     }
 
+    /// Watches all objects with these labels until they are as wanted.
+    #[track_caller]
+    pub fn until_all(
+        &self,
+        gvr: &Gvr,
+        namespace: &str,
+        labels: &str,
+        wanted: impl Fn(&[Value]) -> bool,
+    ) -> Vec<Value> {
+        let mut last = Vec::new();
+        let waited = runtime().block_on(async {
+            tokio::time::timeout(
+                DEADLINE,
+                follow_all(&self.client(), gvr, namespace, labels, &wanted, &mut last),
+            )
+            .await
+        });
+        assert!(waited.is_ok(), "{} of {namespace} did not become as wanted: {last:#?}", gvr.resource);
+        last
+    }
+
     /// All objects of a resource in a namespace, with these labels.
     #[track_caller]
     pub fn list(&self, gvr: &Gvr, namespace: &str, labels: &str) -> Vec<Value> {
@@ -209,6 +230,34 @@ impl Drop for Cluster {
             eprintln!("{}: gifee down failed: {said}", self.subject);
             assert!(std::thread::panicking(), "{}: gifee down failed: {said}", self.subject);
         }
+    }
+}
+
+/// Lists anew at each change.
+async fn follow_all(
+    client: &Client,
+    gvr: &Gvr,
+    namespace: &str,
+    labels: &str,
+    wanted: &impl Fn(&[Value]) -> bool,
+    last: &mut Vec<Value>,
+) {
+    let labels = gifee_base::LabelSelector::parse(labels).unwrap();
+    loop {
+        let options = ListOptions { labels: labels.clone(), ..ListOptions::default() };
+        let page = client.list_all(gvr, namespace, &options).await.unwrap();
+        *last = page.items.iter().map(|object| object.to_value().unwrap()).collect();
+        if wanted(last) {
+            return;
+        }
+        let options = WatchOptions {
+            labels: labels.clone(),
+            resource_version: Some(page.resource_version),
+            ..WatchOptions::default()
+        };
+        let mut watch = client.watch(gvr, namespace, &options).await.unwrap();
+        // Any event, or the end of the watch, is cause to look again.
+        while let Some(Ok(Event::Bookmark { .. })) = watch.next().await {}
     }
 }
 

@@ -7,7 +7,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod api;
 mod blog;
+mod conformance;
 mod crash;
 mod disk;
 mod first;
@@ -15,6 +17,7 @@ mod fixture;
 mod guestbook;
 mod http;
 mod leftovers;
+mod quotas;
 mod refusals;
 mod run;
 mod shell;
