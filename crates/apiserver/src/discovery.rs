@@ -29,19 +29,10 @@ pub fn answer(request: &Request<'_>, parts: &[&str]) -> Result<Response<Body>, S
     let kinds: &Kinds = &kinds;
     let documents = &request.server.documents;
     let aggregator = &request.server.aggregator;
-    let whole = if matches!(parts, ["api" | "apis"]) { wants_aggregated(request) } else { None };
-    let (accept, content_type) = match whole {
-        Some(AGGREGATED_MESSAGE) => (Accept { media: Media::Protobuf, ..Accept::JSON }, AGGREGATED_MESSAGE),
-        Some(content_type) => (Accept::JSON, content_type),
-        None => {
-            let accept = request.accept(Offer::Objects)?;
-            let content_type = accept.media.content_type();
-            (accept, content_type)
-        }
-    };
+    let (accept, content_type, whole) = form(request, parts)?;
     let make: Box<dyn FnOnce() -> Value + '_> = match parts {
-        ["api"] if whole.is_some() => Box::new(|| aggregated(kinds, true)),
-        ["apis"] if whole.is_some() => Box::new(|| {
+        ["api"] if whole => Box::new(|| aggregated(kinds, true)),
+        ["apis"] if whole => Box::new(|| {
             let mut value = aggregated(kinds, false);
             if let Some(items) = value["items"].as_array_mut() {
                 insert_items(aggregator, items);
@@ -97,6 +88,21 @@ pub fn answer(request: &Request<'_>, parts: &[&str]) -> Result<Response<Body>, S
         crate::respond::encode(&accept, &versioned(&accept, make()))
     });
     document.respond(request.headers, Caching::Revalidate)
+}
+
+/// The form that is wanted, its content type, and whether it is one document for all groups.
+fn form(request: &Request<'_>, parts: &[&str]) -> Result<(Accept, &'static str, bool), Status> {
+    let whole = if matches!(parts, ["api" | "apis"]) { wants_aggregated(request) } else { None };
+    Ok(match whole {
+        Some(AGGREGATED_MESSAGE) => {
+            (Accept { media: Media::Protobuf, ..Accept::JSON }, AGGREGATED_MESSAGE, true)
+        }
+        Some(content_type) => (Accept::JSON, content_type, true),
+        None => {
+            let accept = request.accept(Offer::Objects)?;
+            (accept, accept.media.content_type(), false)
+        }
+    })
 }
 
 /// Some documents do not say their version in JSON, but a message is known by it.

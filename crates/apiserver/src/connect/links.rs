@@ -9,9 +9,10 @@ use bytes::Bytes;
 use flate2::write::{DeflateDecoder, GzDecoder};
 use futures_util::{StreamExt, stream};
 use http_body_util::BodyExt;
-use lol_html::send::{HtmlRewriter, Settings};
-use lol_html::{MemorySettings, element};
+use lol_html::send::{Element, ElementContentHandlers, HtmlRewriter, Settings};
+use lol_html::{HandlerResult, MemorySettings, Selector};
 use parking_lot::Mutex;
+use std::borrow::Cow;
 use std::io::Write;
 use std::sync::Arc;
 
@@ -95,21 +96,23 @@ struct Page {
 pub fn rewritten(body: Body, packing: Packing, rewriting: Rewriting) -> Body {
     let written = Arc::new(Mutex::new(Vec::new()));
     let sink = written.clone();
-    let change = element!("*", move |element| {
-        let name = element.tag_name();
-        let (_, attributes) = match LINKS.binary_search_by(|(one, _)| (*one).cmp(&name)) {
-            Ok(at) => LINKS[at],
-            Err(_) => return Ok(()),
-        };
-        for attribute in attributes {
-            if let Some(url) = element.get_attribute(attribute).and_then(|url| rewriting.url(&url)) {
-                element.set_attribute(attribute, &url)?;
+    let change =
+        ElementContentHandlers::default().element(move |element: &mut Element<'_, '_>| -> HandlerResult {
+            let name = element.tag_name();
+            let (_, attributes) = match LINKS.binary_search_by(|(one, _)| (*one).cmp(&name)) {
+                Ok(at) => LINKS[at],
+                Err(_) => return Ok(()),
+            };
+            for attribute in attributes {
+                if let Some(url) = element.get_attribute(attribute).and_then(|url| rewriting.url(&url)) {
+                    element.set_attribute(attribute, &url)?;
+                }
             }
-        }
-        Ok(())
-    });
+            Ok(())
+        });
+    let all: Selector = "*".parse().expect("a star is a selector");
     let settings = Settings::new_send()
-        .append_element_content_handler(change)
+        .append_element_content_handler((Cow::Owned(all), change))
         .with_memory_settings(MemorySettings::new().with_max_allowed_memory_usage(TAG_BYTES))
         .with_strict(false);
     let write: Box<dyn FnMut(&[u8]) + Send> = Box::new(move |piece| sink.lock().extend_from_slice(piece));
