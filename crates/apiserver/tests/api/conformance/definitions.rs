@@ -16,10 +16,11 @@ pub fn simple(group: &str, singular: &str) -> Value {
     crd
 }
 
-async fn gone(world: &World, path: &str, name: &str) {
-    // A deletion that was not seen yet ends the watch of its name.
+/// Waits until an object is gone. The watch begins first, so that it sees the end of what is still there.
+pub async fn gone(world: &World, path: &str, name: &str) {
+    let mut events = world.watch(&format!("{path}?watch=true&fieldSelector=metadata.name%3D{name}")).await;
     if world.get(&format!("{path}/{name}")).await.code == 200 {
-        world.until(path, name, |_| false).await;
+        while events.next().await.expect("the watch goes on")["type"] != "DELETED" {}
     }
     assert_eq!(world.get(&format!("{path}/{name}")).await.code, 404);
 }

@@ -1,6 +1,6 @@
 //! What is published of custom resources in OpenAPI: their schemas, as soon as and as long as they are served.
 
-use super::definitions::simple;
+use super::definitions::{gone, simple};
 use crate::custom::DEFINITIONS;
 use crate::world::World;
 use serde_json::{Value, json};
@@ -86,9 +86,7 @@ impl<'a> Published<'a> {
     async fn delete(self, versions: &[&str]) {
         let name = format!("{}s.{}", self.singular, self.group);
         self.world.delete(&format!("{DEFINITIONS}/{name}")).await.expect(200);
-        if self.world.get(&format!("{DEFINITIONS}/{name}")).await.code == 200 {
-            self.world.until(DEFINITIONS, &name, |_| false).await;
-        }
+        gone(self.world, DEFINITIONS, &name).await;
         for version in versions {
             assert_eq!(self.shown(version).await, None, "{version} is gone");
         }
