@@ -431,13 +431,10 @@ impl Object {
         if path.is_empty() || !scanner.take(b'{') {
             return None;
         }
-        // What comes behind the metadata is found without going through it, which is often the larger part.
-        if self.metadata_end > 0 && path.first().is_some_and(|name| *name > "metadata") {
-            let mut behind = scanner.clone();
-            behind.pass(self.metadata_end());
-            if behind.find(path).is_some() {
-                return Some(behind);
-            }
+        // What comes behind the metadata is found without going through it, which is often the larger part. Only of
+        // what was encoded here the order is known.
+        if self.splice.is_some() && self.metadata_end > 0 && path[0] > "metadata" {
+            scanner.pass(self.metadata_end());
         }
         scanner.find(path)?;
         Some(scanner)

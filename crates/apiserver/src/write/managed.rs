@@ -140,18 +140,19 @@ pub fn keep_times(object: &mut Value, old: &Value) {
     }
 }
 
-/// Whether two trees say the same but for who owns what, and at which version.
+/// Whether two trees say the same but for who owns what, and at which version. Metadata comes first: it is the
+/// smaller part, and differs in most changes that reach this.
 fn same_object(left: &Value, right: &Value) -> bool {
-    let fields = |value: &Value, other: &Value, except: &[&str]| {
-        let all = value.as_object().into_iter().flatten();
-        all.into_iter().all(|(name, value)| except.contains(&name.as_str()) || other.get(name) == Some(value))
+    let same = |left: &Value, right: &Value, except: &[&str]| {
+        let fields = |value: &Value, judge: &dyn Fn(&str, &Value) -> bool| {
+            let all = value.as_object().into_iter().flatten();
+            all.into_iter().all(|(name, value)| except.contains(&name.as_str()) || judge(name, value))
+        };
+        fields(left, &|name, value| right.get(name) == Some(value))
+            && fields(right, &|name, _| left.get(name).is_some())
     };
-    let own = ["managedFields", "resourceVersion"];
-    let (before, after) = (&left["metadata"], &right["metadata"]);
-    fields(left, right, &["metadata"])
-        && fields(right, left, &["metadata"])
-        && fields(before, after, &own)
-        && fields(after, before, &own)
+    same(&left["metadata"], &right["metadata"], &["managedFields", "resourceVersion"])
+        && same(left, right, &["metadata"])
 }
 
 impl Write<'_> {

@@ -108,22 +108,14 @@ pub fn carry(object: &mut Value, old: &Value) {
 
 /// Raises the generation if anything but metadata and status changed.
 pub fn count_generation(object: &mut Value, old: &Value) {
-    let wanted = |value: &Value| -> Vec<(String, Value)> {
+    let parts = |value: &Value, judge: &dyn Fn(&str, &Value) -> bool| {
         let fields = value.as_object().into_iter().flatten();
         fields
-            .filter(|(name, _)| !matches!(name.as_str(), "metadata" | "status"))
-            .map(|(name, value)| (name.clone(), value.clone()))
-            .collect()
+            .into_iter()
+            .all(|(name, value)| matches!(name.as_str(), "metadata" | "status") || judge(name, value))
     };
-    let same = match (object.as_object(), old.as_object()) {
-        (Some(new), Some(old)) => {
-            let differs = |(name, value): (&String, &Value), other: &Map<String, Value>| {
-                !matches!(name.as_str(), "metadata" | "status") && other.get(name) != Some(value)
-            };
-            !new.iter().any(|pair| differs(pair, old)) && !old.iter().any(|pair| differs(pair, new))
-        }
-        _ => wanted(object) == wanted(old),
-    };
+    let same = parts(object, &|name, value| old.get(name) == Some(value))
+        && parts(old, &|name, _| object.get(name).is_some());
     if !same {
         let generation = old["metadata"]["generation"].as_i64().unwrap_or_default();
         of(object).insert("generation".into(), (generation + 1).into());

@@ -40,10 +40,10 @@ pub fn run(context: Context, _: Arc<Config>) -> BoxFuture<'static, ()> {
         });
         let sink = queue.clone();
         pods.subscribe(move |change| {
-            let pod = change.object().to_value().unwrap_or_default();
-            if change.new.is_none() || !uses_anything(&pod) {
-                for claim in used(&pod) {
-                    sink.add(ObjectKey::new(change.object().namespace(), &claim));
+            let pod = change.object();
+            if change.new.is_none() || !uses_anything(pod) {
+                for claim in used(pod) {
+                    sink.add(ObjectKey::new(pod.namespace(), &claim));
                 }
             }
         });
@@ -68,22 +68,28 @@ fn unsettled(claim: &Object) -> bool {
 }
 
 /// Whether a pod's volumes are or will be mounted somewhere: it has a node, and has not ended.
-fn uses_anything(pod: &Value) -> bool {
-    let placed = pod["spec"]["nodeName"].as_str().is_some_and(|node| !node.is_empty());
-    placed && !matches!(pod["status"]["phase"].as_str(), Some("Succeeded" | "Failed"))
+fn uses_anything(pod: &Object) -> bool {
+    let text = |path: &[&str]| pod.text_at(path).unwrap_or_default();
+    let placed = !text(&["spec", "nodeName"]).is_empty();
+    placed && !matches!(&*text(&["status", "phase"]), "Succeeded" | "Failed")
 }
 
 /// The claims that a pod names, its own ephemeral ones included.
-fn used(pod: &Value) -> Vec<String> {
-    let name = pod["metadata"]["name"].as_str().unwrap_or_default();
-    let volumes = pod["spec"]["volumes"].as_array().into_iter().flatten();
+fn used(pod: &Object) -> Vec<String> {
+    // Every change of every pod comes by here, and few have such volumes.
+    let volumes = pod.value_at(&["spec", "volumes"]).and_then(|volumes| std::str::from_utf8(volumes).ok());
+    let volumes = volumes.unwrap_or_default();
+    if !["persistentVolumeClaim", "ephemeral"].iter().any(|source| volumes.contains(source)) {
+        return Vec::new();
+    }
+    let volumes: Vec<Value> = serde_json::from_str(volumes).unwrap_or_default();
     let claim = |volume: &Value| {
         let own = volume["ephemeral"]
             .is_object()
-            .then(|| format!("{name}-{}", volume["name"].as_str().unwrap_or("")));
+            .then(|| format!("{}-{}", pod.name(), volume["name"].as_str().unwrap_or("")));
         volume["persistentVolumeClaim"]["claimName"].as_str().map(str::to_owned).or(own)
     };
-    volumes.filter_map(claim).collect()
+    volumes.iter().filter_map(claim).collect()
 }
 
 struct Claims {
@@ -94,10 +100,7 @@ struct Claims {
 
 impl Claims {
     async fn in_use(&self, key: &ObjectKey) -> Result<bool> {
-        let uses = |pod: &Object| {
-            let pod = pod.to_value().unwrap_or_default();
-            uses_anything(&pod) && used(&pod).iter().any(|claim| **claim == *key.name)
-        };
+        let uses = |pod: &Object| uses_anything(pod) && used(pod).iter().any(|claim| **claim == *key.name);
         if self.pods.read().namespace(&key.namespace).any(|pod| uses(pod)) {
             return Ok(true);
         }

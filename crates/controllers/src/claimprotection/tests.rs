@@ -8,13 +8,21 @@ use tokio_util::sync::CancellationToken;
 
 #[test]
 fn pods_use_claims_by_name_and_their_own() {
-    let pod = json!({ "metadata": { "name": "p" }, "spec": { "nodeName": "n", "volumes": [
-        { "name": "a", "persistentVolumeClaim": { "claimName": "c" } },
-        { "name": "b", "ephemeral": {} }, { "name": "d", "emptyDir": {} } ] } });
-    assert_eq!(used(&pod), ["c", "p-b"]);
-    assert!(uses_anything(&pod));
-    assert!(!uses_anything(&json!({ "spec": { "nodeName": "n" }, "status": { "phase": "Failed" } })));
-    assert!(!uses_anything(&json!({ "spec": {} })));
+    let pod = |spec: Value, phase: &str| {
+        let pod = json!({ "metadata": { "name": "p" }, "spec": spec, "status": { "phase": phase } });
+        Object::received(pod.to_string().into()).unwrap()
+    };
+    let mounts = pod(
+        json!({ "nodeName": "n", "volumes": [{ "name": "a", "persistentVolumeClaim": { "claimName": "c" } },
+            { "name": "b", "ephemeral": {} }, { "name": "d", "emptyDir": {} }] }),
+        "Running",
+    );
+    assert_eq!(used(&mounts), ["c", "p-b"]);
+    assert!(uses_anything(&mounts));
+    let scratch = pod(json!({ "nodeName": "n", "volumes": [{ "name": "d", "emptyDir": {} }] }), "Failed");
+    assert_eq!(used(&scratch), Vec::<String>::new());
+    assert!(!uses_anything(&scratch));
+    assert!(!uses_anything(&pod(json!({}), "Pending")));
 }
 
 #[tokio::test]

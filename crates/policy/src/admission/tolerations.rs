@@ -25,7 +25,7 @@ impl Rule for TaintNodesByCondition {
         }
         push_unless(
             &mut node["spec"]["taints"],
-            json!({ "key": NOT_READY, "effect": "NoSchedule" }),
+            || json!({ "key": NOT_READY, "effect": "NoSchedule" }),
             |taint| taint["key"] == NOT_READY && taint["effect"] == "NoSchedule",
         );
         Ok(())
@@ -46,7 +46,7 @@ impl Rule for DefaultTolerationSeconds {
             return Ok(());
         }
         for key in [NOT_READY, UNREACHABLE] {
-            let toleration = json!({ "key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": SECONDS });
+            let toleration = || json!({ "key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": SECONDS });
             push_unless(&mut pod["spec"]["tolerations"], toleration, |one| {
                 let of_key = one["key"].as_str().unwrap_or_default();
                 let effect = one["effect"].as_str().unwrap_or_default();
@@ -57,10 +57,10 @@ impl Rule for DefaultTolerationSeconds {
     }
 }
 
-fn push_unless(list: &mut Value, item: Value, there: impl Fn(&Value) -> bool) {
+fn push_unless(list: &mut Value, item: impl FnOnce() -> Value, there: impl Fn(&Value) -> bool) {
     match list.as_array_mut() {
         Some(items) if items.iter().any(there) => {}
-        Some(items) => items.push(item),
-        None => *list = json!([item]),
+        Some(items) => items.push(item()),
+        None => *list = Value::Array(vec![item()]),
     }
 }
