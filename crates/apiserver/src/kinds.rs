@@ -4,6 +4,7 @@
 //! whether it was compiled in or made from a definition.
 
 use crate::cache::Cache;
+use crate::conversion::Converter;
 use gifee_base::gvk::api_version;
 use gifee_registry::kind::{Subresource, Verb};
 use gifee_registry::{Kind, reset};
@@ -24,6 +25,8 @@ pub struct Resource {
     pub defaults: Option<Arc<Defaults>>,
     /// Where its objects are; None for kinds that are only computed.
     pub cache: Option<Arc<Cache>>,
+    /// Who makes its versions of one another, if that takes a webhook.
+    pub converter: Option<Arc<Converter>>,
     /// What a write may own: of the object, then of its subresources in their order.
     filters: Vec<Filter>,
 }
@@ -39,7 +42,7 @@ impl Resource {
         let api_version = api_version(&kind.gvk.group, &kind.gvk.version);
         let parts = kind.subresources.iter().map(|one| &*one.name);
         let filters = std::iter::once("").chain(parts).map(|part| reset::filter(&kind, part)).collect();
-        Self { kind, api_version, schema, defaults, cache, filters }
+        Self { kind, api_version, schema, defaults, cache, converter: None, filters }
     }
 
     /// Whether objects have a protobuf form.

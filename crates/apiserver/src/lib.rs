@@ -18,6 +18,7 @@ mod calls;
 mod cluster;
 pub mod config;
 mod connect;
+mod conversion;
 mod definitions;
 pub mod delegate;
 mod discovery;

@@ -1,12 +1,14 @@
 //! Rows of admissionregistration.k8s.io/v1.
 
+mod client;
+mod policies;
 mod rules;
 
 use crate::kind::Kind;
 use crate::row::row;
 use crate::table::extension;
 
-pub(crate) use rules::client_config;
+pub(crate) use client::{client_config, review_versions};
 
 const V1: &str = "admissionregistration.k8s.io/v1";
 
@@ -15,10 +17,10 @@ pub fn rows() -> Vec<Kind> {
     vec![
         row(V1, "MutatingAdmissionPolicy", "mutatingadmissionpolicies")
             .table(extension::table_of_mutating_policies())
-            .rules(rules::MUTATING_POLICY),
+            .rules(policies::MUTATING_POLICY),
         row(V1, "MutatingAdmissionPolicyBinding", "mutatingadmissionpolicybindings")
             .table(extension::table_of_policy_bindings())
-            .rules(rules::MUTATING_BINDING),
+            .rules(policies::MUTATING_BINDING),
         row(V1, "MutatingWebhookConfiguration", "mutatingwebhookconfigurations")
             .defaults(include_str!("../defaults/admissionregistration.txt"))
             .table(extension::table_of_webhooks())
@@ -26,10 +28,10 @@ pub fn rows() -> Vec<Kind> {
         row(V1, "ValidatingAdmissionPolicy", "validatingadmissionpolicies")
             .table(extension::table_of_validating_policies())
             .status()
-            .rules(rules::VALIDATING_POLICY),
+            .rules(policies::VALIDATING_POLICY),
         row(V1, "ValidatingAdmissionPolicyBinding", "validatingadmissionpolicybindings")
             .table(extension::table_of_policy_bindings())
-            .rules(rules::VALIDATING_BINDING),
+            .rules(policies::VALIDATING_BINDING),
         row(V1, "ValidatingWebhookConfiguration", "validatingwebhookconfigurations")
             .table(extension::table_of_webhooks())
             .rules(rules::VALIDATING_WEBHOOKS),

@@ -9,6 +9,7 @@ mod tee;
 mod webhook;
 
 pub use event::user_info;
+pub use gifee_policy::audit::Level;
 pub use log::{Log, Rotation};
 pub use webhook::Webhook;
 
@@ -21,7 +22,7 @@ use bytes::Bytes;
 use event::{Event, without_managed_fields};
 use gifee_base::{Clock, Reason, Status};
 use gifee_policy::Attributes;
-use gifee_policy::audit::{Level, Policy, Stage, Verdict};
+use gifee_policy::audit::{Policy, Stage, Verdict};
 use gifee_policy::authorize::Decision;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderValue};
 use http::request::Parts;
@@ -54,6 +55,16 @@ pub async fn within<T>(trail: Arc<Trail>, answer: impl Future<Output = T>) -> T 
 /// Adds an annotation to the event of the request that this task answers; if there is none, nothing happens.
 pub fn annotate(key: &str, value: &str) {
     let _ = TRAIL.try_with(|trail| trail.annotate(key, value));
+}
+
+/// Adds an annotation that the event has from a level on; it is made only if the event is to have it.
+pub fn annotate_with(level: Level, annotation: impl FnOnce() -> (String, String)) {
+    let _ = TRAIL.try_with(|trail| {
+        if trail.verdict.level >= level {
+            let (key, value) = annotation();
+            trail.annotate(&key, &value);
+        }
+    });
 }
 
 /// A request whose sender is known.

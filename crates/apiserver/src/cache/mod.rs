@@ -44,6 +44,11 @@ pub struct Entry {
 }
 
 impl Entry {
+    /// The same place with another form of the object.
+    pub fn with(&self, object: Arc<Object>) -> Self {
+        Self { object, fields: self.fields.clone() }
+    }
+
     /// The text of a selectable field.
     pub fn field<'a>(&'a self, fields: &'a Fields, index: usize) -> &'a str {
         fields.text(self.object.raw(), &self.fields, index)

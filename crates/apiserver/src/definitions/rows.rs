@@ -4,6 +4,7 @@
 //! defaults, and without what the present schema does not know.
 
 use crate::cache::{Cache, Caches, Present, Storage, fields::Fields};
+use crate::conversion::Converter;
 use crate::kinds::Resource;
 use bytes::Bytes;
 use gifee_base::Object;
@@ -32,11 +33,16 @@ pub struct Made {
 struct Shown {
     schema: Schema,
     api_version: String,
+    /// Whether other versions stay as they are, since only a webhook knows what they are in this one.
+    as_stored: bool,
 }
 
 impl Present for Shown {
     fn present(&self, stored: &Bytes) -> Option<Bytes> {
         let mut value: Value = serde_json::from_slice(stored).ok()?;
+        if self.as_stored && value["apiVersion"] != *self.api_version {
+            return None;
+        }
         value["apiVersion"] = self.api_version.as_str().into();
         self.schema.mend(&mut value);
         if value["metadata"]["generation"].is_null() {
@@ -76,10 +82,15 @@ pub fn make(
         Some(before) => before.cache.clone(),
         None => fresh(caches, definition, &versions, stored),
     };
+    let converter = match kept {
+        Some(before) => before.stored.converter.clone(),
+        None => Converter::new(definition, &versions),
+    };
     let mut views = cache.views.iter();
     let mut made = versions.into_iter().enumerate().map(|(at, version)| {
         let cache = if at == stored { Some(&cache) } else { views.next() };
-        let resource = Resource::new(version.kind, Some(version.schema), None, cache.cloned());
+        let mut resource = Resource::new(version.kind, Some(version.schema), None, cache.cloned());
+        resource.converter.clone_from(&converter);
         (version.served, Arc::new(resource))
     });
     let made: Vec<_> = made.by_ref().collect();
@@ -95,8 +106,10 @@ pub fn make(
 /// The cache of the stored version, with a view per other version in their order.
 fn fresh(caches: &Caches, definition: &Value, versions: &[Version], stored: usize) -> Arc<Cache> {
     let storage = storage(definition);
+    let as_stored = definition["spec"]["conversion"]["strategy"] == "Webhook";
     let apart = |version: &Version, views| {
-        let shown = Shown { schema: version.schema.clone(), api_version: version.kind.gvk.api_version() };
+        let api_version = version.kind.gvk.api_version();
+        let shown = Shown { schema: version.schema.clone(), api_version, as_stored };
         caches.apart(storage.clone(), Fields::new(&version.kind.fields), Arc::new(shown), views)
     };
     let others = versions.iter().enumerate().filter(|(at, _)| *at != stored);

@@ -40,6 +40,8 @@ pub struct Binding {
     target: Option<Target>,
     pub params: Option<Params>,
     pub actions: Actions,
+    /// The actions as they stand in the binding.
+    pub listed: Value,
 }
 
 /// A policy with at least one binding.
@@ -130,6 +132,7 @@ impl Binding {
                 required: params["parameterNotFoundAction"] == "Deny",
             }),
             actions,
+            listed: spec["validationActions"].clone(),
         }
     }
 

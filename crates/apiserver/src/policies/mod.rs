@@ -4,11 +4,10 @@
 //! when they or their bindings have changed, and those that have not keep their programs. Answers to apiserver's
 //! `admission/plugin/policy`; what expressions say is decided in `gifee_policy::policies`.
 
-mod ask;
-mod atomic;
+mod annotate;
+pub(crate) mod ask;
 mod bound;
 mod index;
-mod merge;
 mod mutate;
 mod params;
 mod validate;

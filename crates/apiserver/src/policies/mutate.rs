@@ -9,10 +9,10 @@ use crate::kinds::Resource;
 use crate::seam::Operation;
 use crate::webhook::call::converted;
 use crate::webhook::matching::Subject;
-use crate::write::Write;
+use crate::write::{Lent, Write};
 use gifee_base::{Cause, Gvk, Reason, Status};
 use gifee_policy::policies::{Patch, matches, patch};
-use gifee_schema::Schema;
+use gifee_schema::{Schema, apply};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -86,19 +86,10 @@ async fn run(
     round: &mut Round,
     only: Option<&BTreeSet<(usize, usize, usize)>>,
 ) -> Result<(), Status> {
-    let Some(mut scale) = crate::webhook::scale(write, object) else {
-        // Policies know ownership as a list, on the way of a write it is one text.
-        let managed = crate::write::managed_text(object).map(str::to_owned);
-        gifee_base::object::unfold(object);
-        let old = old.map(crate::write::unfolded);
-        let outcome = all(write, operation, object, old.as_deref(), round, only).await;
-        crate::write::refold(write, object, managed);
-        return outcome;
-    };
-    let old = old.and_then(|old| crate::write::shown(write.resource, old));
-    all(write, operation, &mut scale, old.as_ref(), round, only).await?;
-    crate::write::put_back(write.resource, object, &scale);
-    Ok(())
+    let mut lent = Lent::new(write, object, old);
+    let outcome = all(write, operation, &mut lent.object, lent.old.as_deref(), round, only).await;
+    lent.give_back(write, object);
+    outcome
 }
 
 async fn all(
@@ -224,13 +215,13 @@ impl Invocation<'_> {
         wrong: &mut Wrong,
     ) -> Result<bool, Status> {
         let subject = self.subject;
-        let own = subject.write.resource;
+        let (own, outbound) = (subject.write.resource, &subject.write.server.outbound);
         let policy = &self.bound.policy;
         let asker = Asker::new(subject);
         let namespace = ask::namespace(subject)?;
         let request = ask::request(subject, resource, gvk);
-        let old = converted(own, resource, gvk, subject.old.unwrap_or(&Value::Null))?;
-        let mut shown = converted(own, resource, gvk, object)?.into_owned();
+        let old = converted(outbound, (own, resource), gvk, subject.old.unwrap_or(&Value::Null)).await?;
+        let mut shown = converted(outbound, (own, resource), gvk, object).await?.into_owned();
         let matched =
             asker.asked(|| matches(policy, &asker.input((&shown, &old), &namespace, &request, params))).await;
         match matched {
@@ -248,10 +239,11 @@ impl Invocation<'_> {
             match outcome.and_then(|patch| applied(subject, resource, gvk, &shown, patch)) {
                 Ok(new) => {
                     shown = new;
-                    let mut new = converted(resource, own, &subject.gvk, &shown)?.into_owned();
+                    let mut new =
+                        converted(outbound, (resource, own), &subject.gvk, &shown).await?.into_owned();
                     crate::webhook::settle(subject, &mut new).map_err(Status::internal)?;
                     *object = new;
-                    shown = converted(own, resource, gvk, object)?.into_owned();
+                    shown = converted(outbound, (own, resource), gvk, object).await?.into_owned();
                 }
                 Err(why) => wrong.push((self.error(Some(binding), &why), Some(Reason::Invalid))),
             }
@@ -287,14 +279,19 @@ fn applied(
                 tree.insert("apiVersion".into(), object["apiVersion"].clone());
                 tree.insert("kind".into(), object["kind"].clone());
             }
-            let atomic = super::atomic::found(schema, &configuration);
-            if !atomic.is_empty() {
-                return Err(format!(
-                    "error applying patch: invalid ApplyConfiguration: may not mutate atomic arrays, maps or structs: {}",
-                    atomic.join(", ")
-                ));
-            }
-            Ok(super::merge::merged(schema, object, configuration))
+            merged(schema, object, &configuration).map_err(|why| format!("error applying patch: {why}"))
         }
     }
+}
+
+/// The object with a configuration in it, which may not replace anything whole by accident.
+fn merged(schema: Option<&Schema>, object: &Value, configuration: &Value) -> Result<Value, String> {
+    apply::validate(schema, configuration)
+        .map_err(|why| format!("failed to convert patch object to typed object: {why}"))?;
+    let whole = apply::atomics(schema, configuration);
+    if whole.is_empty() {
+        return Ok(apply::merge(schema, object, configuration));
+    }
+    let whole = whole.join(", ");
+    Err(format!("invalid ApplyConfiguration: may not mutate atomic arrays, maps or structs: {whole}"))
 }

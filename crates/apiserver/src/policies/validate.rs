@@ -1,5 +1,6 @@
 //! ValidatingAdmissionPolicies. Answers to apiserver's `policy/validating/dispatcher.go`.
 
+use super::annotate::{Notes, Said};
 use super::ask::{self, Asker};
 use super::bound::{Binding, Bound};
 use super::index::Index;
@@ -8,7 +9,7 @@ use crate::kinds::Resource;
 use crate::seam::Operation;
 use crate::webhook::call::converted;
 use crate::webhook::matching::Subject;
-use crate::write::Write;
+use crate::write::{Shown, Write};
 use gifee_base::{Cause, Gvk, Reason, Status};
 use gifee_policy::policies::{Denial, Verdict, judge, matches};
 use serde_json::Value;
@@ -30,12 +31,8 @@ pub async fn validate(
     let Some(index) = write.server.policies.validating.wanted(write.resource.name(), operation) else {
         return Ok(());
     };
-    let Some(scale) = crate::webhook::scale(write, object) else {
-        let (object, old) = (crate::write::unfolded(object), old.map(crate::write::unfolded));
-        return Box::pin(all(write, &index, operation, &object, old.as_deref())).await;
-    };
-    let old = old.and_then(|old| crate::write::shown(write.resource, old));
-    Box::pin(all(write, &index, operation, &scale, old.as_ref())).await
+    let shown = Shown::new(write, object, old);
+    Box::pin(all(write, &index, operation, &shown.object, shown.old.as_deref())).await
 }
 
 async fn all(
@@ -49,14 +46,17 @@ async fn all(
     if subject.is_exempt() {
         return Ok(());
     }
-    let asker = Asker::new(&subject);
+    let (asker, notes) = (Asker::new(&subject), Notes::default());
     // As upstream, all are asked, and the first denial is told.
     let mut refused = None;
     for bound in &index.bound {
-        let round = Round { subject: &subject, asker: &asker, bound, object };
+        let (notes, said) = (&notes, Said::default());
+        let round = Round { subject: &subject, asker: &asker, bound, object, notes, said: &said };
         let denial = round.run().await?;
+        said.publish(&bound.policy.name);
         refused = refused.or(denial);
     }
+    notes.publish();
     match refused {
         None => Ok(()),
         Some((message, reason)) => Err(refusal(&subject, object, message, reason)),
@@ -82,6 +82,8 @@ struct Round<'a> {
     asker: &'a Asker<'a>,
     bound: &'a Bound,
     object: &'a Value,
+    notes: &'a Notes,
+    said: &'a Said,
 }
 
 /// What the client is told, and the reason.
@@ -145,9 +147,9 @@ impl Round<'_> {
         sets: &[Value],
     ) -> Result<Option<Refusal>, Status> {
         let subject = self.subject;
-        let own = subject.write.resource;
-        let object = converted(own, resource, gvk, self.object)?;
-        let old = converted(own, resource, gvk, subject.old.unwrap_or(&Value::Null))?;
+        let (own, outbound) = (subject.write.resource, &subject.write.server.outbound);
+        let object = converted(outbound, (own, resource), gvk, self.object).await?;
+        let old = converted(outbound, (own, resource), gvk, subject.old.unwrap_or(&Value::Null)).await?;
         let namespace = ask::namespace(subject)?;
         let request = ask::request(subject, resource, gvk);
         let policy = &self.bound.policy;
@@ -185,20 +187,14 @@ impl Round<'_> {
                 ));
             }
             if binding.actions.audit {
-                tracing::info!(
-                    policy,
-                    binding = binding.name,
-                    expression = denial.index,
-                    message = denial.message,
-                    "a validation of an admission policy does not hold"
-                );
+                self.notes.failed(policy, binding, &denial);
             }
             if binding.actions.deny && refused.is_none() {
                 refused = Some((self.denied(Some(binding), &denial.message), denial.reason));
             }
         }
         for one in verdict.published {
-            tracing::info!(policy, key = one.key, value = one.value, "an admission policy's annotation");
+            self.said.add(one);
         }
         for why in verdict.broken {
             refused = refused.or_else(|| Some((self.denied(Some(binding), &why), Reason::Invalid)));

@@ -31,6 +31,7 @@ pub async fn get(request: &Request<'_>, resource: &Arc<Resource>) -> Result<Resp
         }
     };
     let object = object.ok_or_else(|| request.not_found(resource, &info.name))?;
+    let object = resource.shown(&server.outbound, object).await?;
     respond_object(request, resource, &accept, 200, &object)
 }
 

@@ -5,6 +5,7 @@ use super::options::{At, filter, list_at};
 use super::pieces::{Pieces, respond};
 use crate::body::Body;
 use crate::cache::{Cache, Entry, Filter, Snapshot};
+use crate::conversion;
 use crate::kinds::Resource;
 use crate::lookup::cache_key;
 use crate::negotiate::Offer;
@@ -25,7 +26,13 @@ pub async fn list(request: &Request<'_>, resource: &Arc<Resource>) -> Result<Res
     accept.fits(true, &resource.kind)?;
     let now = request.server.config.clock.now().as_second();
     let renderer = Renderer::new(resource, &accept, request.query, now)?;
-    let page = page(request, cache, &filter, limit).await?;
+    let mut page = page(request, cache, &filter, limit).await?;
+    if let Some(converter) = &resource.converter {
+        let found = page.entries(&filter);
+        let api_version = &resource.api_version;
+        let shown = conversion::entries(converter, &request.server.outbound, found, api_version).await?;
+        page.limited = Some((shown.into(), 0));
+    }
     Ok(respond(request, Pieces::new(page, filter, renderer)).await)
 }
 
@@ -52,6 +59,19 @@ pub struct Page {
     pub limited: Option<(Arc<[Arc<Entry>]>, usize)>,
     /// What the list says of itself.
     pub meta: ListMeta,
+}
+
+impl Page {
+    /// All that it shows.
+    fn entries(&self, filter: &Filter) -> Vec<Arc<Entry>> {
+        if let Some((limited, _)) = &self.limited {
+            return limited.to_vec();
+        }
+        let range = (self.next.as_ref().map(Vec::as_slice), Bound::Unbounded);
+        let all = self.snapshot.objects.range::<_, [u8]>(range);
+        let all = all.take_while(|(key, _)| key.starts_with(&self.prefix));
+        all.map(|(_, entry)| entry).filter(|entry| filter.matches(entry)).cloned().collect()
+    }
 }
 
 /// The state that a list is of, and its revision.

@@ -9,10 +9,12 @@ use crate::body::Body;
 use crate::cache::{
     Cache, Caches, Delivery, Entry, Filter, Next, Snapshot, Subscription, TooOld, Transition,
 };
+use crate::conversion::{self, Converter};
 use crate::documents::gzip;
 use crate::kinds::Resource;
 use crate::lookup::cache_key;
 use crate::negotiate::{Media, Offer, Shape};
+use crate::outbound::Outbound;
 use crate::render::{Renderer, failure_frame};
 use crate::request::Request;
 use crate::respond;
@@ -20,6 +22,7 @@ use crate::server::Server;
 use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use futures_util::future::BoxFuture;
 use futures_util::{Stream, StreamExt};
 use gifee_base::Status;
 use http::Response;
@@ -51,10 +54,14 @@ pub async fn watch(request: &Request<'_>, resource: &Arc<Resource>) -> Result<Re
     let bookmarks = request.query.flag("allowWatchBookmarks");
     let timeout = timeout(request)?;
     let frames = match open(request.server, cache, &filter, start, bookmarks).await? {
-        Ok((initial, subscription)) => {
+        Ok((mut initial, subscription)) => {
+            let mut converting = Converting::new(request, resource);
+            if let (Some(converting), true) = (&mut converting, start.initial) {
+                initial.snapshot = Arc::new(converting.state(&initial).await?);
+            }
             let form = renderer.form();
             let plain = renderer.is_plain();
-            if plain && request.objects {
+            if plain && request.objects && resource.converter.is_none() {
                 let marked = start.marked.then_some(initial.revision);
                 let events = Events {
                     initial: start.initial.then_some(initial),
@@ -75,6 +82,7 @@ pub async fn watch(request: &Request<'_>, resource: &Arc<Resource>) -> Result<Re
                 initial: start.initial.then_some(initial),
                 marked,
                 subscription,
+                converting,
                 media: accept.media,
                 renderer,
                 form,
@@ -217,6 +225,55 @@ impl Initial {
     }
 }
 
+/// Events whose objects a webhook makes another version of, one after the other.
+struct Converting {
+    converter: Arc<Converter>,
+    outbound: Arc<Outbound>,
+    resource: Arc<Resource>,
+    pending: Option<BoxFuture<'static, Result<Next, Status>>>,
+}
+
+impl Converting {
+    fn new(request: &Request<'_>, resource: &Arc<Resource>) -> Option<Self> {
+        let converter = resource.converter.clone()?;
+        let (outbound, resource) = (request.server.outbound.clone(), resource.clone());
+        Some(Self { converter, outbound, resource, pending: None })
+    }
+
+    /// The state at the beginning.
+    async fn state(&mut self, initial: &Initial) -> Result<Snapshot, Status> {
+        let by = (&*self.converter, &*self.outbound);
+        conversion::snapshot(by, &initial.snapshot, &initial.filter, &self.resource.api_version).await
+    }
+
+    fn poll_next(
+        &mut self,
+        subscription: &mut Subscription,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<Next, Status>> {
+        loop {
+            if let Some(pending) = &mut self.pending {
+                let converted = std::task::ready!(pending.as_mut().poll(context));
+                self.pending = None;
+                return Poll::Ready(converted);
+            }
+            match std::task::ready!(subscription.poll_next(context)) {
+                Next::Event(delivery, transition) => {
+                    let (converter, outbound) = (self.converter.clone(), self.outbound.clone());
+                    let resource = self.resource.clone();
+                    self.pending = Some(Box::pin(async move {
+                        let (event, version) = (&delivery.event, &resource.api_version);
+                        let object = event.object(transition);
+                        let event = conversion::event(&converter, &outbound, event, object, version).await?;
+                        Ok(Next::Event(Arc::new(Delivery::new(Arc::new(event))), transition))
+                    }));
+                }
+                other => return Poll::Ready(Ok(other)),
+            }
+        }
+    }
+}
+
 /// Says that a watcher was too slow for what happened.
 pub(super) fn too_slow(too_old: TooOld) -> Status {
     Status::expired(format!("too old resource version: the watch was too slow ({})", too_old.oldest))
@@ -227,6 +284,7 @@ struct Frames {
     initial: Option<Initial>,
     marked: Option<u64>,
     subscription: Subscription,
+    converting: Option<Converting>,
     media: Media,
     renderer: Renderer,
     form: u64,
@@ -270,7 +328,18 @@ impl Frames {
 
     /// The next frame; `None` ends the watch.
     fn next_frame(&mut self, context: &mut Context<'_>) -> Poll<Option<Bytes>> {
-        match self.subscription.poll_next(context) {
+        let next = match &mut self.converting {
+            None => self.subscription.poll_next(context),
+            Some(converting) => match converting.poll_next(&mut self.subscription, context) {
+                Poll::Pending => Poll::Pending,
+                Poll::Ready(Ok(next)) => Poll::Ready(next),
+                Poll::Ready(Err(status)) => {
+                    self.done = true;
+                    return Poll::Ready(Some(failure_frame(self.media, &status).into()));
+                }
+            },
+        };
+        match next {
             Poll::Pending => Poll::Pending,
             Poll::Ready(Next::Event(delivery, transition)) => {
                 Poll::Ready(Some(self.frame(&delivery, transition)))

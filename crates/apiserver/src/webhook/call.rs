@@ -1,9 +1,10 @@
 //! One call of one webhook: its refusal in dry runs, its question, its answer, and what a failure means.
 
+use super::annotate;
 use super::matching::{Invocation, Subject};
 use super::review::{self, Decision};
 use crate::kinds::Resource;
-use crate::outbound::Error;
+use crate::outbound::{Error, Outbound};
 use crate::render::present;
 use crate::write::stored_form;
 use gifee_base::{Gvk, Reason, Status};
@@ -33,15 +34,19 @@ impl Failure {
 ///
 /// # Errors
 /// 500 if there is no such form.
-pub fn converted<'a>(
-    from: &Resource,
-    to: &Resource,
+pub async fn converted<'a>(
+    outbound: &Outbound,
+    (from, to): (&Resource, &Resource),
     gvk: &Gvk,
     object: &'a Value,
 ) -> Result<Cow<'a, Value>, Status> {
     let is_own = object["kind"] == *from.kind.gvk.kind && object["apiVersion"] == from.api_version;
     if object.is_null() || !is_own || std::ptr::eq(from, to) {
         return Ok(Cow::Borrowed(object));
+    }
+    if let Some(converter) = &from.converter {
+        let all = converter.trees(outbound, vec![object.clone()], &to.api_version).await?;
+        return Ok(all.into_iter().next().map_or(Cow::Borrowed(object), Cow::Owned));
     }
     let version = object["metadata"]["resourceVersion"].clone();
     let mut new = present(to, stored_form(from, object.clone()));
@@ -86,6 +91,7 @@ pub async fn call(
         other => Failure::Calling(format!("failed to call webhook: {other}")),
     })?;
     let decision = review::decide(version, &uid, mutating, &answer).map_err(Failure::Calling)?;
+    annotate::own(hook, &decision.annotations);
     if !decision.warnings.is_empty() {
         write.warnings.lock().extend(decision.warnings.iter().cloned());
     }

@@ -3,7 +3,9 @@
 use crate::outbound::Endpoint;
 use crate::seam::Operation;
 use gifee_base::LabelSelector;
+use gifee_policy::policies::Condition;
 use serde_json::Value;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// What stands for everything in a rule.
@@ -65,6 +67,8 @@ pub struct Hook {
     pub equivalent: bool,
     pub namespaces: Selector,
     pub objects: Selector,
+    /// All must hold for it to be called.
+    pub conditions: Arc<[Condition]>,
     /// Whether a failed call is passed over.
     pub ignores_failure: bool,
     pub timeout: Duration,
@@ -134,9 +138,27 @@ impl Rule {
     }
 }
 
+fn conditions(configuration: &str, webhook: &Value, before: &[Hook]) -> Arc<[Condition]> {
+    let list = &webhook["matchConditions"];
+    let wanted = list.as_array().map_or(&[][..], Vec::as_slice);
+    let same =
+        |known: &Hook| {
+            known.configuration == configuration
+                && webhook["name"] == *known.name
+                && known.conditions.len() == wanted.len()
+                && known.conditions.iter().zip(wanted).all(|(one, wanted)| {
+                    wanted["expression"] == *one.expression && wanted["name"] == *one.name
+                })
+        };
+    match before.iter().find(|known| same(known)) {
+        Some(known) => known.conditions.clone(),
+        None => Condition::of_webhook(list).into(),
+    }
+}
+
 impl Hook {
-    /// From one of the `webhooks` of a configuration.
-    pub fn new(configuration: &str, webhook: &Value) -> Self {
+    /// From one of the `webhooks` of a configuration. Conditions that one of `before` has are not compiled again.
+    pub fn new(configuration: &str, webhook: &Value, before: &[Hook]) -> Self {
         let text = |field: &str| webhook[field].as_str().unwrap_or_default();
         let rules = webhook["rules"].as_array().into_iter().flatten();
         let versions = texts(&webhook["admissionReviewVersions"]);
@@ -152,6 +174,7 @@ impl Hook {
             equivalent: text("matchPolicy") == "Equivalent",
             namespaces: LabelSelector::from_value(&webhook["namespaceSelector"]),
             objects: LabelSelector::from_value(&webhook["objectSelector"]),
+            conditions: conditions(configuration, webhook, before),
             ignores_failure: text("failurePolicy") == "Ignore",
             timeout: Duration::from_secs(webhook["timeoutSeconds"].as_u64().unwrap_or(TIMEOUT_SECONDS)),
             dry_run: matches!(text("sideEffects"), "None" | "NoneOnDryRun"),

@@ -19,13 +19,13 @@ pub struct Index {
 }
 
 impl Index {
-    /// Of all configurations; their names are the keys, so they come sorted.
-    pub fn new(snapshot: &Snapshot) -> Self {
+    /// Of all configurations; their names are the keys, so they come sorted. What `before` has compiled stays.
+    pub fn new(snapshot: &Snapshot, before: &Index) -> Self {
         let mut index = Self { revision: snapshot.revision, ..Self::default() };
         for entry in snapshot.objects.values() {
             let Ok(configuration) = entry.object.to_value() else { continue };
             for webhook in configuration["webhooks"].as_array().into_iter().flatten() {
-                let hook = Hook::new(entry.object.name(), webhook);
+                let hook = Hook::new(entry.object.name(), webhook, &before.hooks);
                 for rule in &hook.rules {
                     for (resource, _) in &rule.resources {
                         if resource == WILDCARD {

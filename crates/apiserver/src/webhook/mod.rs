@@ -3,7 +3,9 @@
 //! Invariant: a request that no webhook wants costs two loads and a look into a small table; a webhook configuration
 //! counts from the write on that made it. Answers to apiserver's `admission/plugin/webhook`.
 
+mod annotate;
 pub(crate) mod call;
+mod condition;
 pub(crate) mod hook;
 mod index;
 pub(crate) mod matching;
@@ -12,7 +14,7 @@ mod review;
 mod validate;
 
 pub use mutate::mutate;
-pub(crate) use mutate::{scale, settle};
+pub(crate) use mutate::settle;
 pub use validate::validate;
 
 use crate::cache::{Cache, Caches};
@@ -68,8 +70,9 @@ impl Source {
     fn build(&self, cache: &Cache) {
         let _one_at_a_time = self.building.lock();
         let snapshot = cache.snapshot();
-        if self.index.load().revision != snapshot.revision {
-            self.index.store(Arc::new(Index::new(&snapshot)));
+        let before = self.index.load();
+        if before.revision != snapshot.revision {
+            self.index.store(Arc::new(Index::new(&snapshot, &before)));
         }
     }
 }

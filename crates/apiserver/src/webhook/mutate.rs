@@ -5,8 +5,9 @@
 use super::call::{Failure, call, converted};
 use super::index::Index;
 use super::matching::{Invocation, Subject};
+use super::{annotate, condition};
 use crate::seam::Operation;
-use crate::write::Write;
+use crate::write::{Lent, Write};
 use gifee_base::Status;
 use gifee_schema::{check, patch};
 use serde_json::Value;
@@ -47,23 +48,10 @@ pub async fn mutate(
     let Some(index) = write.server.webhooks.mutating.wanted(write.resource.name(), operation) else {
         return Ok(());
     };
-    let Some(mut scale) = scale(write, object) else {
-        let managed = crate::write::managed_text(object).map(str::to_owned);
-        gifee_base::object::unfold(object);
-        let old = old.map(crate::write::unfolded);
-        Box::pin(rounds(write, &index, operation, object, old.as_deref())).await?;
-        crate::write::refold(write, object, managed);
-        return Ok(());
-    };
-    let old = old.and_then(|old| crate::write::shown(write.resource, old));
-    Box::pin(rounds(write, &index, operation, &mut scale, old.as_ref())).await?;
-    crate::write::put_back(write.resource, object, &scale);
-    Ok(())
-}
-
-/// What webhooks are shown in place of the object when its scale is written.
-pub fn scale(write: &Write<'_>, object: &Value) -> Option<Value> {
-    if write.subresource == "scale" { crate::write::shown(write.resource, object) } else { None }
+    let mut lent = Lent::new(write, object, old);
+    let outcome = Box::pin(rounds(write, &index, operation, &mut lent.object, lent.old.as_deref())).await;
+    lent.give_back(write, object);
+    outcome
 }
 
 async fn rounds(
@@ -108,10 +96,14 @@ async fn round(
     }
     for (position, hook) in index.hooks.iter().enumerate() {
         let Some(invocation) = subject.invocation(hook, object)? else { continue };
-        if calls.second && !calls.again.contains(&position) {
+        if !condition::holds(&subject, &invocation, object).await?
+            || calls.second && !calls.again.contains(&position)
+        {
             continue;
         }
-        let outcome = one(&subject, &invocation, object).await;
+        let place = (usize::from(calls.second), position);
+        let outcome = one(&subject, &invocation, object, place).await;
+        annotate::mutated(hook, place, matches!(outcome, Ok(true)));
         if matches!(outcome, Ok(true)) {
             calls.require();
             calls.changed = true;
@@ -122,6 +114,7 @@ async fn round(
         match outcome {
             Ok(_) => {}
             Err(Failure::Calling(why)) if hook.ignores_failure => {
+                annotate::failed_open(hook, "mutation", place);
                 tracing::warn!(configuration = hook.configuration, webhook = hook.name, %why, "a webhook could not be called, and is passed over");
             }
             Err(failure) => return Err(failure.status(&hook.name)),
@@ -135,11 +128,13 @@ async fn one(
     subject: &Subject<'_>,
     invocation: &Invocation<'_>,
     object: &mut Value,
+    place: (usize, usize),
 ) -> Result<bool, Failure> {
     let (own, other, gvk) = (subject.write.resource, &invocation.resource, &invocation.gvk);
+    let outbound = &subject.write.server.outbound;
     let old = subject.old.unwrap_or(&Value::Null);
-    let shown = converted(own, other, gvk, object).map_err(Failure::Refused)?;
-    let old = converted(own, other, gvk, old).map_err(Failure::Refused)?;
+    let shown = converted(outbound, (own, other), gvk, object).await.map_err(Failure::Refused)?;
+    let old = converted(outbound, (own, other), gvk, old).await.map_err(Failure::Refused)?;
     let decision = call(subject, invocation, true, &shown, &old).await?;
     let Some(patch) = decision.patch else { return Ok(false) };
     let patch: Value = serde_json::from_slice(&patch).map_err(|error| {
@@ -161,8 +156,10 @@ async fn one(
     }
     new["kind"] = (&*gvk.kind).into();
     new["apiVersion"] = gvk.api_version().into();
-    let mut new = converted(other, own, &subject.gvk, &new).map_err(Failure::Refused)?.into_owned();
+    let mut new =
+        converted(outbound, (other, own), &subject.gvk, &new).await.map_err(Failure::Refused)?.into_owned();
     settle(subject, &mut new).map_err(internal)?;
+    annotate::patched(invocation.hook, place, &patch);
     let changed = new != *object;
     *object = new;
     Ok(changed)

@@ -5,8 +5,9 @@
 use super::call::{Failure, call, converted};
 use super::index::Index;
 use super::matching::{Invocation, Subject};
+use super::{annotate, condition};
 use crate::seam::Operation;
-use crate::write::Write;
+use crate::write::{Shown, Write};
 use futures_util::future::join_all;
 use gifee_base::Status;
 use serde_json::Value;
@@ -27,12 +28,8 @@ pub async fn validate(
     let Some(index) = write.server.webhooks.validating.wanted(write.resource.name(), operation) else {
         return Ok(());
     };
-    let Some(scale) = super::mutate::scale(write, object) else {
-        let (object, old) = (crate::write::unfolded(object), old.map(crate::write::unfolded));
-        return Box::pin(all(write, &index, operation, &object, old.as_deref())).await;
-    };
-    let old = old.and_then(|old| crate::write::shown(write.resource, old));
-    Box::pin(all(write, &index, operation, &scale, old.as_ref())).await
+    let shown = Shown::new(write, object, old);
+    Box::pin(all(write, &index, operation, &shown.object, shown.old.as_deref())).await
 }
 
 async fn all(
@@ -48,20 +45,31 @@ async fn all(
     }
     let mut invocations = Vec::new();
     for hook in &index.hooks {
-        invocations.extend(subject.invocation(hook, object)?);
+        let Some(invocation) = subject.invocation(hook, object)? else { continue };
+        if condition::holds(&subject, &invocation, object).await? {
+            invocations.push(invocation);
+        }
     }
-    let outcomes = join_all(invocations.iter().map(|invocation| one(&subject, invocation, object))).await;
+    let calls = invocations.iter().enumerate();
+    let outcomes = join_all(calls.map(|(place, invocation)| one(&subject, invocation, object, place))).await;
     outcomes.into_iter().collect()
 }
 
-async fn one(subject: &Subject<'_>, invocation: &Invocation<'_>, object: &Value) -> Result<(), Status> {
+async fn one(
+    subject: &Subject<'_>,
+    invocation: &Invocation<'_>,
+    object: &Value,
+    place: usize,
+) -> Result<(), Status> {
     let (own, other, gvk) = (subject.write.resource, &invocation.resource, &invocation.gvk);
-    let shown = converted(own, other, gvk, object)?;
-    let old = converted(own, other, gvk, subject.old.unwrap_or(&Value::Null))?;
+    let outbound = &subject.write.server.outbound;
+    let shown = converted(outbound, (own, other), gvk, object).await?;
+    let old = converted(outbound, (own, other), gvk, subject.old.unwrap_or(&Value::Null)).await?;
     let hook = invocation.hook;
     match call(subject, invocation, false, &shown, &old).await {
         Ok(_) => Ok(()),
         Err(Failure::Calling(why)) if hook.ignores_failure => {
+            annotate::failed_open(hook, "validating", (0, place));
             tracing::warn!(configuration = hook.configuration, webhook = hook.name, %why, "a webhook could not be called, and is passed over");
             Ok(())
         }

@@ -26,7 +26,7 @@ pub fn stored_form(resource: &Resource, mut value: Value) -> Value {
         metadata.remove("resourceVersion");
         metadata.remove("selfLink");
     }
-    if let Some(custom) = &resource.kind.custom {
+    if let (Some(custom), None) = (&resource.kind.custom, &resource.converter) {
         value["apiVersion"] = (&*custom.stored_api_version).into();
     }
     match &resource.kind.conversion {
@@ -88,7 +88,8 @@ impl Write<'_> {
             Outcome::Conflict(None) => Committed::Conflict(None),
             Outcome::Conflict(Some(entry)) => {
                 let cache = self.resource.cache.as_ref().ok_or_else(Status::no_such_path)?;
-                Committed::Conflict(Some(self.server.stored(cache, &key, entry)?))
+                let newer = self.server.stored(cache, &key, entry)?;
+                Committed::Conflict(Some(self.resource.shown(&self.server.outbound, newer).await?))
             }
         })
     }
@@ -109,9 +110,10 @@ impl Write<'_> {
             && let Some(entry) = key.get(cache.prefix_len()..).and_then(|key| cache.get(key))
             && entry.object.revision() == revision
         {
-            return Ok(entry.object.clone());
+            return self.resource.shown(&self.server.outbound, entry.object.clone()).await;
         }
-        shown(self.resource, raw.clone(), revision)
+        let object = shown(self.resource, raw.clone(), revision)?;
+        self.resource.shown(&self.server.outbound, object).await
     }
 
     /// Whether a change to these bytes changes nothing, neither in what is shown nor in the store: an object that was
@@ -133,12 +135,14 @@ impl Write<'_> {
         let Some(entry) = entry.filter(|entry| entry.revision == current.revision()) else {
             return Ok(false);
         };
-        Ok(self.server.opened(&key, entry.value)? == *raw)
+        let stored = self.resource.to_stored(&self.server.outbound, raw).await?;
+        Ok(self.server.opened(&key, entry.value)? == stored)
     }
 
     /// Puts a new object.
     pub(super) async fn insert(&self, namespace: &str, name: &str, raw: &Bytes) -> Result<Committed, Status> {
         let key = self.key(namespace, name);
+        let raw = &self.resource.to_stored(&self.server.outbound, raw).await?;
         let value = self.server.sealed(self.resource, &key, raw);
         self.commit(key.clone(), Some(raw), store::Write::Create { key, value }).await
     }
@@ -152,6 +156,7 @@ impl Write<'_> {
         expected: u64,
     ) -> Result<Committed, Status> {
         let key = self.key(namespace, name);
+        let raw = &self.resource.to_stored(&self.server.outbound, raw).await?;
         let value = self.server.sealed(self.resource, &key, raw);
         self.commit(key.clone(), Some(raw), store::Write::Update { key, value, expected }).await
     }

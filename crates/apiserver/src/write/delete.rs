@@ -88,7 +88,8 @@ pub async fn delete_object(
 ) -> Result<Deleted, Status> {
     let resource = write.resource;
     let cache = resource.cache.as_ref().ok_or_else(Status::no_such_path)?;
-    let mut current = newest(write.server, cache, namespace, name).await?;
+    let current = newest(write.server, cache, namespace, name).await?;
+    let mut current = resource.shown_if(&write.server.outbound, current).await?;
     let mut admitted = false;
     for _ in 0..ATTEMPTS {
         let object = current.ok_or_else(|| write.not_found(name))?;

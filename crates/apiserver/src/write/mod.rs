@@ -18,6 +18,7 @@ mod metadata;
 mod options;
 mod patch;
 mod scale;
+mod shown;
 mod update;
 
 pub use body::decode_call;
@@ -26,9 +27,10 @@ pub use collection::delete_collection;
 pub use commit::stored_form;
 pub use create::{create, create_object};
 pub use delete::{DeleteOptions, delete, delete_object};
-pub use managed::{SERVER, refold, shown as unfolded, text as managed_text};
+pub use managed::SERVER;
 pub use patch::patch;
-pub use scale::{get_scale, patch_scale, put_back, put_scale, shown};
+pub use scale::{get_scale, patch_scale, put_scale};
+pub use shown::{Lent, Shown};
 pub use update::{Updated, put, update_object};
 
 use crate::kinds::Resource;

@@ -111,6 +111,7 @@ pub async fn get_scale(request: &Request<'_>, resource: &Arc<Resource>) -> Resul
     let namespace = request.info.namespace_of(resource);
     let object = newest(request.server, cache, namespace, &request.info.name).await?;
     let object = object.ok_or_else(|| request.not_found(resource, &request.info.name))?;
+    let object = resource.shown(&request.server.outbound, object).await?;
     respond_scale(resource, &accept, &object)
 }
 

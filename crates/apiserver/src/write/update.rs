@@ -102,7 +102,8 @@ pub async fn update_object(
     create: bool,
 ) -> Result<Updated, Status> {
     let cache = write.resource.cache.as_ref().ok_or_else(Status::no_such_path)?;
-    let mut current = newest(write.server, cache, namespace, name).await?;
+    let current = newest(write.server, cache, namespace, name).await?;
+    let mut current = write.resource.shown_if(&write.server.outbound, current).await?;
     for attempt in 1.. {
         let Some(object) = current else {
             if !create {

@@ -9,6 +9,7 @@ mod backend;
 mod calls;
 mod certificates;
 mod conformance;
+mod conversions;
 mod custom;
 mod deletions;
 mod fairness;

@@ -18,7 +18,9 @@ fn constraints(resource: &str) -> Value {
 
 async fn policy(world: &World, sort: &str, name: &str, mut spec: Value, mut binding: Value) {
     spec["failurePolicy"] = "Fail".into();
-    spec["matchConstraints"] = constraints("configmaps");
+    if spec["matchConstraints"].is_null() {
+        spec["matchConstraints"] = constraints("configmaps");
+    }
     let mutating = sort == "Mutating";
     if mutating {
         spec["reinvocationPolicy"] = "IfNeeded".into();
@@ -126,6 +128,57 @@ async fn mutations_are_applied_in_order() {
 }
 
 #[tokio::test]
+async fn configurations_are_merged_as_applied_ones() {
+    let world = world().await;
+    let apply = |expression: &str| {
+        json!({ "matchConstraints": constraints("pods"), "mutations": [{ "patchType": "ApplyConfiguration",
+            "applyConfiguration": { "expression": expression } }] })
+    };
+    let spec = apply(
+        "Object{spec: Object.spec{containers: [\
+             Object.spec.containers{name: 'b', env: [Object.spec.containers.env{name: 'MADE', value: 'yes'}]},\
+             Object.spec.containers{name: 'added', image: 'i'}]}}",
+    );
+    policy(&world, "Mutating", "containers", spec, json!({})).await;
+    let pod = |name: &str| {
+        json!({ "apiVersion": "v1", "kind": "Pod", "metadata": { "name": name }, "spec": { "containers": [
+            { "name": "a", "image": "i" },
+            { "name": "b", "image": "j", "env": [{ "name": "OWN", "value": "1" }] } ] } })
+    };
+    const PODS: &str = "/api/v1/namespaces/default/pods";
+    let made = world.post(PODS, &pod("merged")).await.expect(201);
+    let containers = made["spec"]["containers"].as_array().unwrap();
+    let names: Vec<_> = containers.iter().map(|one| one["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["a", "b", "added"]);
+    assert_eq!(containers[1]["image"], "j");
+    assert_eq!(
+        containers[1]["env"],
+        json!([{ "name": "OWN", "value": "1" }, { "name": "MADE", "value": "yes" }])
+    );
+    for (name, expression, why) in [
+        (
+            "whole",
+            "Object{spec: Object.spec{containers: [Object.spec.containers{name: 'b', args: ['x']}]}}",
+            "invalid ApplyConfiguration: may not mutate atomic arrays, maps or structs: .spec.containers[0].args",
+        ),
+        (
+            "unknown",
+            "Object{spec: Object.spec{nothing: true}}",
+            "failed to convert patch object to typed object: .spec.nothing: field not declared in schema",
+        ),
+    ] {
+        policy(&world, "Mutating", name, apply(expression), json!({})).await;
+        assert_eq!(
+            world.post(PODS, &pod("refused")).await.failure(),
+            format!(
+                "403 Invalid: policy '{name}' with binding '{name}' denied request: error applying patch: {why}"
+            )
+        );
+        world.delete(&format!("{GROUP}/mutatingadmissionpolicybindings/{name}")).await;
+    }
+}
+
+#[tokio::test]
 async fn expressions_that_do_not_compile_are_refused() {
     let world = world().await;
     let object = json!({
@@ -140,4 +193,48 @@ async fn expressions_that_do_not_compile_are_refused() {
     assert!(failure.contains("spec.validations[0].expression: Invalid value"), "{failure}");
     assert!(failure.contains("undeclared reference to 'nope'"), "{failure}");
     assert!(failure.contains("spec.validations[0].messageExpression: Invalid value"), "{failure}");
+}
+
+#[derive(Default)]
+struct Heard(parking_lot::Mutex<Vec<Value>>);
+
+impl gifee_apiserver::audit::Sink for Heard {
+    fn event(&self, line: &bytes::Bytes) {
+        self.0.lock().push(serde_json::from_slice(line).unwrap());
+    }
+}
+
+#[tokio::test]
+async fn what_policies_found_is_in_the_audit_log() {
+    let heard = std::sync::Arc::new(Heard::default());
+    let audit = gifee_policy::audit::Policy::read(
+        json!({ "apiVersion": "audit.k8s.io/v1", "kind": "Policy", "omitStages": ["RequestReceived"],
+        "rules": [{ "level": "Metadata", "resources": [{ "resources": ["configmaps"] }] }] }),
+    )
+    .unwrap();
+    let clock = std::sync::Arc::new(gifee_base::clock::SystemClock);
+    let auditor = gifee_apiserver::audit::Auditor::new(audit, vec![heard.clone()], clock);
+    let world = World::with(|config| config.audit = Some(std::sync::Arc::new(auditor))).await;
+    let namespace = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": "default" } });
+    world.post("/api/v1/namespaces", &namespace).await;
+    let spec = json!({
+        "validations": [{ "expression": "true" }, { "expression": "has(object.data)", "message": "no data" }],
+        "auditAnnotations": [
+            { "key": "name", "valueExpression": "'it is ' + object.metadata.name" },
+            { "key": "nothing", "valueExpression": "null" }
+        ]
+    });
+    policy(&world, "Validating", "p", spec, json!({ "validationActions": ["Audit", "Warn"] })).await;
+    let empty = json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "x" } });
+    world.post(MAPS, &empty).await.expect(201);
+    let event = heard.0.lock().pop().unwrap();
+    let annotations = &event["annotations"];
+    let found = annotations["validation.policy.admission.k8s.io/validation_failure"].as_str().unwrap();
+    assert_eq!(
+        serde_json::from_str::<Value>(found).unwrap(),
+        json!([{ "message": "no data", "policy": "p", "binding": "p", "expressionIndex": 1,
+            "validationActions": ["Audit", "Warn"] }])
+    );
+    assert_eq!(annotations["p/name"], "it is x");
+    assert!(annotations["p/nothing"].is_null());
 }

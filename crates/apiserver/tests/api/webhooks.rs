@@ -82,6 +82,9 @@ fn answer(path: &str, request: &Value) -> Value {
             patch(json!([{ "op": "add", "path": "/metadata/labels/once", "value": "yes" }]))
         }
         "/patch-a-deletion" => patch(json!([{ "op": "add", "path": "/x", "value": 1 }])),
+        "/says" => {
+            json!({ "allowed": true, "auditAnnotations": { "because": "it may", "not a key": "x" } })
+        }
         "/both" => json!({ "allowed": true, "patch": "W10=" }),
         _ => allowed,
     }
@@ -89,6 +92,10 @@ fn answer(path: &str, request: &Value) -> Value {
 
 impl Hooked {
     async fn new() -> Self {
+        Self::with(|_| {}).await
+    }
+
+    async fn with(change: impl FnOnce(&mut gifee_apiserver::Config)) -> Self {
         let authority = Authority::new();
         let asked: Arc<Mutex<Vec<(String, Value)>>> = Arc::default();
         let heard = asked.clone();
@@ -123,7 +130,7 @@ impl Hooked {
             })
         });
         let backend = Backend::tls(&authority, &["localhost"], answers).await;
-        let hooked = Self { world: World::new().await, backend, authority, asked };
+        let hooked = Self { world: World::with(change).await, backend, authority, asked };
         let namespace = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": "default" } });
         hooked.world.post("/api/v1/namespaces", &namespace).await;
         hooked
@@ -618,4 +625,135 @@ async fn a_bad_webhook_harms_nobody_else() {
     let (codes, elapsed) = tokio::join!(waiting, quick);
     assert!(codes.iter().all(|code| *code == 201));
     assert!(elapsed < Duration::from_secs(1), "{elapsed:?}");
+}
+
+#[tokio::test]
+async fn conditions_decide_who_is_asked() {
+    let hooked = Hooked::new().await;
+    let world = &hooked.world;
+    let conditions = |list: Value| json!({ "matchConditions": list });
+    let skip = json!([
+        { "name": "no-leases", "expression": "!(request.resource.group == 'coordination.k8s.io')" },
+        { "name": "not-skipped", "expression": "object.metadata.name != 'skip-me'" }
+    ]);
+    hooked.validating("/always-deny", &["configmaps"], &["CREATE"], conditions(skip)).await;
+    world.post(MAPS, &map("skip-me", json!({}))).await.expect(201);
+    assert_eq!(hooked.count(), 0);
+    assert_eq!(world.post(MAPS, &map("a", json!({}))).await.code, 400);
+    assert_eq!(hooked.count(), 1);
+    world.delete(&format!("{VALIDATING}/always-deny")).await.expect(200);
+    // One that does not hold counts more than one that fails.
+    let failing = json!({ "name": "fails", "expression": "object.data.nothing == 'x'" });
+    let not = json!({ "name": "not", "expression": "false" });
+    hooked.mutating("/labels", &["configmaps"], &["CREATE"], conditions(json!([failing, not]))).await;
+    world.post(MAPS, &map("b", json!({}))).await.expect(201);
+    world.delete(&format!("{MUTATING}/labels")).await.expect(200);
+    hooked.mutating("/labels", &["configmaps"], &["CREATE"], conditions(json!([failing]))).await;
+    assert_eq!(
+        world.post(MAPS, &map("c", json!({}))).await.failure(),
+        "403 Forbidden: configmaps \"c\" is forbidden: expression 'object.data.nothing == 'x'' resulted in error: no such key: data"
+    );
+    world.delete(&format!("{MUTATING}/labels")).await.expect(200);
+    let ignored = json!({ "matchConditions": [failing], "failurePolicy": "Ignore" });
+    hooked.mutating("/labels", &["configmaps"], &["CREATE"], ignored).await;
+    world.post(MAPS, &map("c", json!({}))).await.expect(201);
+    assert_eq!(hooked.count(), 1);
+    // The authorizer of these tests lets everybody do everything.
+    let may = json!([{ "name": "may",
+        "expression": "authorizer.group('').resource('configmaps').namespace('default').check('create').allowed()" }]);
+    world.delete(&format!("{MUTATING}/labels")).await.expect(200);
+    hooked.mutating("/labels", &["configmaps"], &["CREATE"], conditions(may)).await;
+    let made = world.post(MAPS, &map("d", json!({}))).await.expect(201);
+    assert_eq!(made["metadata"]["labels"]["count"], "1");
+}
+
+#[tokio::test]
+async fn conditions_are_compiled_when_they_are_written() {
+    let hooked = Hooked::new().await;
+    let refused = async |list: Value| {
+        let webhook = hooked.webhook("/x", &["configmaps"], &["CREATE"], &json!({ "matchConditions": list }));
+        let body = json!({ "apiVersion": "admissionregistration.k8s.io/v1",
+            "kind": "ValidatingWebhookConfiguration", "metadata": { "name": "x" }, "webhooks": [webhook] });
+        hooked.world.post(VALIDATING, &body).await.failure()
+    };
+    let failure = refused(json!([{ "name": "one", "expression": "... [}" }])).await;
+    assert!(
+        failure.contains("webhooks[0].matchConditions[0].expression: Invalid value: \"... [}\": compilation failed: ERROR: <input>:1:2: Syntax error"),
+        "{failure}"
+    );
+    let failure = refused(json!([
+        { "name": "", "expression": "true" }, { "name": "a", "expression": " " }, { "name": "a", "expression": "1" },
+        { "name": "b", "expression": "params.x" }
+    ]))
+    .await;
+    for why in [
+        "webhooks[0].matchConditions[0].name: Required value",
+        "webhooks[0].matchConditions[1].expression: Required value",
+        "webhooks[0].matchConditions[2].expression: Invalid value: \"1\": must evaluate to bool",
+        "webhooks[0].matchConditions[2].name: Duplicate value: \"a\"",
+        "undeclared reference to 'params'",
+    ] {
+        assert!(failure.contains(why), "{why}\n{failure}");
+    }
+}
+
+/// The annotations of the last event.
+#[derive(Default)]
+struct Heard(Mutex<Vec<Value>>);
+
+impl gifee_apiserver::audit::Sink for Heard {
+    fn event(&self, line: &bytes::Bytes) {
+        self.0.lock().push(serde_json::from_slice(line).unwrap());
+    }
+}
+
+#[tokio::test]
+async fn what_webhooks_did_is_in_the_audit_log() {
+    let heard = Arc::new(Heard::default());
+    let policy = json!({ "apiVersion": "audit.k8s.io/v1", "kind": "Policy", "omitStages": ["RequestReceived"],
+        "rules": [{ "level": "Request", "resources": [{ "resources": ["configmaps"] }] },
+            { "level": "Metadata", "resources": [{ "resources": ["secrets"] }] }] });
+    let policy = gifee_policy::audit::Policy::read(policy).unwrap();
+    let clock = Arc::new(gifee_base::clock::SystemClock);
+    let auditor = gifee_apiserver::audit::Auditor::new(policy, vec![heard.clone()], clock);
+    let hooked = Hooked::with(|config| config.audit = Some(Arc::new(auditor))).await;
+    let world = &hooked.world;
+    let nowhere = json!({ "clientConfig": { "url": "https://127.0.0.1:1/" }, "failurePolicy": "Ignore" });
+    let both = ["configmaps", "secrets"];
+    let webhooks = [
+        hooked.webhook("/labels", &both, &["CREATE"], &json!({})),
+        hooked.webhook("/gone", &both, &["CREATE"], &nowhere),
+        hooked.webhook("/says", &both, &["CREATE"], &json!({})),
+    ];
+    hooked.register(MUTATING, "m", &webhooks).await;
+    hooked.validating("/gone", &both, &["CREATE"], nowhere).await;
+    world.post(MAPS, &map("a", json!({}))).await.expect(201);
+    let event = heard.0.lock().pop().unwrap();
+    let annotations = &event["annotations"];
+    let parsed =
+        |key: &str| -> Value { serde_json::from_str(annotations[key].as_str().unwrap_or("null")).unwrap() };
+    let place = |sort: &str, round: usize, index: usize| {
+        format!("{sort}.webhook.admission.k8s.io/round_{round}_index_{index}")
+    };
+    let name = "labels.example.com";
+    assert_eq!(
+        parsed(&place("mutation", 0, 0)),
+        json!({ "configuration": "m", "webhook": name, "mutated": true })
+    );
+    assert_eq!(
+        parsed(&place("patch", 0, 0)),
+        json!({ "configuration": "m", "webhook": name, "patchType": "JSONPatch",
+            "patch": [{ "op": "add", "path": "/metadata/labels", "value": { "count": "1" } }] })
+    );
+    assert_eq!(parsed(&place("mutation", 0, 1))["mutated"], false);
+    assert_eq!(annotations[place("failed-open.mutation", 0, 1)], "gone.example.com");
+    assert_eq!(annotations[place("failed-open.validating", 0, 0)], "gone.example.com");
+    assert_eq!(annotations["says.example.com/because"], "it may");
+    assert!(annotations["says.example.com/not a key"].is_null());
+    // A patch may hold what this level does not show.
+    let secret = json!({ "metadata": { "name": "s" } });
+    world.post("/api/v1/namespaces/default/secrets", &secret).await.expect(201);
+    let event = heard.0.lock().pop().unwrap();
+    assert!(event["annotations"][place("mutation", 0, 0)].is_string());
+    assert!(event["annotations"][place("patch", 0, 0)].is_null());
 }

@@ -104,7 +104,7 @@ impl Policy {
                 .then(|| (text(&spec["paramKind"]["apiVersion"]), text(&spec["paramKind"]["kind"]))),
             ignores_failure: spec["failurePolicy"] == "Ignore",
             reinvoked: spec["reinvocationPolicy"] == "IfNeeded",
-            conditions: conditions(spec, &full),
+            conditions: Condition::all(&spec["matchConditions"], &full),
             validations: validations(spec, &full, &plain),
             annotations: items(&spec["auditAnnotations"])
                 .map(|one| {
@@ -118,14 +118,22 @@ impl Policy {
     }
 }
 
-fn conditions(spec: &Value, environment: &Environment) -> Vec<Condition> {
-    items(&spec["matchConditions"])
-        .map(|one| {
-            let expression = text(&one["expression"]);
-            let program = compile(environment, &expression, &[Type::Bool]);
-            Condition { name: text(&one["name"]), expression, program }
-        })
-        .collect()
+impl Condition {
+    /// The `matchConditions` of a webhook, compiled.
+    pub fn of_webhook(list: &Value) -> Vec<Condition> {
+        let declared = Declared { authorizer: true, ..Declared::default() };
+        if items(list).next().is_none() { Vec::new() } else { Condition::all(list, &environment(declared)) }
+    }
+
+    fn all(list: &Value, environment: &Environment) -> Vec<Condition> {
+        items(list)
+            .map(|one| {
+                let expression = text(&one["expression"]);
+                let program = compile(environment, &expression, &[Type::Bool]);
+                Condition { name: text(&one["name"]), expression, program }
+            })
+            .collect()
+    }
 }
 
 fn validations(spec: &Value, full: &Environment, plain: &Environment) -> Vec<Validation> {

@@ -104,10 +104,14 @@ pub(super) fn evaluate<'a>(
 /// # Errors
 /// What failed, if the failure counts.
 pub fn matches(policy: &Policy, input: &Input<'_>) -> Result<bool, String> {
-    conditions(&policy.conditions, policy.ignores_failure, input)
+    hold(&policy.conditions, policy.ignores_failure, input)
 }
 
-fn conditions(conditions: &[Condition], ignores_failure: bool, input: &Input<'_>) -> Result<bool, String> {
+/// Whether all of some conditions hold.
+///
+/// # Errors
+/// What failed, if the failure counts.
+pub fn hold(conditions: &[Condition], ignores_failure: bool, input: &Input<'_>) -> Result<bool, String> {
     if conditions.is_empty() {
         return Ok(true);
     }

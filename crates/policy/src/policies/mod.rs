@@ -11,5 +11,5 @@ mod mutate;
 mod tests;
 
 pub use compile::{Condition, Mutation, MutationKind, Policy, Validation};
-pub use judge::{Denial, Input, Published, Verdict, judge, matches};
+pub use judge::{Denial, Input, Published, Verdict, hold, judge, matches};
 pub use mutate::{Patch, patch};

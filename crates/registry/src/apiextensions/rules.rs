@@ -4,7 +4,8 @@
 //! upstream's `apiextensions/validation` and strategy.
 
 use super::{columns, structure};
-use crate::rule::{Errors, METADATA, SPEC, immutable, optional_one_of, required, required_name};
+use crate::admissionregistration::{client_config, review_versions};
+use crate::rule::{Errors, METADATA, SPEC, immutable, required, required_name, required_one_of};
 use crate::rules::{RULES, Rules};
 use crate::value::{is_empty, items, same, text};
 use gifee_base::{FieldError, Path, name};
@@ -162,7 +163,7 @@ fn validate(errors: &mut Errors, definition: &Value) {
             errors.push(FieldError::invalid(&at, group, "should be a domain with at least one dot"));
         }
     }
-    crate::rule::required_one_of(errors, &spec["scope"], &SPEC.child("scope"), &["Cluster", "Namespaced"]);
+    required_one_of(errors, &spec["scope"], &SPEC.child("scope"), &["Cluster", "Namespaced"]);
     versions(errors, &spec["versions"]);
     names(errors, &spec["names"], &SPEC.child("names"));
     conversion(errors, &spec["conversion"], &SPEC.child("conversion"));
@@ -357,26 +358,29 @@ fn names(errors: &mut Errors, names: &Value, path: &Path<'_>) {
     }
 }
 
+/// How versions are made of one another. Paths are those of upstream's internal form.
 fn conversion(errors: &mut Errors, conversion: &Value, path: &Path<'_>) {
     if conversion.is_null() {
         return;
     }
-    optional_one_of(errors, &conversion["strategy"], &path.child("strategy"), &["None", "Webhook"]);
-    let webhook = &conversion["webhook"];
+    required_one_of(errors, &conversion["strategy"], &path.child("strategy"), &["None", "Webhook"]);
+    let (config, versions) =
+        (&conversion["webhook"]["clientConfig"], &conversion["webhook"]["conversionReviewVersions"]);
+    let (at_config, at_versions) =
+        (path.child("webhookClientConfig"), path.child("conversionReviewVersions"));
     if conversion["strategy"] != "Webhook" {
-        if !webhook.is_null() {
-            let why = "should not be set when strategy is not set to Webhook";
-            errors.push(FieldError::forbidden(&path.child("webhook"), why));
+        for (given, at) in [(config, at_config), (versions, at_versions)] {
+            if !is_empty(given) {
+                let why = "should not be set when strategy is not set to Webhook";
+                errors.push(FieldError::forbidden(&at, why));
+            }
         }
         return;
     }
-    let at = path.child("webhook");
-    if webhook["clientConfig"].is_null() {
-        let why = "required when strategy is set to Webhook, but not allowed for other strategies";
-        errors.push(FieldError::required(&at.child("clientConfig"), why));
+    if config.is_null() {
+        errors.push(FieldError::required(&at_config, "required when strategy is set to Webhook"));
     } else {
-        let config = &webhook["clientConfig"];
-        crate::admissionregistration::client_config(errors, config, &at.child("clientConfig"));
+        client_config(errors, config, &at_config);
     }
-    required(errors, &webhook["conversionReviewVersions"], &at.child("conversionReviewVersions"));
+    review_versions(errors, versions, &at_versions, &["v1", "v1beta1"], "");
 }

@@ -4,6 +4,7 @@
 //! [`check`](crate::check) leaves them, which is as Go writes its types. Recursion is as deep as the trees are, which
 //! parsing bounds. Answers to structured-merge-diff and apimachinery's `managedfields`.
 
+mod atomics;
 mod compare;
 mod configure;
 mod created;
@@ -19,6 +20,7 @@ mod tests;
 mod typing;
 mod wire;
 
+pub use atomics::atomics;
 pub use compare::{Comparison, compare};
 pub use configure::{Applied, Conflict, Refused, apply};
 pub use created::created;

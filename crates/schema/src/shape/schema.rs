@@ -53,6 +53,13 @@ impl Schema {
         }
     }
 
+    /// Takes out of a tree of a custom resource what the schema does not know.
+    pub fn prune(&self, value: &mut Value) {
+        if let Some(structural) = self.structural() {
+            prune::mend(structural, &self.types, self.root, value);
+        }
+    }
+
     /// The arena.
     pub fn types(&self) -> &Types {
         &self.types

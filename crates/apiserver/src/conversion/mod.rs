@@ -1,0 +1,352 @@
+//! Custom resources in several versions that a webhook makes of one another.
+//!
+//! Caches hold objects of such a definition as they are stored; what is shown in another version is converted when
+//! somebody wants it, many objects in one call, and remembered by revision. Invariant: no webhook is called for what
+//! is in the wanted version already, nor twice for what is remembered. Answers to apiextensions-apiserver's
+//! `conversion` package.
+
+mod metadata;
+mod review;
+
+use crate::cache::{Entry, Event, Filter, Snapshot};
+use crate::kinds::Resource;
+use crate::outbound::{Endpoint, Outbound};
+use bytes::Bytes;
+use gifee_base::{Object, Reason, Status};
+use gifee_registry::apiextensions::Version;
+use gifee_schema::Schema;
+use parking_lot::Mutex;
+use review::Review;
+use serde_json::Value;
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long one call may take; upstream's figure.
+const TIMEOUT: Duration = Duration::from_secs(30);
+/// Objects that go into one call at most, and bytes after which none is added to it.
+const BATCH_OBJECTS: usize = 500;
+const BATCH_BYTES: usize = 2 << 20;
+/// Bytes of converted objects of one definition that are remembered; the oldest are forgotten beyond.
+const REMEMBERED_BYTES: usize = 32 << 20;
+
+/// What makes one version of another.
+#[derive(Debug)]
+pub struct Converter {
+    kind: Arc<str>,
+    endpoint: Result<Endpoint, String>,
+    review: Option<Review>,
+    /// By API version.
+    schemas: HashMap<String, Schema>,
+    memory: Mutex<Memory>,
+}
+
+/// Which object, as of which revision, in which version.
+type Key = (Box<str>, u64, Box<str>);
+
+#[derive(Debug, Default)]
+struct Memory {
+    objects: HashMap<Key, Arc<Object>>,
+    order: VecDeque<Key>,
+    bytes: usize,
+}
+
+impl Memory {
+    fn keep(&mut self, key: Key, object: Arc<Object>) {
+        let weight = object.raw().len() + 256;
+        if self.objects.insert(key.clone(), object).is_some() {
+            return;
+        }
+        self.order.push_back(key);
+        self.bytes += weight;
+        while self.bytes > REMEMBERED_BYTES
+            && let Some(oldest) = self.order.pop_front()
+        {
+            let gone = self.objects.remove(&oldest);
+            self.bytes -= gone.map_or(0, |gone| (gone.raw().len() + 256).min(self.bytes));
+        }
+    }
+}
+
+/// What upstream answers if a conversion fails: no reason but the text.
+fn failed(why: String) -> Status {
+    Status::new(Reason::Unknown, why)
+}
+
+impl Converter {
+    /// Of a definition whose strategy is a webhook.
+    pub fn new(definition: &Value, versions: &[Version]) -> Option<Arc<Self>> {
+        let conversion = &definition["spec"]["conversion"];
+        if conversion["strategy"] != "Webhook" {
+            return None;
+        }
+        let webhook = &conversion["webhook"];
+        let schema = |version: &Version| (version.kind.gvk.api_version(), version.schema.clone());
+        Some(Arc::new(Self {
+            kind: definition["status"]["acceptedNames"]["kind"].as_str().unwrap_or_default().into(),
+            endpoint: Endpoint::from_client_config(&webhook["clientConfig"])
+                .map_err(|error| error.to_string()),
+            review: Review::first(&webhook["conversionReviewVersions"]),
+            schemas: versions.iter().map(schema).collect(),
+            memory: Mutex::default(),
+        }))
+    }
+
+    /// An object in a version.
+    ///
+    /// # Errors
+    /// 500 in upstream's words.
+    pub async fn object(
+        &self,
+        outbound: &Outbound,
+        object: Arc<Object>,
+        api_version: &str,
+    ) -> Result<Arc<Object>, Status> {
+        if is_of(object.raw(), api_version) {
+            return Ok(object);
+        }
+        let mut all = self.objects(outbound, vec![object], api_version).await?;
+        all.pop().ok_or_else(|| Status::internal("nothing was converted"))
+    }
+
+    /// Objects in a version, in their order.
+    ///
+    /// # Errors
+    /// 500 in upstream's words.
+    pub async fn objects(
+        &self,
+        outbound: &Outbound,
+        mut objects: Vec<Arc<Object>>,
+        api_version: &str,
+    ) -> Result<Vec<Arc<Object>>, Status> {
+        let key = |object: &Object| (object.uid().into(), object.revision(), Box::from(api_version));
+        let mut missing = Vec::new();
+        {
+            let memory = self.memory.lock();
+            for (at, object) in objects.iter_mut().enumerate() {
+                if is_of(object.raw(), api_version) {
+                    continue;
+                }
+                match memory.objects.get(&key(object)) {
+                    Some(known) => *object = known.clone(),
+                    None => missing.push(at),
+                }
+            }
+        }
+        let raws = missing.iter().map(|at| objects[*at].raw().clone()).collect();
+        for (at, raw) in missing.iter().zip(self.bytes(outbound, raws, api_version).await?) {
+            let old = &objects[*at];
+            let new = Object::stored(raw, old.revision()).map_err(Status::internal)?;
+            let new = Arc::new(new);
+            self.memory.lock().keep(key(old), new.clone());
+            objects[*at] = new;
+        }
+        Ok(objects)
+    }
+
+    /// Bytes of objects in a version, in their order.
+    ///
+    /// # Errors
+    /// 500 in upstream's words.
+    pub async fn bytes(
+        &self,
+        outbound: &Outbound,
+        raws: Vec<Bytes>,
+        api_version: &str,
+    ) -> Result<Vec<Bytes>, Status> {
+        let mut done = Vec::with_capacity(raws.len());
+        let mut rest = raws.as_slice();
+        while !rest.is_empty() {
+            let mut bytes = 0;
+            let count = rest.iter().take(BATCH_OBJECTS).take_while(|raw| {
+                let fits = bytes < BATCH_BYTES;
+                bytes += raw.len();
+                fits
+            });
+            let (batch, others) = rest.split_at(count.count());
+            let trees: Result<Vec<Value>, _> = batch.iter().map(|raw| serde_json::from_slice(raw)).collect();
+            let converted = self.trees(outbound, trees.map_err(Status::internal)?, api_version).await?;
+            done.extend(converted.into_iter().map(|mut tree| Object::encode(&mut tree)));
+            rest = others;
+        }
+        Ok(done)
+    }
+
+    /// Trees in a version, in their order, by one call. `managedFields` are a list in them.
+    ///
+    /// # Errors
+    /// 500 in upstream's words.
+    pub async fn trees(
+        &self,
+        outbound: &Outbound,
+        mut trees: Vec<Value>,
+        api_version: &str,
+    ) -> Result<Vec<Value>, Status> {
+        let mut places = Vec::new();
+        for (at, tree) in trees.iter_mut().enumerate() {
+            let own = tree["apiVersion"].as_str().unwrap_or_default().to_owned();
+            if own == api_version {
+                continue;
+            }
+            let Some(schema) = self.schemas.get(&own) else {
+                return Err(failed(format!("request to convert CR from an invalid group/version: {own}")));
+            };
+            schema.mend(tree);
+            places.push(at);
+        }
+        let Some(first) = places.first() else { return Ok(trees) };
+        let from = trees[*first]["apiVersion"].as_str().unwrap_or_default();
+        let about = format!("conversion webhook for {from}, Kind={}", self.kind);
+        let asked: Vec<&Value> = places.iter().map(|at| &trees[*at]).collect();
+        let answer = self.ask(outbound, &asked, api_version, &about).await?;
+        if answer.len() != places.len() {
+            let (got, wanted) = (answer.len(), places.len());
+            return Err(failed(format!("{about} returned {got} objects, expected {wanted}")));
+        }
+        for (at, mut new) in places.into_iter().zip(answer) {
+            metadata::settle(&trees[at], &mut new, api_version)
+                .map_err(|why| failed(format!("{about} {why}")))?;
+            if let Some(schema) = self.schemas.get(api_version) {
+                schema.prune(&mut new);
+            }
+            trees[at] = new;
+        }
+        Ok(trees)
+    }
+
+    async fn ask(
+        &self,
+        outbound: &Outbound,
+        objects: &[&Value],
+        api_version: &str,
+        about: &str,
+    ) -> Result<Vec<Value>, Status> {
+        let Some(review) = self.review else {
+            return Err(failed("no supported conversion review versions".to_owned()));
+        };
+        let because = |why: &str| failed(format!("{about} failed: {why}"));
+        let endpoint = self.endpoint.as_ref().map_err(|why| because(why))?;
+        let uid = uuid::Uuid::new_v4().to_string();
+        let question = review.question(&uid, api_version, objects);
+        let answer = outbound.post_json(endpoint, question.into(), TIMEOUT).await;
+        let answer = answer.map_err(|error| because(&error.to_string()))?;
+        review.answer(&uid, &answer).map_err(|why| because(&why))
+    }
+}
+
+/// Whether bytes are of an object of a version.
+fn is_of(raw: &Bytes, api_version: &str) -> bool {
+    #[derive(serde::Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Head<'a> {
+        #[serde(borrow)]
+        api_version: std::borrow::Cow<'a, str>,
+    }
+    // Keys are sorted: nothing but this is in front.
+    let plain = format!("{{\"apiVersion\":\"{api_version}\"");
+    raw.starts_with(plain.as_bytes())
+        || serde_json::from_slice(raw).is_ok_and(|head: Head<'_>| head.api_version == api_version)
+}
+
+impl Resource {
+    /// An object of the cache or of the store, as this version shows it.
+    ///
+    /// # Errors
+    /// If a webhook converts, and fails.
+    pub async fn shown(&self, outbound: &Outbound, object: Arc<Object>) -> Result<Arc<Object>, Status> {
+        match &self.converter {
+            None => Ok(object),
+            Some(converter) => converter.object(outbound, object, &self.api_version).await,
+        }
+    }
+
+    /// The same of an object that may not be there.
+    ///
+    /// # Errors
+    /// If a webhook converts, and fails.
+    pub async fn shown_if(
+        &self,
+        outbound: &Outbound,
+        object: Option<Arc<Object>>,
+    ) -> Result<Option<Arc<Object>>, Status> {
+        match (object, &self.converter) {
+            (Some(object), Some(_)) => self.shown(outbound, object).await.map(Some),
+            (object, _) => Ok(object),
+        }
+    }
+
+    /// Bytes of this version in the form that is stored.
+    ///
+    /// # Errors
+    /// If a webhook converts, and fails.
+    pub async fn to_stored(&self, outbound: &Outbound, raw: &Bytes) -> Result<Bytes, Status> {
+        let (Some(converter), Some(custom)) = (&self.converter, &self.kind.custom) else {
+            return Ok(raw.clone());
+        };
+        if is_of(raw, &custom.stored_api_version) {
+            return Ok(raw.clone());
+        }
+        let mut all = converter.bytes(outbound, vec![raw.clone()], &custom.stored_api_version).await?;
+        all.pop().ok_or_else(|| Status::internal("nothing was converted"))
+    }
+}
+
+/// Entries as a version shows them.
+///
+/// # Errors
+/// If the webhook fails.
+pub async fn entries(
+    converter: &Converter,
+    outbound: &Outbound,
+    entries: Vec<Arc<Entry>>,
+    api_version: &str,
+) -> Result<Vec<Arc<Entry>>, Status> {
+    let objects = entries.iter().map(|entry| entry.object.clone()).collect();
+    let objects = converter.objects(outbound, objects, api_version).await?;
+    Ok(entries.iter().zip(objects).map(|(entry, object)| Arc::new(entry.with(object))).collect())
+}
+
+/// A state with what a filter lets through, as a version shows it.
+///
+/// # Errors
+/// If the webhook fails.
+pub async fn snapshot(
+    (converter, outbound): (&Converter, &Outbound),
+    snapshot: &Snapshot,
+    filter: &Filter,
+    api_version: &str,
+) -> Result<Snapshot, Status> {
+    let wanted = snapshot.objects.iter().filter(|(_, entry)| filter.matches(entry));
+    let (keys, found): (Vec<_>, Vec<_>) = wanted.map(|(key, entry)| (key.clone(), entry.clone())).unzip();
+    let shown = entries(converter, outbound, found, api_version).await?;
+    Ok(Snapshot { objects: keys.into_iter().zip(shown).collect(), revision: snapshot.revision })
+}
+
+/// An event with its object as a version shows it.
+///
+/// # Errors
+/// If the webhook fails.
+pub async fn event(
+    converter: &Converter,
+    outbound: &Outbound,
+    event: &Event,
+    object: Arc<Object>,
+    api_version: &str,
+) -> Result<Event, Status> {
+    let revision = object.revision();
+    // An object that is gone is the one that was, at another revision.
+    let known = match (&event.previous, event.deleted) {
+        (Some(previous), true) => previous.object.clone(),
+        _ => object,
+    };
+    let shown = converter.object(outbound, known, api_version).await?;
+    let shown = if shown.revision() == revision { shown } else { Arc::new(shown.at(revision)) };
+    let entry = Arc::new(event.entry.with(shown));
+    Ok(Event {
+        revision: event.revision,
+        key: event.key.clone(),
+        entry,
+        previous: None,
+        deleted: event.deleted,
+    })
+}
