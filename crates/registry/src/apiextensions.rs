@@ -1,6 +1,7 @@
 //! Rows of apiextensions.k8s.io/v1.
 
 mod columns;
+mod costs;
 mod definition;
 mod instances;
 mod jsonpath;

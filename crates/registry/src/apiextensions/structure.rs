@@ -3,11 +3,15 @@
 //! Errors come in upstream's words, at the place in the schema. Invariant: recursion goes as deep as the schema, which
 //! parsing bounds. Answers to apiextensions' `schema/validation` and `apis/apiextensions/validation`.
 
+use super::costs::{self, Cardinality, Total};
 use crate::rule::Errors;
 use crate::value::{is_empty, items, text};
 use gifee_base::{FieldError, Path};
+use gifee_schema::cel::Sizes;
 use gifee_schema::structural::{Pattern, Structural, rules};
 use serde_json::{Map, Value, json};
+use std::cell::RefCell;
+use std::rc::Rc;
 
 const TYPES: [&str; 6] = ["array", "boolean", "integer", "number", "object", "string"];
 /// What may not stand at the root of a schema whose status is a subresource.
@@ -80,7 +84,10 @@ pub(crate) fn validate(errors: &mut Errors, schema: &Value, path: &Path<'_>, sta
         defaults(errors, schema, path, true);
     }
     let sound = errors.len() == before;
-    open_api(errors, schema, path, &Inside { root: true, sound, ..Inside::default() });
+    let total: Rc<RefCell<Total>> = Rc::default();
+    let inside = Inside { root: true, sound, count: Some(1), total: total.clone(), ..Inside::default() };
+    open_api(errors, schema, path, &inside);
+    total.take().settle(errors, path);
 }
 
 fn invariants(errors: &mut Errors, schema: &Value, level: Level, path: &Path<'_>) {
@@ -318,6 +325,17 @@ struct Inside {
     uncorrelated: String,
     /// Whether the schema is sound otherwise, so that rules can be compiled.
     sound: bool,
+    /// How many values of the node an object can have.
+    count: Cardinality,
+    /// What all rules cost.
+    total: Rc<RefCell<Total>>,
+}
+
+impl Inside {
+    /// What surrounds what is directly below a node.
+    fn below(&self, schema: &Value) -> Self {
+        Self { root: false, count: costs::below(schema, self.count), ..self.clone() }
+    }
 }
 
 fn open_api(errors: &mut Errors, schema: &Value, path: &Path<'_>, inside: &Inside) {
@@ -333,7 +351,7 @@ fn open_api(errors: &mut Errors, schema: &Value, path: &Path<'_>, inside: &Insid
             let why = "additionalProperties and properties are mutual exclusive";
             errors.push(FieldError::forbidden(&at, why));
         }
-        let mut deeper = Inside { root: false, ..inside.clone() };
+        let mut deeper = inside.below(schema);
         if inside.metadata {
             deeper.no_default = "inside additionalProperties applying to object metadata".into();
         }
@@ -343,7 +361,7 @@ fn open_api(errors: &mut Errors, schema: &Value, path: &Path<'_>, inside: &Insid
     }
     let properties = path.child("properties");
     for (name, one) in fields(&schema["properties"]) {
-        let mut deeper = Inside { root: false, ..inside.clone() };
+        let mut deeper = inside.below(schema);
         if schema["x-kubernetes-map-type"] == "atomic" && deeper.uncorrelated.is_empty() {
             deeper.uncorrelated = path.to_string();
         }
@@ -367,7 +385,7 @@ fn open_api(errors: &mut Errors, schema: &Value, path: &Path<'_>, inside: &Insid
         }
     }
     if schema["items"].is_object() {
-        let mut deeper = Inside { root: false, ..inside.clone() };
+        let mut deeper = inside.below(schema);
         if schema["x-kubernetes-list-type"] != "map" && deeper.uncorrelated.is_empty() {
             deeper.uncorrelated = path.to_string();
         }
@@ -528,20 +546,36 @@ fn written_rules(errors: &mut Errors, schema: &Value, path: &Path<'_>, inside: &
         {
             errors.push(FieldError::not_supported(&at.child("reason"), reason.as_str(), &REASONS));
         }
+        let field = text(&one["fieldPath"]);
+        if !field.is_empty() && field.trim().is_empty() {
+            errors.push(FieldError::invalid(&at.child("fieldPath"), field, "must be non-empty if specified"));
+        }
+        if breaks(field) {
+            errors.push(FieldError::invalid(&at.child("fieldPath"), field, "must not contain line breaks"));
+        }
     }
     if errors.len() > before || !inside.sound {
         return;
     }
     let structural = Structural::read(&json!({ "x-kubernetes-validations": list }));
     let root = inside.root || is(schema, "x-kubernetes-embedded-resource");
+    let requestful = Sizes::of(schema, root).map_or(1, |sizes| sizes.count());
     for (index, compiled) in rules::compile(&structural.rules, schema, root).iter().enumerate() {
         let at = at.index(index);
         let shown = Value::Object(list[index].as_object().cloned().unwrap_or_else(Map::new));
+        let times = inside.count.unwrap_or(requestful);
+        let cost = compiled.most.0.saturating_mul(times);
+        inside.total.borrow_mut().add(errors, "rule", cost, &at.child("rule"));
         if let Err(why) = &compiled.program {
             errors.push(FieldError::invalid(&at.child("rule"), shown.clone(), why));
         }
-        if let Some(Err(why)) = &compiled.message {
-            errors.push(FieldError::invalid(&at.child("messageExpression"), shown, why));
+        match &compiled.message {
+            Some(Err(why)) => errors.push(FieldError::invalid(&at.child("messageExpression"), shown, why)),
+            Some(Ok(_)) => {
+                let (mut total, at) = (inside.total.borrow_mut(), at.child("messageExpression"));
+                total.add(errors, "messageExpression", compiled.most.1, &at);
+            }
+            None => {}
         }
         if compiled.is_transition() && !inside.uncorrelated.is_empty() {
             let why = format!(
@@ -620,6 +654,39 @@ mod tests {
             object(json!({"a": {"type": "string", "x-kubernetes-validations": [{"rule": "self.b"}]}})),
             &["s.properties[a].x-kubernetes-validations[0].rule: Invalid value: {\"rule\":\"self.b\"}: "],
         );
+        let dear = json!([{"rule": "self.all(x, self.all(y, x != y))"}]);
+        let texts = json!({"type": "string"});
+        check(
+            object(json!({"a": {"type": "array", "items": texts, "x-kubernetes-validations": dear}})),
+            &[
+                "s.properties[a].x-kubernetes-validations[0].rule: Forbidden: estimated rule cost exceeds budget by factor of more than 100x (try simplifying the rule, or adding maxItems, maxProperties, and maxLength where arrays, maps, and strings are declared)",
+                "s.properties[a].x-kubernetes-validations[0].rule: Forbidden: contributed to estimated rule cost total exceeding cost limit for entire OpenAPIv3 schema",
+                "s: Forbidden: x-kubernetes-validations estimated rule cost total for entire OpenAPIv3 schema exceeds budget by factor of more than 100x",
+            ],
+        );
+        check(
+            object(
+                json!({"a": {"type": "array", "maxItems": 20, "items": {"type": "string", "maxLength": 20},
+                "x-kubernetes-validations": dear}}),
+            ),
+            &[],
+        );
+        // A rule counts as often as what it is about can be there.
+        let rule = json!([{"rule": "self.startsWith('a')"}]);
+        let texts = json!({"type": "string", "maxLength": 5, "x-kubernetes-validations": rule});
+        let list = |more: Value| {
+            let mut list = json!({"type": "array", "items": texts});
+            list.as_object_mut().unwrap().extend(more.as_object().cloned().unwrap());
+            list
+        };
+        check(object(json!({"a": list(json!({"maxItems": 1_000_000}))})), &[]);
+        check(
+            object(json!({"a": list(json!({"maxItems": 6_000_000}))})),
+            &[
+                "s.properties[a].items.x-kubernetes-validations[0].rule: Forbidden: estimated rule cost exceeds budget by factor of 1.200000x",
+            ],
+        );
+        check(object(json!({"a": list(json!({}))})), &[]);
         let rule = json!([{"rule": "self == oldSelf"}]);
         check(
             object(json!({"a": {"type": "array",

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use super::check::{self, Facts, Meaning};
 use super::error::Compilation;
+use super::estimate::{self, Sizes};
 use super::kind::{Field, Object, Type};
 use super::program::Program;
 use super::syntax;
@@ -129,13 +130,40 @@ impl Environment {
     /// # Errors
     /// As upstream's compiler words them.
     pub fn compile(&self, source: &str, results: &[Type]) -> Result<Program, Compilation> {
+        self.estimated(source, results, None).map(|(program, _)| program)
+    }
+
+    /// Compiles an expression over values of known sizes, and says what it can cost at most.
+    ///
+    /// # Errors
+    /// As upstream's compiler words them.
+    pub fn estimate(
+        &self,
+        source: &str,
+        results: &[Type],
+        sizes: &Sizes,
+    ) -> Result<(Program, u64), Compilation> {
+        self.estimated(source, results, Some(sizes))
+    }
+
+    fn estimated(
+        &self,
+        source: &str,
+        results: &[Type],
+        sizes: Option<&Sizes>,
+    ) -> Result<(Program, u64), Compilation> {
         syntax::with_stack(
-            || self.compile_here(source, results),
+            || self.compile_here(source, results, sizes),
             || Err(Compilation::plain("expression could not be compiled")),
         )
     }
 
-    fn compile_here(&self, source: &str, results: &[Type]) -> Result<Program, Compilation> {
+    fn compile_here(
+        &self,
+        source: &str,
+        results: &[Type],
+        sizes: Option<&Sizes>,
+    ) -> Result<(Program, u64), Compilation> {
         let (tree, positions) = syntax::parse(source)?;
         let facts =
             check::check(self, &positions, &tree).map_err(|issues| Compilation::new(source, issues))?;
@@ -147,7 +175,8 @@ impl Environment {
         self.expect(&kind, results)?;
         let step = plan::plan(self, &facts, &tree).map_err(Compilation::program)?;
         let variables = used(&facts);
-        Ok(Program::new(kind, step, self.composition().clone(), variables, self.variables.len()))
+        let cost = sizes.map_or(0, |sizes| estimate::most(&tree, &facts, sizes));
+        Ok((Program::new(kind, step, self.composition().clone(), variables, self.variables.len()), cost))
     }
 
     fn expect(&self, kind: &Type, results: &[Type]) -> Result<(), Compilation> {

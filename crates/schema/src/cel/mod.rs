@@ -32,6 +32,7 @@ mod cost;
 mod declare;
 mod environment;
 mod error;
+mod estimate;
 mod evaluate;
 mod functions;
 mod kind;
@@ -50,6 +51,7 @@ mod value;
 
 pub use environment::Environment;
 pub use error::{Compilation, Error, Issue, Stage};
+pub use estimate::Sizes;
 pub use functions::authorize::{Authorize, Check, Decision, Request};
 pub use functions::{format::Format, network::Cidr, regex::Pattern, semver::Semver, url::Url};
 pub use kind::{Field, List, Object, Order, Type};

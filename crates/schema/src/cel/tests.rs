@@ -5,9 +5,10 @@ use std::fmt::Write;
 use serde_json::{Value as Json, json};
 
 use super::{
-    Activation, Budget, Compilation, Environment, Error, Order, PER_OBJECT, Program, Stage, Type, Value,
-    escape, from_schema, unescape,
+    Activation, Budget, Compilation, Environment, Error, Order, PER_CALL, PER_OBJECT, Program, Sizes, Stage,
+    Type, Value, escape, from_schema, unescape,
 };
+use proptest::prelude::*;
 
 /// The object that `testdata/cel.jsonl` was made with.
 fn object() -> Json {
@@ -295,4 +296,159 @@ fn names_are_escaped_and_back() {
     assert_eq!(escape("1a"), None);
     assert_eq!(escape("a$"), None);
     assert_eq!(unescape("a__nope__b"), None);
+}
+
+/// What upstream's own estimator gave for rules of one schema.
+#[test]
+fn estimates_are_upstreams() {
+    let mut lines = include_str!("../../testdata/cel-costs.jsonl").lines();
+    let parse = |line: &str| -> Json { serde_json::from_str(line).unwrap() };
+    let schema = parse(lines.next().unwrap())["schema"].take();
+    let kind = from_schema(&schema, true).unwrap();
+    let sizes = Sizes::of(&schema, true).unwrap();
+    assert_eq!(sizes.count(), 262_144);
+    let environment = Environment::new().variable("self", kind.clone()).variable("oldSelf", kind);
+    let mut wrong = String::new();
+    for line in lines {
+        let row = parse(line);
+        let rule = row["rule"].as_str().unwrap();
+        let got = match environment.estimate(rule, &[Type::Bool], &sizes) {
+            Ok((_, cost)) => cost.to_string(),
+            Err(error) => error.to_string(),
+        };
+        let expected = row["cost"].as_u64().unwrap().to_string();
+        if got != expected {
+            writeln!(wrong, "{rule}: {got}, upstream {expected}").unwrap();
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong}");
+}
+
+/// Builds an expression of a type out of choices.
+struct Builder<'a> {
+    choices: std::slice::Iter<'a, u8>,
+    depth: usize,
+    locals: Vec<(String, char)>,
+}
+
+impl Builder<'_> {
+    fn choose(&mut self, count: u8) -> u8 {
+        self.choices.next().map_or(0, |choice| choice % count)
+    }
+
+    /// `i`nt, `s`tring, `b`ool, list of `I`nts or of `S`trings.
+    fn of(&mut self, kind: char) -> String {
+        if self.depth == 0 {
+            return self.leaf(kind);
+        }
+        self.depth -= 1;
+        let text = self.node(kind);
+        self.depth += 1;
+        text
+    }
+
+    fn leaf(&mut self, kind: char) -> String {
+        let locals: Vec<_> = self.locals.iter().filter(|(_, own)| *own == kind).cloned().collect();
+        if let Some((name, _)) = locals.get(usize::from(self.choose(4))) {
+            return name.clone();
+        }
+        let words: &[&str] = match kind {
+            'i' => &["x", "0", "7", "-3", "l[0]", "9223372036854775807", "size(ls)", "object.spec.replicas"],
+            's' => &["s", "''", "'ab'", "'a,b,c'", "ls[1]", "'1h'", "'10.0.0.0/8'", "object.metadata.name"],
+            'b' => &["true", "false", "x > 1", "has(object.spec)", "object.spec.flag"],
+            'I' => &["l", "[1, 2, 3]", "lists.range(9)", "m.map(k, m[k])"],
+            _ => &["ls", "['a', 'b']", "m.map(k, k)", "'a b c'.split(' ')"],
+        };
+        words[usize::from(self.choose(u8::try_from(words.len()).unwrap()))].to_owned()
+    }
+
+    fn over(&mut self, list: char, result: char, name: &str) -> String {
+        let range = self.of(list);
+        let variable = format!("v{}", self.locals.len());
+        let item = if list == 'I' { 'i' } else { 's' };
+        self.locals.push((variable.clone(), item));
+        let body = self.of(result);
+        self.locals.pop();
+        format!("({range}).{name}({variable}, {body})")
+    }
+
+    fn node(&mut self, kind: char) -> String {
+        let choice = self.choose(12);
+        match (kind, choice) {
+            (_, 0) => self.leaf(kind),
+            (kind, 1) => {
+                let (test, yes, no) = (self.of('b'), self.of(kind), self.of(kind));
+                format!("(({test}) ? ({yes}) : ({no}))")
+            }
+            ('i', 2..=5) => {
+                let operator = ["+", "-", "*", "/", "%"][usize::from(self.choose(5))];
+                let (left, right) = (self.of('i'), self.of('i'));
+                format!("(({left}) {operator} ({right}))")
+            }
+            ('i', 6) => format!("size({})", self.of('s')),
+            ('i', 7) => format!("({}).sum()", self.of('I')),
+            ('i', 8) => format!("({}).indexOf({})", self.of('s'), self.of('s')),
+            ('i', _) => format!("({})[{}]", self.of('I'), self.of('i')),
+            ('s', 2..=4) => format!("(({}) + ({}))", self.of('s'), self.of('s')),
+            ('s', 5) => format!("string({})", self.of('i')),
+            ('s', 6) => format!("({}).join({})", self.of('S'), self.of('s')),
+            ('s', 7) => format!("({}).replace({}, {})", self.of('s'), self.of('s'), self.of('s')),
+            ('s', 8) => format!("({}).substring({})", self.of('s'), self.of('i')),
+            ('s', 9) => format!("'%s-%d'.format([{}, {}])", self.of('s'), self.of('i')),
+            ('s', _) => format!("({}).lowerAscii()", self.of('s')),
+            ('b', 2) => format!("({}) < ({})", self.of('i'), self.of('i')),
+            ('b', 3) => format!("({}) == ({})", self.of('s'), self.of('s')),
+            ('b', 4) => format!("(({}) && ({}))", self.of('b'), self.of('b')),
+            ('b', 5) => format!("({}).matches({})", self.of('s'), self.of('s')),
+            ('b', 6) => format!("({}).contains({})", self.of('s'), self.of('s')),
+            ('b', 7) => format!("({}) in ({})", self.of('i'), self.of('I')),
+            ('b', 8) => self.over('I', 'b', "all"),
+            ('b', 9) => self.over('S', 'b', "exists"),
+            ('b', 10) => format!("isQuantity({})", self.of('s')),
+            ('b', _) => format!("sets.contains({}, {})", self.of('I'), self.of('I')),
+            ('I', 2..=4) => self.over('I', 'i', "map"),
+            ('I', 5) => self.over('I', 'b', "filter"),
+            ('I', 6) => format!("(({}) + ({}))", self.of('I'), self.of('I')),
+            ('I', 7) => format!("({}).sort()", self.of('I')),
+            ('I', 8) => format!("({}).distinct()", self.of('I')),
+            ('I', 9) => format!("lists.range({})", self.of('i')),
+            ('I', _) => format!("[[{}], {}].flatten()", self.of('i'), self.of('I')),
+            ('S', 2..=4) => self.over('S', 's', "map"),
+            ('S', 5) => format!("({}).split({})", self.of('s'), self.of('s')),
+            ('S', 6) => format!("({}).findAll({})", self.of('s'), self.of('s')),
+            ('S', 7) => format!("(({}) + ({}))", self.of('S'), self.of('S')),
+            ('S', _) => self.over('S', 'b', "filter"),
+            (kind, _) => self.leaf(kind),
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 256, max_shrink_iters: 400, ..ProptestConfig::default() })]
+
+    /// Whatever is evaluated ends, without a panic, within what one evaluation may cost.
+    #[test]
+    fn no_expression_outruns_its_budget(choices in prop::collection::vec(any::<u8>(), 1..120), depth in 1usize..7) {
+        let mut builder = Builder { choices: choices.iter(), depth, locals: Vec::new() };
+        let kind = ['i', 's', 'b', 'I', 'S'][usize::from(builder.choose(5))];
+        let source = builder.of(kind);
+        let trees = Trees::new();
+        if let Ok(program) = environment().compile(&source, &[]) {
+            for total in [PER_OBJECT, 1_000, 7] {
+                let (mut activation, mut budget) = (trees.activation(), Budget::new(total));
+                let outcome = program.evaluate(&mut activation, &mut budget);
+                let spent = total - budget.remaining();
+                match outcome {
+                    Ok(_) | Err(Error::Failed(_)) => prop_assert!(spent <= PER_CALL, "{} cost {}", source, spent),
+                    Err(Error::Limit | Error::Budget) => {}
+                }
+            }
+        }
+    }
+
+    /// Text that is no expression is refused, without a panic.
+    #[test]
+    fn any_text_compiles_or_is_refused(source in "[-+*/%!&|=<>?:.,()\\[\\]{}'\"a-z0-9 ]{0,60}") {
+        let _ = environment().compile(&source, &[]);
+    }
 }

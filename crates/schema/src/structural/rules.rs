@@ -4,7 +4,9 @@
 //! compare, or is told that there is none. Answers to apiextensions' `schema/cel` compilation and validation.
 
 use super::{Additional, Old, Rule, Structural};
-use crate::cel::{Activation, Budget, Environment, Error, Program, Stage, Type, Value as Cel, from_schema};
+use crate::cel::{
+    Activation, Budget, Environment, Error, Program, Sizes, Stage, Type, Value as Cel, from_schema,
+};
 use crate::shape::ListKind;
 use gifee_base::FieldError;
 use gifee_base::field::{ErrorType, Path};
@@ -34,6 +36,8 @@ pub struct Compiled {
     pub program: Result<Program, String>,
     /// What makes its message, or what is wrong with that.
     pub message: Option<Result<Program, String>>,
+    /// What one evaluation of the rule, and of what makes its message, can cost at most.
+    pub most: (u64, u64),
 }
 
 impl Compiled {
@@ -45,15 +49,19 @@ impl Compiled {
 
 /// Compiles the rules of one node, of which `schema` is the JSON.
 pub fn compile(rules: &[Rule], schema: &Value, root: bool) -> Vec<Compiled> {
+    if rules.is_empty() {
+        return Vec::new();
+    }
     let Some(kind) = from_schema(schema, root) else { return Vec::new() };
-    rules.iter().map(|rule| compiled(rule, &kind)).collect()
+    let sizes = Sizes::of(schema, root).unwrap_or_default();
+    rules.iter().map(|rule| compiled(rule, &kind, &sizes)).collect()
 }
 
-fn compiled(rule: &Rule, kind: &Type) -> Compiled {
+fn compiled(rule: &Rule, kind: &Type, sizes: &Sizes) -> Compiled {
     let old = if rule.optional_old_self == Some(true) { Type::optional(kind.clone()) } else { kind.clone() };
     let environment = Environment::new().variable("self", kind.clone()).variable("oldSelf", old);
     let compile = |source: &str, kind: Type| {
-        environment.compile(source, &[kind]).map_err(|error| match error.stage() {
+        environment.estimate(source, &[kind], sizes).map_err(|error| match error.stage() {
             Stage::Source => format!("compilation failed: {error}"),
             Stage::Result => error.to_string(),
             Stage::Program => format!("program instantiation failed: {error}"),
@@ -62,7 +70,11 @@ fn compiled(rule: &Rule, kind: &Type) -> Compiled {
     let message = (!rule.message_expression.is_empty()).then(|| {
         compile(&rule.message_expression, Type::String).map_err(|error| format!("messageExpression {error}"))
     });
-    Compiled { source: rule.clone(), program: compile(&rule.rule, Type::Bool), message }
+    let program = compile(&rule.rule, Type::Bool);
+    let cost = |compiled: &Result<(Program, u64), String>| compiled.as_ref().map_or(0, |(_, cost)| *cost);
+    let most = (cost(&program), message.as_ref().map_or(0, cost));
+    let only = |compiled: Result<(Program, u64), String>| compiled.map(|(program, _)| program);
+    Compiled { source: rule.clone(), program: only(program), message: message.map(only), most }
 }
 
 impl Rules {
