@@ -9,10 +9,11 @@ use crate::documents::{Caching, Document};
 use crate::info::Query;
 use crate::kinds::Kinds;
 use crate::request::Request;
-use gifee_base::Status;
+use gifee_base::{Gvk, Status};
 use gifee_schema::openapi::{self, group_version_path as path};
 use http::Response;
 use http::header::{ACCEPT, HeaderValue, LOCATION};
+use serde_json::{Map, Value};
 
 /// What clients are told they get: the name they ask for is no media type that Go's parser takes.
 const PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
@@ -33,14 +34,68 @@ fn resources(kinds: &Kinds) -> Vec<openapi::Resource> {
             group: one.group().to_owned(),
             version: one.version().to_owned(),
             kind: kind.gvk.kind.to_string(),
+            list_kind: kind.list_kind.to_string(),
             plural: one.name().to_owned(),
             namespaced: one.namespaced(),
             verbs: words(kind.verbs),
             subresources: subresources.collect(),
+            selectable: match &kind.custom {
+                Some(_) => kind.fields.iter().map(|field| field.name.to_string()).collect(),
+                None => Vec::new(),
+            },
             schema: one.schema.clone()?,
         })
     });
     all.collect()
+}
+
+/// How deep a schema is followed through what it refers to.
+const DEPTH: usize = 24;
+
+/// The published schema of a kind, with what it refers to in it.
+pub fn schema(kinds: &Kinds, gvk: &Gvk) -> Option<Value> {
+    let document = openapi::v3(&resources(kinds), &gvk.group, &gvk.version);
+    let document: Value = serde_json::from_slice(&document).ok()?;
+    let models = document["components"]["schemas"].as_object()?;
+    let is = |model: &&Value| {
+        let own = model["x-kubernetes-group-version-kind"].as_array().into_iter().flatten();
+        own.into_iter().any(|one| {
+            one["group"] == *gvk.group && one["version"] == *gvk.version && one["kind"] == *gvk.kind
+        })
+    };
+    let mut found = models.values().find(is)?.clone();
+    follow(&mut found, models, &mut Vec::new());
+    Some(found)
+}
+
+/// Puts what a schema refers to in its place; what refers to itself is left out there.
+fn follow(schema: &mut Value, models: &Map<String, Value>, within: &mut Vec<String>) {
+    let reference = match schema["allOf"].as_array().map(Vec::as_slice) {
+        Some([one]) => &one["$ref"],
+        _ => &schema["$ref"],
+    };
+    let name = reference.as_str().and_then(|text| text.rsplit('/').next()).map(str::to_owned);
+    let before = within.len();
+    if let Some(name) = name {
+        if within.contains(&name) || within.len() >= DEPTH {
+            *schema = Value::Null;
+            return;
+        }
+        *schema = models.get(&name).cloned().unwrap_or_default();
+        within.push(name);
+    }
+    if schema["format"] == "int-or-string" {
+        schema["x-kubernetes-int-or-string"] = true.into();
+    }
+    for (_, property) in schema.get_mut("properties").and_then(Value::as_object_mut).into_iter().flatten() {
+        follow(property, models, within);
+    }
+    for inner in ["items", "additionalProperties"] {
+        if let Some(inner) = schema.get_mut(inner).filter(|inner| inner.is_object()) {
+            follow(inner, models, within);
+        }
+    }
+    within.truncate(before);
 }
 
 /// Answers `/openapi/v2`.
@@ -55,12 +110,17 @@ pub fn v2(request: &Request<'_>) -> Result<Response<Body>, Status> {
     let medias = header.split(',').map(|clause| clause.split(';').next().unwrap_or_default().trim());
     let protobuf = medias.into_iter().any(|media| names.contains(&media));
     let documents = &request.server.documents;
-    let others = request.server.aggregator.generation();
+    let aggregator = &request.server.aggregator;
+    let others = aggregator.generation();
+    let foreign = || crate::aggregate::documents(aggregator);
     let document = if protobuf {
-        documents
-            .get(&kinds, others, "openapi v2 protobuf", PROTOBUF, || openapi::v2_protobuf(&resources(&kinds)))
+        documents.get(&kinds, others, "openapi v2 protobuf", PROTOBUF, || {
+            openapi::v2_protobuf(&resources(&kinds), &foreign())
+        })
     } else {
-        documents.get(&kinds, others, "openapi v2", "application/json", || openapi::v2(&resources(&kinds)))
+        documents.get(&kinds, others, "openapi v2", "application/json", || {
+            openapi::v2(&resources(&kinds), &foreign())
+        })
     };
     document.respond(request.headers, Caching::Revalidate)
 }
@@ -100,7 +160,8 @@ pub fn v3(request: &Request<'_>, parts: &[&str]) -> Result<Response<Body>, Statu
         let name = "openapi v3";
         let index = request.server.documents.get(&kinds, others, name, "application/json", || {
             let all: Vec<_> = paths(&kinds).into_iter().map(hash).collect();
-            openapi::v3_index(&all).to_string().into_bytes()
+            let foreign = crate::aggregate::addresses(&request.server.aggregator);
+            openapi::v3_index(&all, &foreign).to_string().into_bytes()
         });
         return index.respond(request.headers, Caching::Revalidate);
     }

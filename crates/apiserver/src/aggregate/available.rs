@@ -4,6 +4,7 @@
 //! kube-aggregator's `AvailableConditionController`.
 
 use super::discovered::{Discovered, resources};
+use super::published::{Published, asker, published};
 use super::remote::Remote;
 use super::{DISCOVERY_TIMEOUT, GROUP, RESOURCE, local, name_user};
 use crate::body::Body;
@@ -15,7 +16,7 @@ use crate::write::{Write, update_object};
 use futures_util::future::join_all;
 use gifee_base::clock::format_time;
 use gifee_base::{FieldSelector, LabelSelector, ObjectKey, Status};
-use gifee_policy::{Lookup, User};
+use gifee_policy::Lookup;
 use http::Request;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
@@ -125,7 +126,8 @@ async fn look(server: &Arc<Server>, remote: &Remote) {
     if status != "True" {
         let mut discovered = aggregator.discovered.lock();
         if let Some(known) = discovered.get_mut(&remote.name).filter(|known| known.current) {
-            *known = Arc::new(Discovered { resources: known.resources.clone(), current: false });
+            let Discovered { resources, published, .. } = Discovered::clone(known);
+            *known = Arc::new(Discovered { resources, current: false, published });
             aggregator.generation.fetch_add(1, Ordering::Release);
         }
     }
@@ -178,12 +180,7 @@ async fn discover(server: &Arc<Server>, remote: &Remote) -> Outcome {
     if let Ok(path) = path.parse() {
         *request.uri_mut() = path;
     }
-    let user = User {
-        name: "system:kube-aggregator".into(),
-        groups: vec!["system:masters".into()],
-        ..User::default()
-    };
-    if let Err(status) = name_user(request.headers_mut(), &user) {
+    if let Err(status) = name_user(request.headers_mut(), &asker()) {
         return failed(status.message);
     }
     let ask = async {
@@ -207,10 +204,14 @@ async fn discover(server: &Arc<Server>, remote: &Remote) -> Outcome {
     let list: Value = serde_json::from_slice(&bytes).unwrap_or_default();
     let found = resources(&list);
     let aggregator = &server.aggregator;
-    let mut discovered = aggregator.discovered.lock();
-    let known = discovered.get(&remote.name);
-    if known.is_none_or(|known| !known.current || known.resources != found) {
-        discovered.insert(remote.name.clone(), Arc::new(Discovered { resources: found, current: true }));
+    let before = aggregator.found(&remote.name);
+    let documents = before.as_ref().map_or_else(Published::default, |known| known.published.clone());
+    let documents = published(server, remote, &documents).await;
+    let same =
+        |known: &Discovered| known.current && known.resources == found && known.published.is(&documents);
+    if !before.is_some_and(|known| same(&known)) {
+        let found = Arc::new(Discovered { resources: found, current: true, published: documents });
+        aggregator.discovered.lock().insert(remote.name.clone(), found);
         aggregator.generation.fetch_add(1, Ordering::Release);
     }
     ("True", "Passed", "all checks passed".to_owned())

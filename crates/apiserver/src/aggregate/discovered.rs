@@ -4,18 +4,22 @@
 
 use super::Aggregator;
 use super::local::priority;
+use super::published::Published;
 use super::remote::Remote;
+use gifee_schema::openapi::Other;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// What another server said last.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Discovered {
     /// Resources, as the aggregated form of discovery lists them.
     pub resources: Vec<Value>,
     /// Whether it said so at the last try.
     pub current: bool,
+    /// Its OpenAPI documents.
+    pub published: Published,
 }
 
 /// The resources of an APIResourceList in the aggregated form.
@@ -115,6 +119,20 @@ pub fn insert_items(aggregator: &Aggregator, items: &mut Vec<Value>) {
     };
     let new = |remote: &Remote, version: Value| json!({ "metadata": { "name": remote.group }, "versions": [version] });
     insert(items, &aggregator.index().remotes, metadata_name, &made, &new);
+}
+
+/// Paths and addresses of others' documents in OpenAPI v3.
+pub fn addresses(aggregator: &Aggregator) -> Vec<(String, String)> {
+    let all = aggregator.index().remotes.clone();
+    let known = all.iter().filter_map(|remote| aggregator.found(&remote.name));
+    known.filter_map(|known| known.published.v3.clone()).collect()
+}
+
+/// Others' documents in OpenAPI v2.
+pub fn documents(aggregator: &Aggregator) -> Vec<Other> {
+    let all = aggregator.index().remotes.clone();
+    let known = all.iter().filter_map(|remote| aggregator.found(&remote.name));
+    known.filter_map(|known| known.published.v2.as_ref().map(|(other, _)| other.clone())).collect()
 }
 
 /// Adds others' paths to those of `/`.

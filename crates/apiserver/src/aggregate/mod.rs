@@ -7,10 +7,11 @@
 mod available;
 mod discovered;
 mod local;
+mod published;
 mod remote;
 
 pub use available::run;
-pub use discovered::{insert_groups, insert_items, insert_paths};
+pub use discovered::{addresses, documents, insert_groups, insert_items, insert_paths};
 
 use crate::body::Body;
 use crate::cache::{Cache, Caches};

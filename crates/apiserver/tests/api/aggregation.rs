@@ -29,6 +29,18 @@ fn wardle() -> Answers {
                           "verbs": ["create", "get"], "shortNames": ["fl"] },
                         { "name": "flunders/status", "singularName": "", "namespaced": true, "kind": "Flunder", "verbs": ["get"] }],
                 }),
+                "/openapi/v3" => json!({ "paths": {
+                    "apis/wardle.example.com/v1alpha1": { "serverRelativeURL": "/openapi/v3/apis/wardle.example.com/v1alpha1?hash=ABC" },
+                    "version": { "serverRelativeURL": "/openapi/v3/version?hash=DEF" } } }),
+                "/openapi/v2" => json!({ "swagger": "2.0",
+                    "paths": {
+                        "/apis/wardle.example.com/v1alpha1/flunders": { "get": { "responses": { "200": { "schema": { "$ref": "#/definitions/wardle.Flunder" } } } } },
+                        "/version/": { "get": { "responses": { "200": { "schema": { "$ref": "#/definitions/wardle.Version" } } } } } },
+                    "definitions": {
+                        "wardle.Flunder": { "type": "object", "properties": { "spec": { "$ref": "#/definitions/wardle.Spec" },
+                            "metadata": { "$ref": "#/definitions/io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta" } } },
+                        "wardle.Spec": { "type": "string" }, "wardle.Version": { "type": "string" },
+                        "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta": { "type": "boolean" } } }),
                 path if path.ends_with("/away") => {
                     let mut response = Response::new(Body::empty());
                     *response.status_mut() = http::StatusCode::FOUND;
@@ -175,6 +187,22 @@ async fn requests_reach_another_server_in_the_name_of_who_asks() {
         (&resource["scope"], &resource["subresources"][0]["subresource"]),
         (&json!("Namespaced"), &json!("status"))
     );
+    // What it publishes stands beside what is published here, and no more of it than its group and version.
+    let index = world.get("/openapi/v3").await.expect(200);
+    assert_eq!(
+        index["paths"]["apis/wardle.example.com/v1alpha1"]["serverRelativeURL"],
+        "/openapi/v3/apis/wardle.example.com/v1alpha1?hash=ABC"
+    );
+    assert!(index["paths"]["apis/apps/v1"].is_object() && index["paths"]["version"].is_null());
+    let document = world.get("/openapi/v2").await.expect(200);
+    let (paths, definitions) = (&document["paths"], &document["definitions"]);
+    assert!(paths["/apis/wardle.example.com/v1alpha1/flunders"].is_object());
+    assert!(
+        paths["/version/"]["get"]["responses"]["200"]["schema"]["$ref"] != "#/definitions/wardle.Version"
+    );
+    assert_eq!(definitions["wardle.Spec"], json!({ "type": "string" }));
+    assert!(definitions["wardle.Version"].is_null());
+    assert_eq!(definitions["io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"]["type"], "object");
     world.delete(&format!("{SERVICES}/v1alpha1.wardle.example.com")).await.expect(200);
     assert_eq!(world.get(FLUNDERS).await.code, 404);
     assert!(!world.get("/apis").await.expect(200).to_string().contains("wardle"));

@@ -1,7 +1,7 @@
 //! The schemas of a document: every type that its resources reach, each made when it is written.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value, json};
 
@@ -31,6 +31,8 @@ pub(super) struct Definitions<'a> {
     descriptions: Descriptions,
     models: BTreeMap<String, Model<'a>>,
     kinds: Kinds,
+    /// By which fields objects can be selected, by model.
+    selectable: BTreeMap<String, Value>,
 }
 
 /// The model's name of a kind, of its own arena or built in.
@@ -44,15 +46,19 @@ pub(super) fn model(schema: &Schema) -> Option<String> {
 /// The schema and model of a resource's list kind; without a schema if it has no type.
 pub(super) fn list_model(resource: &Resource) -> (Option<NodeId>, String) {
     let types = resource.schema.types();
-    let kind = format!("{}List", resource.kind);
+    let kind = &resource.list_kind;
     let found =
-        types.root(&resource.group, &resource.version, &kind).filter(|node| match types.shape(*node) {
-            Shape::Struct(id) => types.structure(id).name() == kind,
+        types.root(&resource.group, &resource.version, kind).filter(|node| match types.shape(*node) {
+            Shape::Struct(id) => types.structure(id).name() == *kind,
             _ => false,
         });
     match found.map(|node| (node, types.shape(node))) {
         Some((node, Shape::Struct(id))) => (Some(node), types.structure(id).model()),
-        _ => (None, format!("{}List", model(&resource.schema).unwrap_or_default())),
+        _ => {
+            let own = model(&resource.schema).unwrap_or_default();
+            let place = own.strip_suffix(&resource.kind).unwrap_or_default();
+            (None, format!("{place}{kind}"))
+        }
     }
 }
 
@@ -64,6 +70,7 @@ impl<'a> Definitions<'a> {
             descriptions: Descriptions::new(),
             models: BTreeMap::new(),
             kinds: Kinds::new(),
+            selectable: BTreeMap::new(),
         };
         let builtin: &'a Types = crate::facts::builtin();
         definitions.models.insert(format!("{META}.Patch"), Model::Special(json!({"type": "object"})));
@@ -90,6 +97,7 @@ impl<'a> Definitions<'a> {
                 _ => definitions.reach(types, resource.schema.root()),
             }
             definitions.kind(types, resource.schema.root(), gvk);
+            definitions.select(resource);
             if resource.verbs.iter().any(|verb| verb == "list") {
                 definitions.list(resource, types);
             }
@@ -120,9 +128,18 @@ impl<'a> Definitions<'a> {
         }
     }
 
+    fn select(&mut self, resource: &Resource) {
+        if resource.selectable.is_empty() {
+            return;
+        }
+        let fields: Value = resource.selectable.iter().map(|field| json!({ "fieldPath": field })).collect();
+        let names = [model(&resource.schema).unwrap_or_default(), list_model(resource).1];
+        self.selectable.extend(names.map(|name| (name, fields.clone())));
+    }
+
     fn list(&mut self, resource: &'a Resource, types: &'a Types) {
         let (root, list) = list_model(resource);
-        let kind = format!("{}List", resource.kind);
+        let kind = resource.list_kind.clone();
         let gvk = [&*resource.group, &*resource.version, &*kind];
         match root {
             Some(root) => {
@@ -131,7 +148,8 @@ impl<'a> Definitions<'a> {
             }
             None => {
                 let item = model(&resource.schema).unwrap_or_default();
-                self.models.insert(list.clone(), Model::List(resource.kind.clone(), item));
+                let what = format!("{} is a list of {}", resource.list_kind, resource.kind);
+                self.models.insert(list.clone(), Model::List(what, item));
                 self.mark(list, gvk);
             }
         }
@@ -192,6 +210,11 @@ impl<'a> Definitions<'a> {
         }
     }
 
+    /// The names of the models.
+    pub fn names(&self) -> BTreeSet<String> {
+        self.models.keys().cloned().collect()
+    }
+
     /// The models in the order of their names.
     pub fn each(&self) -> impl Iterator<Item = (&str, Value)> {
         self.models.iter().map(|(name, model)| (name.as_str(), self.make(name, model)))
@@ -202,10 +225,13 @@ impl<'a> Definitions<'a> {
             Model::Struct(types, id) => self.structure(types, *id, name),
             Model::Custom(published) => custom::model(published, self.form, &format!("{META}.ObjectMeta")),
             Model::Special(value) => value.as_object().cloned().unwrap_or_default(),
-            Model::List(kind, item) => self.custom_list(kind, item),
+            Model::List(what, item) => self.custom_list(what, item),
         };
         if !matches!(model, Model::Custom(_)) {
             describe(&mut out, self.descriptions.of_type(name));
+        }
+        if let Some(fields) = self.selectable.get(name) {
+            out.insert("x-kubernetes-selectable-fields".to_string(), fields.clone());
         }
         if let Some(kinds) = self.kinds.get(name) {
             out.insert("x-kubernetes-group-version-kind".to_string(), Value::Array(kinds.clone()));
@@ -242,7 +268,7 @@ impl<'a> Definitions<'a> {
         out
     }
 
-    fn custom_list(&self, kind: &str, item: &str) -> Map<String, Value> {
+    fn custom_list(&self, what: &str, item: &str) -> Map<String, Value> {
         let text = json!({"type": "string"});
         let metadata = Value::Object(self.wrap(reference(self.form, &format!("{META}.ListMeta"))));
         let items = json!({"type": "array", "items": self.form.reference(item)});
@@ -250,7 +276,7 @@ impl<'a> Definitions<'a> {
             "type": "object",
             "required": ["items"],
             "properties": {"apiVersion": text, "kind": text, "metadata": metadata, "items": items},
-            "description": format!("{kind}List is a list of {kind}"),
+            "description": what,
         });
         value.as_object().cloned().unwrap_or_default()
     }

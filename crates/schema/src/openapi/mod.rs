@@ -7,6 +7,7 @@
 mod custom;
 mod definitions;
 mod descriptions;
+mod others;
 mod paths;
 mod protobuf;
 #[cfg(test)]
@@ -18,6 +19,7 @@ use serde_json::{Value, json};
 
 use crate::Schema;
 use definitions::Definitions;
+pub use others::Other;
 
 /// The media type of [`v2_protobuf`].
 pub const V2_PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
@@ -31,12 +33,16 @@ pub struct Resource {
     pub version: String,
     /// Kind of the objects.
     pub kind: String,
+    /// Kind of their lists.
+    pub list_kind: String,
     /// Plural name in paths.
     pub plural: String,
     /// Whether paths have `namespaces/{namespace}`.
     pub namespaced: bool,
     /// Verbs as in discovery.
     pub verbs: Vec<String>,
+    /// Fields of custom resources that lists can be selected by.
+    pub selectable: Vec<String>,
     /// Subresources.
     pub subresources: Vec<Subresource>,
     /// Schema of the objects.
@@ -92,32 +98,42 @@ pub fn v3(resources: &[Resource], group: &str, version: &str) -> Vec<u8> {
 }
 
 /// The index at `/openapi/v3`: of each document its path, as [`group_version_path`] gives it, and a hash of its content,
-/// which clients cache it by.
-pub fn v3_index(documents: &[(String, String)]) -> Value {
-    let entry = |(path, hash): &(String, String)| {
-        (path.clone(), json!({"serverRelativeURL": format!("/openapi/v3/{path}?hash={hash}")}))
-    };
-    json!({"paths": documents.iter().map(entry).collect::<serde_json::Map<_, _>>()})
+/// which clients cache it by; of those of others their path and address.
+pub fn v3_index(documents: &[(String, String)], others: &[(String, String)]) -> Value {
+    let address = |(path, hash): &(String, String)| format!("/openapi/v3/{path}?hash={hash}");
+    let own = documents.iter().map(|one| (one.0.clone(), address(one)));
+    let all = own.chain(others.iter().cloned());
+    let entry = |(path, address): (String, String)| (path, json!({ "serverRelativeURL": address }));
+    json!({"paths": all.map(entry).collect::<serde_json::Map<_, _>>()})
 }
 
-/// The OpenAPI v2 document of all resources, as JSON.
-pub fn v2(resources: &[Resource]) -> Vec<u8> {
+/// The OpenAPI v2 document of all resources and of what others serve, as JSON.
+pub fn v2(resources: &[Resource], others: &[Other]) -> Vec<u8> {
     let own: Vec<&Resource> = resources.iter().collect();
     let definitions = Definitions::new(Form::V2, &own, resources);
     let mut out = Vec::with_capacity(2 << 20);
     out.extend_from_slice(b"{\"definitions\":");
-    object(&mut out, definitions.each());
+    object(&mut out, definitions.each().chain(foreign(&definitions, others)));
     out.extend_from_slice(b",\"info\":{\"title\":\"Kubernetes\",\"version\":\"unversioned\"},\"paths\":");
-    object(&mut out, paths::all(Form::V2, &own).into_iter());
+    let paths = paths::all(Form::V2, &own).into_iter();
+    object(&mut out, paths.chain(others.iter().flat_map(Other::paths)));
     out.extend_from_slice(b",\"swagger\":\"2.0\"}");
     out
 }
 
 /// The same as protobuf, `gnostic.openapi.v2.Document`, which kubectl before 1.27 asks for.
-pub fn v2_protobuf(resources: &[Resource]) -> Vec<u8> {
+pub fn v2_protobuf(resources: &[Resource], others: &[Other]) -> Vec<u8> {
     let own: Vec<&Resource> = resources.iter().collect();
     let definitions = Definitions::new(Form::V2, &own, resources);
-    protobuf::document(definitions.each(), paths::all(Form::V2, &own).into_iter())
+    let paths = paths::all(Form::V2, &own).into_iter();
+    let paths = paths.chain(others.iter().flat_map(Other::paths));
+    protobuf::document(definitions.each().chain(foreign(&definitions, others)), paths)
+}
+
+/// Models of others that are not there yet.
+fn foreign<'a>(definitions: &Definitions<'_>, others: &'a [Other]) -> impl Iterator<Item = (&'a str, Value)> {
+    let known = if others.is_empty() { BTreeSet::new() } else { definitions.names() };
+    others::models(others, &known).into_iter()
 }
 
 fn object<N: AsRef<str>>(out: &mut Vec<u8>, fields: impl Iterator<Item = (N, Value)>) {

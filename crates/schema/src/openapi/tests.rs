@@ -21,9 +21,11 @@ fn resource(group: &str, kind: &str, plural: &str, namespaced: bool) -> Resource
         group: group.into(),
         version: "v1".into(),
         kind: kind.into(),
+        list_kind: format!("{kind}List"),
         plural: plural.into(),
         namespaced,
         verbs: words(&["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"]),
+        selectable: Vec::new(),
         subresources: vec![subresource("status", (group, "v1", kind), &["get", "patch", "update"])],
         schema: Schema::builtin(group, "v1", kind).unwrap(),
     }
@@ -76,7 +78,7 @@ fn references_resolve() {
         let document = document(group);
         all_references_resolve(&document, "#/components/schemas/", &document["components"]["schemas"]);
     }
-    let document: Value = serde_json::from_slice(&v2(&resources())).unwrap();
+    let document: Value = serde_json::from_slice(&v2(&resources(), &[])).unwrap();
     all_references_resolve(&document, "#/definitions/", &document["definitions"]);
 }
 
@@ -188,8 +190,8 @@ fn named<'a>(entries: &[&'a [u8]], name: &str) -> &'a [u8] {
 
 #[test]
 fn version_2_says_the_same_in_protobuf() {
-    let json: Value = serde_json::from_slice(&v2(&resources())).unwrap();
-    let bytes = v2_protobuf(&resources());
+    let json: Value = serde_json::from_slice(&v2(&resources(), &[])).unwrap();
+    let bytes = v2_protobuf(&resources(), &[]);
     assert_eq!(get(&bytes, &[1]), [b"2.0"]);
     let definitions = get(&bytes, &[9, 1]);
     assert_eq!(definitions.len(), json["definitions"].as_object().unwrap().len());
@@ -208,7 +210,7 @@ fn version_2_says_the_same_in_protobuf() {
 
 #[test]
 fn index() {
-    let index = v3_index(&[("apis/apps/v1".into(), "ABC".into())]);
+    let index = v3_index(&[("apis/apps/v1".into(), "ABC".into())], &[]);
     assert_eq!(index["paths"]["apis/apps/v1"]["serverRelativeURL"], "/openapi/v3/apis/apps/v1?hash=ABC");
 }
 
@@ -236,9 +238,11 @@ fn custom_kinds_go_the_same_way() {
         group: "stable.example.com".into(),
         version: "v1".into(),
         kind: "CronTab".into(),
+        list_kind: "ManyTabs".into(),
         plural: "crontabs".into(),
         namespaced: true,
         verbs: words(&["get", "list"]),
+        selectable: vec!["spec.cron".into()],
         subresources: Vec::new(),
         schema,
     };
@@ -248,7 +252,11 @@ fn custom_kinds_go_the_same_way() {
     let kind = &schemas["com.example.stable.v1.CronTab"];
     assert_eq!(kind["properties"]["spec"]["properties"]["cron"]["type"], "string");
     assert_eq!(kind["x-kubernetes-group-version-kind"][0]["kind"], "CronTab");
-    assert_eq!(schemas["com.example.stable.v1.CronTabList"]["required"][0], "items");
+    assert_eq!(schemas["com.example.stable.v1.ManyTabs"]["required"][0], "items");
+    for model in ["com.example.stable.v1.CronTab", "com.example.stable.v1.ManyTabs"] {
+        let fields = &schemas[model]["x-kubernetes-selectable-fields"];
+        assert_eq!(*fields, serde_json::json!([{ "fieldPath": "spec.cron" }]), "{model}");
+    }
     let list = &document["paths"]["/apis/stable.example.com/v1/crontabs"]["get"];
     assert_eq!(list["operationId"], "listStableExampleComV1CronTabForAllNamespaces");
 }
