@@ -150,6 +150,7 @@ impl Server {
         }
         tokio::spawn(definitions::run(Arc::downgrade(&server), commands, made));
         tokio::spawn(fairness::run(Arc::downgrade(&server), server.config.fairness));
+        tokio::spawn(crate::policies::run(Arc::downgrade(&server)));
         Ok(server)
     }
 

@@ -10,9 +10,11 @@ mod bound;
 mod index;
 mod mutate;
 mod params;
+mod status;
 mod validate;
 
 pub use mutate::{mutate, mutate_again};
+pub use status::run;
 pub use validate::validate;
 
 use crate::cache::{Cache, Caches};

@@ -195,6 +195,45 @@ async fn expressions_that_do_not_compile_are_refused() {
     assert!(failure.contains("spec.validations[0].messageExpression: Invalid value"), "{failure}");
 }
 
+#[tokio::test]
+async fn policies_are_checked_against_the_kinds_they_name() {
+    let world = world().await;
+    let group = format!("{GROUP}/validatingadmissionpolicies");
+    let rule = |groups: Value, resources: Value| json!({ "apiGroups": groups, "apiVersions": ["v1"], "operations": ["CREATE"], "resources": resources });
+    let validations = json!([
+        { "expression": "object.spec.replicas > 1", "messageExpression": "'got ' + object.spec.replicas" },
+        { "expression": "object.spec.template.metadata.labels['a'] == 'b' && object.metadata.creationTimestamp < timestamp('2030-01-01T00:00:00Z')" },
+        { "expression": "object.spec.replcas > 1" }
+    ]);
+    let body = json!({
+        "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicy",
+        "metadata": { "name": "typed" },
+        "spec": { "matchConstraints": { "resourceRules": [rule(json!(["apps"]), json!(["deployments"]))] },
+            "validations": validations }
+    });
+    world.post(&group, &body).await.expect(201);
+    let observed = |generation: i64| move |one: &Value| one["status"]["observedGeneration"] == generation;
+    let policy = world.until(&group, "typed", observed(1)).await;
+    let found = policy["status"]["typeChecking"]["expressionWarnings"].as_array().unwrap();
+    let texts: Vec<_> = found
+        .iter()
+        .map(|one| format!("{} {}", one["fieldRef"].as_str().unwrap(), one["warning"].as_str().unwrap()))
+        .collect();
+    assert_eq!(
+        texts,
+        [
+            "spec.validations[0].messageExpression apps/v1, Kind=Deployment: compilation failed: ERROR: <input>:1:8: found no matching overload for '_+_' applied to '(string, int)'\n | 'got ' + object.spec.replicas\n | .......^\n",
+            "spec.validations[2].expression apps/v1, Kind=Deployment: compilation failed: ERROR: <input>:1:12: undefined field 'replcas'\n | object.spec.replcas > 1\n | ...........^\n",
+        ]
+    );
+    // What is right leaves nothing to say.
+    let mut right = policy.clone();
+    right["spec"]["validations"] = json!([{ "expression": "object.spec.replicas > 1" }]);
+    world.put(&format!("{group}/typed"), &right).await.expect(200);
+    let policy = world.until(&group, "typed", observed(2)).await;
+    assert_eq!(policy["status"]["typeChecking"], json!({}));
+}
+
 #[derive(Default)]
 struct Heard(parking_lot::Mutex<Vec<Value>>);
 

@@ -9,7 +9,9 @@ mod judge;
 mod mutate;
 #[cfg(test)]
 mod tests;
+mod typing;
 
 pub use compile::{Condition, Mutation, MutationKind, Policy, Validation};
 pub use judge::{Denial, Input, Published, Verdict, hold, judge, matches};
 pub use mutate::{Patch, patch};
+pub use typing::warnings;
