@@ -18,20 +18,38 @@ use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::future::poll_fn;
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 const TERMINATING: &str = "Terminating";
+/// How long it takes until a deletion that failed is tried again, at first and at most: it doubles.
+const AGAIN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(300));
 
-/// Deletes the objects of a definition, waits until they are gone, and lets the definition go.
+/// Deletes the objects of a definition, waits until they are gone, and lets the definition go. What fails, such as a
+/// conversion, is said in the status and tried again.
 pub async fn run(
     server: Weak<Server>,
     name: String,
     stored: Option<Arc<Resource>>,
     cleaning: Arc<Mutex<BTreeSet<String>>>,
 ) {
-    if let Err(status) = clean(&server, &name, stored).await
-        && !status.is(Reason::NotFound)
-    {
-        tracing::error!(%name, message = %status.message, "the objects of a definition could not be removed");
+    let mut wait = AGAIN.0;
+    while let Err(status) = clean(&server, &name, stored.clone()).await {
+        let Some(running) = server.upgrade().filter(|_| !status.is(Reason::NotFound)) else { break };
+        tracing::warn!(%name, message = %status.message, "the objects of a definition could not be removed");
+        let now = format_time(running.config.clock.now());
+        let message = format!("could not issue all deletes: {}", status.message);
+        let mut failed = |definition: &mut Value| {
+            set(definition, TERMINATING, "True", "InstanceDeletionFailed", &message, &now);
+        };
+        if let Err(status) = change(&running, &name, &mut failed).await {
+            tracing::warn!(%name, message = %status.message, "the status of a definition could not be written");
+        }
+        let stop = running.stopping();
+        drop(running);
+        tokio::select! {
+            () = stop.cancelled() => break,
+            () = tokio::time::sleep(wait) => wait = (wait * 2).min(AGAIN.1),
+        }
     }
     cleaning.lock().remove(&name);
 }

@@ -201,7 +201,7 @@ async fn many_are_converted_together() {
 
 #[tokio::test]
 async fn a_failed_conversion_is_told_to_who_needs_it() {
-    let (world, webhook, _) = world().await;
+    let (world, webhook, client) = world().await;
     world.post(&path("v1"), &first("a", "h:1")).await.expect(201);
     let about = "500 : conversion webhook for stable.example.com/v1, Kind=E";
     for (mood, why) in [
@@ -240,6 +240,27 @@ async fn a_failed_conversion_is_told_to_who_needs_it() {
     world.patch(&format!("{}/a", path("v1")), "merge-patch", &change).await.expect(200);
     *webhook.mood.lock() = Mood::Well;
     assert_eq!(world.get(&format!("{}/a", path("v2"))).await.expect(200)["port"], "2");
+    // A definition goes with its objects, and says why it cannot while they cannot be read.
+    let current = world.get(&format!("{DEFINITIONS}/{NAME}")).await.expect(200);
+    let mut changed = definition(&client, "v2");
+    changed["metadata"]["resourceVersion"] = current["metadata"]["resourceVersion"].clone();
+    world.put(&format!("{DEFINITIONS}/{NAME}"), &changed).await.expect(200);
+    world.until(DEFINITIONS, NAME, |one| one["status"]["storedVersions"] == json!(["v1", "v2"])).await;
+    *webhook.mood.lock() = Mood::Refuses;
+    world.delete(&format!("{DEFINITIONS}/{NAME}")).await.expect(200);
+    let terminating = |one: &Value| -> Value {
+        let all = one["status"]["conditions"].as_array().unwrap().iter();
+        all.clone().find(|one| one["type"] == "Terminating").cloned().unwrap_or_default()
+    };
+    let failed = |one: &Value| terminating(one)["reason"] == "InstanceDeletionFailed";
+    let stuck = world.until(DEFINITIONS, NAME, failed).await;
+    assert_eq!(
+        terminating(&stuck)["message"],
+        "could not issue all deletes: conversion webhook for stable.example.com/v1, Kind=E failed: not today"
+    );
+    *webhook.mood.lock() = Mood::Well;
+    world.until(DEFINITIONS, NAME, |_| false).await;
+    assert_eq!(world.get(&format!("{DEFINITIONS}/{NAME}")).await.code, 404);
 }
 
 #[tokio::test]

@@ -9,6 +9,7 @@ use crate::rule::{Errors, METADATA, SPEC, immutable, required, required_name, re
 use crate::rules::{RULES, Rules};
 use crate::value::{is_empty, items, same, text};
 use gifee_base::{FieldError, Path, name};
+use gifee_schema::structural::unrecognized;
 use serde_json::{Value, json};
 
 /// Rules of CustomResourceDefinitions.
@@ -76,9 +77,49 @@ pub(crate) const DEFINITION: Rules = Rules {
             other => *other = json!([pending]),
         }
     },
+    warnings: |warnings, definition, old| {
+        let before = old.map(schema_warnings).unwrap_or_default();
+        warnings.extend(schema_warnings(definition).into_iter().filter(|one| !before.contains(one)));
+    },
     held: |definition| definition["metadata"]["deletionTimestamp"].is_null(),
     ..RULES
 };
+
+/// What schemas of a definition say without effect.
+fn schema_warnings(definition: &Value) -> Vec<String> {
+    let (mut formats, mut sets) = (Vec::new(), Vec::new());
+    for version in items(&definition["spec"]["versions"]) {
+        doubtful(&version["schema"]["openAPIV3Schema"], &mut formats, &mut sets);
+    }
+    sets.sort();
+    sets.dedup();
+    formats.extend(sets);
+    formats
+}
+
+fn doubtful(schema: &Value, formats: &mut Vec<String>, sets: &mut Vec<String>) {
+    let (format, kind) = (text(&schema["format"]), text(&schema["type"]));
+    if unrecognized(format, kind) {
+        formats.push(format!("unrecognized format {format:?}"));
+    }
+    let item = text(&schema["items"]["type"]);
+    if schema["x-kubernetes-list-type"] == "set" && matches!(item, "object" | "array") {
+        sets.push(format!(
+            "x-kubernetes-list-type: set for items of type {item:?} is not supported by server-side apply or CEL validation rules"
+        ));
+    }
+    for inner in ["items", "additionalProperties", "not"] {
+        if schema[inner].is_object() {
+            doubtful(&schema[inner], formats, sets);
+        }
+    }
+    for list in ["allOf", "oneOf", "anyOf"] {
+        items(&schema[list]).iter().for_each(|one| doubtful(one, formats, sets));
+    }
+    for (_, one) in schema["properties"].as_object().into_iter().flatten() {
+        doubtful(one, formats, sets);
+    }
+}
 
 /// What keeps a deleted definition until its objects are gone.
 const CLEANUP: &str = "customresourcecleanup.apiextensions.k8s.io";
