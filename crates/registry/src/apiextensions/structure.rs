@@ -689,8 +689,8 @@ mod tests {
         check(object(json!({"a": list(json!({}))})), &[]);
         let rule = json!([{"rule": "self == oldSelf"}]);
         check(
-            object(json!({"a": {"type": "array",
-                "items": {"type": "string", "x-kubernetes-validations": rule}}})),
+            object(json!({"a": {"type": "array", "maxItems": 5,
+                "items": {"type": "string", "maxLength": 5, "x-kubernetes-validations": rule}}})),
             &[
                 "s.properties[a].items.x-kubernetes-validations[0].rule: Invalid value: \"self == oldSelf\": oldSelf cannot be used on the uncorrelatable portion of the schema within s.properties[a]",
             ],
