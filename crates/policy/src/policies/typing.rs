@@ -54,7 +54,7 @@ mod tests {
 
     #[test]
     fn wrong_fields_are_told_by_kind() {
-        let object = |field: &str| Type::object("object", [(field, Type::Int)]);
+        let object = |field: &'static str| Type::object("object", [(field, Type::Int)]);
         let kinds = [
             ("apps/v1, Kind=Deployment".to_owned(), object("replicas")),
             ("v1, Kind=Pod".to_owned(), object("other")),
