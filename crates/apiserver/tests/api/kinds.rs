@@ -70,9 +70,10 @@ async fn drive(kind: &Kind) -> Result<(), String> {
     }
     let label = json!({ "metadata": { "labels": { "touched": "yes" } } });
     let patched = step("merge patch", world.patch(&path, "merge-patch", &label).await, 200)?;
-    if patched["metadata"]["labels"]["touched"] != "yes"
-        || patched["metadata"]["generation"] != made["metadata"]["generation"]
-    {
+    // Of EndpointSlices labels are wanted as much as the rest is.
+    let counts = &*kind.gvk.kind == "EndpointSlice";
+    let counted = patched["metadata"]["generation"] != made["metadata"]["generation"];
+    if patched["metadata"]["labels"]["touched"] != "yes" || counted != counts {
         return Err(format!("merge patch: {patched}"));
     }
     let strategic = json!({ "metadata": { "annotations": { "touched": "yes" } } });

@@ -2,11 +2,16 @@
 //!
 //! Answers to upstream's `kube-aggregator/pkg/apis/apiregistration/validation`.
 
-use crate::rule::{METADATA, SPEC, in_range, required_name};
+use crate::rule::{Errors, METADATA, SPEC, STATUS, named, one_of, range_text, required};
 use crate::rules::{RULES, Rules};
-use crate::value::{is_empty, text};
+use crate::value::{int, is_empty, items, text};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use gifee_base::{FieldError, name};
 use serde_json::{Value, json};
+
+const GROUP_PRIORITY_MAXIMUM: i64 = 20_000;
+const VERSION_PRIORITY_MAXIMUM: i64 = 1_000;
 
 /// Rules of APIServices.
 pub(crate) const API_SERVICE: Rules = Rules {
@@ -27,47 +32,61 @@ pub(crate) const API_SERVICE: Rules = Rules {
             let why = format!("must be `spec.version+\".\"+spec.group`: {required:?}");
             errors.push(FieldError::invalid(&METADATA.child("name"), own, &why));
         }
+        if group.is_empty() && version != "v1" {
+            let why = "only v1 may have an empty group and it better be legacy kube";
+            errors.push(FieldError::required(&SPEC.child("group"), why));
+        }
         if !group.is_empty() {
-            crate::rule::named_text(errors, group, &SPEC.child("group"), name::dns_subdomain);
+            named(errors, &spec["group"], &SPEC.child("group"), name::dns_subdomain);
         }
-        required_name(errors, &spec["version"], &SPEC.child("version"), name::dns1035_label);
-        let at = SPEC.child("groupPriorityMinimum");
-        if spec["groupPriorityMinimum"].as_i64().unwrap_or_default() <= 0 {
-            let given = spec["groupPriorityMinimum"].as_i64().unwrap_or_default();
-            errors.push(FieldError::invalid(&at, given, "must be positive and less than 20000"));
-        }
-        in_range(errors, &spec["groupPriorityMinimum"], &at, i64::MIN, 20_000);
-        if spec["versionPriority"].as_i64().unwrap_or_default() <= 0 {
-            let given = spec["versionPriority"].as_i64().unwrap_or_default();
-            let why = "must be positive and less than 1000";
-            errors.push(FieldError::invalid(&SPEC.child("versionPriority"), given, why));
+        named(errors, &spec["version"], &SPEC.child("version"), name::dns1035_label);
+        for (field, maximum) in
+            [("groupPriorityMinimum", GROUP_PRIORITY_MAXIMUM), ("versionPriority", VERSION_PRIORITY_MAXIMUM)]
+        {
+            let given = int(&spec[field]);
+            if !(1..=maximum).contains(&given) {
+                let why = format!("must be positive and less than {maximum}");
+                errors.push(FieldError::invalid(&SPEC.child(field), given, &why));
+            }
         }
         reference(errors, spec);
+    },
+    validate_part: |errors, service, _, _| {
+        let at = STATUS.child("conditions");
+        for (index, one) in items(&service["status"]["conditions"]).iter().enumerate() {
+            let at = at.index(index);
+            one_of(errors, &one["status"], &at.child("status"), &["True", "False", "Unknown"]);
+        }
     },
     ..RULES
 };
 
-fn reference(errors: &mut crate::rule::Errors, spec: &Value) {
+fn reference(errors: &mut Errors, spec: &Value) {
     let (service, bundle) = (&spec["service"], !is_empty(&spec["caBundle"]));
-    let insecure = spec["insecureSkipTLSVerify"] == true;
+    let (insecure, at_insecure) =
+        (spec["insecureSkipTLSVerify"] == true, SPEC.child("insecureSkipTLSVerify"));
     if service.is_null() {
         if bundle {
+            let length = STANDARD.decode(text(&spec["caBundle"])).unwrap_or_default().len();
             let why = "local APIServices may not have a caBundle";
-            errors.push(FieldError::invalid(&SPEC.child("caBundle"), "", why));
+            errors.push(FieldError::invalid(&SPEC.child("caBundle"), format!("{length} bytes"), why));
         }
         if insecure {
             let why = "local APIServices may not have insecureSkipTLSVerify";
-            errors.push(FieldError::invalid(&SPEC.child("insecureSkipTLSVerify"), true, why));
+            errors.push(FieldError::invalid(&at_insecure, true, why));
         }
         return;
     }
     let at = SPEC.child("service");
     for field in ["namespace", "name"] {
-        crate::rule::required(errors, &service[field], &at.child(field));
+        required(errors, &service[field], &at.child(field));
     }
-    in_range(errors, &service["port"], &at.child("port"), 1, 65_535);
+    let port = int(&service["port"]);
+    if !(1..=65_535).contains(&port) {
+        let why = format!("port is not valid: {}", range_text(1, 65_535));
+        errors.push(FieldError::invalid(&at.child("port"), port, &why));
+    }
     if insecure && bundle {
-        let why = "may not be true if caBundle is present";
-        errors.push(FieldError::invalid(&SPEC.child("insecureSkipTLSVerify"), true, why));
+        errors.push(FieldError::invalid(&at_insecure, true, "may not be true if caBundle is present"));
     }
 }

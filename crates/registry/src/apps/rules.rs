@@ -6,7 +6,7 @@ use crate::podspec;
 use crate::rule::{Errors, SPEC, STATUS, at_most_all, immutable, int_or_percent, label, non_negative_fields};
 use crate::rule::{non_negative, percent};
 use crate::rules::{RULES, Rules};
-use crate::value::{int, restore, text};
+use crate::value::{int, restore, same, text};
 use gifee_base::{FieldError, Path};
 use serde_json::Value;
 
@@ -119,6 +119,10 @@ pub(crate) const DEPLOYMENT: Rules = Rules {
     update: |deployment, old, part, _| {
         if part == "status" {
             restore(&mut deployment["metadata"], &old["metadata"], "labels");
+        } else if !same(&deployment["metadata"]["annotations"], &old["metadata"]["annotations"]) {
+            // Replica sets get copies of annotations, so these count as wanted, too.
+            let generation = int(&old["metadata"]["generation"]);
+            deployment["metadata"]["generation"] = (generation + 1).into();
         }
     },
     validate: |errors, deployment| {

@@ -5,7 +5,7 @@
 use crate::rule::address::{ip_form, ordinary_ip, port};
 use crate::rule::{Errors, changed, named, named_text, optional_name, required, required_one_of, unique};
 use crate::rules::{RULES, Rules};
-use crate::value::{items, remove, same, text};
+use crate::value::{int, items, remove, same, text};
 use gifee_base::{FieldError, Path, name};
 use serde_json::Value;
 
@@ -34,6 +34,11 @@ pub(crate) const ENDPOINT_SLICE: Rules = Rules {
     update: |slice, old, _, _| {
         if !same(&slice["endpoints"], &old["endpoints"]) {
             drop_topology(slice);
+        }
+        // Consumers find slices by their labels, so these count as wanted, too.
+        if !same(&slice["metadata"]["labels"], &old["metadata"]["labels"]) {
+            let generation = int(&old["metadata"]["generation"]);
+            slice["metadata"]["generation"] = (generation + 1).into();
         }
     },
     validate: |errors, slice| {

@@ -2,7 +2,7 @@
 //!
 //! Answers to apimachinery's `metav1/validation`.
 
-use super::{Errors, named, non_negative, required, required_one_of};
+use super::{Errors, named, required, required_because, required_one_of};
 use crate::value::{items, text};
 use gifee_base::{FieldError, Path, name};
 use serde_json::Value;
@@ -16,30 +16,34 @@ pub(crate) fn conditions(errors: &mut Errors, list: &Value, path: &Path<'_>) {
     for (index, one) in list.iter().enumerate() {
         let kind = text(&one["type"]);
         if list[..index].iter().any(|before| text(&before["type"]) == kind) {
-            let at = path.index(index);
-            errors.push(FieldError::duplicate(&at.child("type"), kind));
+            errors.push(FieldError::duplicate(&path.index(index), kind));
         }
         condition(errors, one, &path.index(index));
     }
 }
 
 fn condition(errors: &mut Errors, one: &Value, path: &Path<'_>) {
-    named(errors, &one["type"], &path.child("type"), name::qualified);
+    if !required_because(errors, &one["type"], &path.child("type"), "is required") {
+        named(errors, &one["type"], &path.child("type"), name::qualified);
+    }
     let states = ["False", "True", "Unknown"];
     required_one_of(errors, &one["status"], &path.child("status"), &states);
-    non_negative(errors, &one["observedGeneration"], &path.child("observedGeneration"));
+    if one["observedGeneration"].as_i64().is_some_and(|generation| generation < 0) {
+        let (given, why) = (one["observedGeneration"].clone(), "must be greater than or equal to zero");
+        errors.push(FieldError::invalid(&path.child("observedGeneration"), given, why));
+    }
     if one["lastTransitionTime"].is_null() {
         errors.push(FieldError::required(&path.child("lastTransitionTime"), ""));
     }
     let at = path.child("reason");
     if !required(errors, &one["reason"], &at) {
         let reason = text(&one["reason"]);
-        if reason.len() > REASON_MAXIMUM {
-            errors.push(FieldError::too_long(&at, REASON_MAXIMUM));
-        }
         if !is_reason(reason) {
             let why = "a condition reason must start with alphabetic character, optionally followed by a string of alphanumeric characters or '_,:', and must end with an alphanumeric character or '_' (e.g. 'my_name',  or 'MY_NAME',  or 'MyName',  or 'ReasonA,ReasonB',  or 'ReasonA:ReasonB', regex used for validation is '[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?')";
             errors.push(FieldError::invalid(&at, reason, why));
+        }
+        if reason.len() > REASON_MAXIMUM {
+            errors.push(FieldError::too_long(&at, REASON_MAXIMUM));
         }
     }
     if text(&one["message"]).len() > MESSAGE_MAXIMUM {
