@@ -10,7 +10,7 @@ use flate2::write::{DeflateDecoder, GzDecoder};
 use futures_util::{StreamExt, stream};
 use http_body_util::BodyExt;
 use lol_html::send::{Element, ElementContentHandlers, HtmlRewriter, Settings};
-use lol_html::{HandlerResult, MemorySettings, Selector};
+use lol_html::{HandlerResult, MemorySettings, OutputSink, Selector};
 use parking_lot::Mutex;
 use std::borrow::Cow;
 use std::io::Write;
@@ -88,14 +88,28 @@ impl Unpacker {
 struct Page {
     body: http_body_util::BodyDataStream<Body>,
     unpacker: Unpacker,
-    rewriter: HtmlRewriter<'static, Box<dyn FnMut(&[u8]) + Send>>,
-    written: Arc<Mutex<Vec<u8>>>,
+    rewriter: HtmlRewriter<'static, Written>,
+    written: Written,
+}
+
+/// What has been rewritten and is not yet on its way.
+#[derive(Clone, Default)]
+struct Written(Arc<Mutex<Vec<u8>>>);
+
+impl OutputSink for Written {
+    fn handle_chunk(&mut self, chunk: &[u8]) {
+        self.0.lock().extend_from_slice(chunk);
+    }
+}
+
+impl Written {
+    fn take(&self) -> Vec<u8> {
+        std::mem::take(&mut *self.0.lock())
+    }
 }
 
 /// The page with its links rewritten; it is not packed any more.
 pub fn rewritten(body: Body, packing: Packing, rewriting: Rewriting) -> Body {
-    let written = Arc::new(Mutex::new(Vec::new()));
-    let sink = written.clone();
     let change =
         ElementContentHandlers::default().element(move |element: &mut Element<'_, '_>| -> HandlerResult {
             let name = element.tag_name();
@@ -115,16 +129,16 @@ pub fn rewritten(body: Body, packing: Packing, rewriting: Rewriting) -> Body {
         .append_element_content_handler((Cow::Owned(all), change))
         .with_memory_settings(MemorySettings::new().with_max_allowed_memory_usage(TAG_BYTES))
         .with_strict(false);
-    let write: Box<dyn FnMut(&[u8]) + Send> = Box::new(move |piece| sink.lock().extend_from_slice(piece));
     let unpacker = match packing {
         Packing::None => Unpacker::None,
         Packing::Gzip => Unpacker::Gzip(GzDecoder::new(Vec::new())),
         Packing::Deflate => Unpacker::Deflate(DeflateDecoder::new(Vec::new())),
     };
+    let written = Written::default();
     let page = Page {
         body: body.into_data_stream(),
         unpacker,
-        rewriter: HtmlRewriter::new(settings, write),
+        rewriter: HtmlRewriter::new(settings, written.clone()),
         written,
     };
     Body::stream(stream::unfold(Some(page), |page| async move { step(page?).await }))
@@ -138,7 +152,7 @@ async fn step(mut page: Page) -> Option<Step> {
         let piece = match page.body.next().await {
             None => {
                 let ended = page.rewriter.end();
-                let rest = std::mem::take(&mut *page.written.lock());
+                let rest = page.written.take();
                 return match ended {
                     Ok(()) => Some((Ok(rest.into()), None)),
                     Err(error) => Some((Err(error.into()), None)),
@@ -151,7 +165,7 @@ async fn step(mut page: Page) -> Option<Step> {
         if let Err(error) = pushed.and_then(|piece| Ok(page.rewriter.write(&piece)?)) {
             return Some((Err(error), None));
         }
-        let out = std::mem::take(&mut *page.written.lock());
+        let out = page.written.take();
         if !out.is_empty() {
             return Some((Ok(out.into()), Some(page)));
         }

@@ -241,9 +241,7 @@ impl Drive {
 
     /// Every kind of patch, strictly, to the object and to its status, each as a whole object with its UID.
     async fn patches(&self) -> Result<(), String> {
-        let mut kinds = vec!["merge-patch+json", "apply-patch+yaml", "json-patch+json"];
-        // Upstream's own kinds know it, but not what a definition makes.
-        kinds.push("strategic-merge-patch+json");
+        let kinds = ["merge-patch+json", "apply-patch+yaml", "json-patch+json", "strategic-merge-patch+json"];
         for (index, kind) in kinds.into_iter().enumerate() {
             for part in ["", "/status"] {
                 if part == "/status" && self.row.status.is_null() {

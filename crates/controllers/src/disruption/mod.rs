@@ -24,7 +24,7 @@ use gifee_reconcile::{Context, Error, Outcome, Reconcile, Reference, Result, pat
 use parking_lot::Mutex;
 use plan::{Scales, View};
 use serde_json::Value;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 /// Upstream's name.
@@ -132,13 +132,13 @@ impl Budgets {
     /// How many pods their controllers want, or why that cannot be said.
     async fn scales(&self, pods: &[Brief]) -> std::result::Result<Scales, String> {
         let mut scales = Scales::default();
-        let mut seen: BTreeMap<String, ()> = BTreeMap::new();
+        let mut seen = BTreeSet::new();
         for pod in pods {
             let Some(owner) = pod.object.controller() else {
                 scales.unmanaged.push(pod.object.name().to_owned());
                 continue;
             };
-            if seen.insert(owner.uid.to_owned(), ()).is_some() {
+            if !seen.insert(owner.uid.to_owned()) {
                 continue;
             }
             let found =
