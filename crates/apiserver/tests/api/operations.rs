@@ -247,6 +247,7 @@ impl Drive {
                 if part == "/status" && self.row.status.is_null() {
                     continue;
                 }
+                let mark = index.to_string();
                 let before = self.say("get", self.world.get(&self.path(1)).await, 200)?;
                 let mut whole = json!({ "apiVersion": before["apiVersion"], "kind": before["kind"], "metadata": {
                     "name": before["metadata"]["name"], "uid": before["metadata"]["uid"] } });
@@ -255,10 +256,10 @@ impl Drive {
                 }
                 let body = match (part, kind) {
                     ("", "json-patch+json") => {
-                        json!([{ "op": "add", "path": "/metadata/labels/patch", "value": index.to_string() }])
+                        json!([{ "op": "add", "path": "/metadata/labels/patch", "value": mark }])
                     }
                     ("", _) => {
-                        whole["metadata"]["labels"] = json!({ "patch": index.to_string() });
+                        whole["metadata"]["labels"] = json!({ "patch": mark });
                         whole
                     }
                     (_, "json-patch+json") => {
@@ -277,7 +278,7 @@ impl Drive {
                 let content = [("content-type", &*format!("application/{kind}"))];
                 let answer = self.world.call(&request, &body, &content).await;
                 let after = self.say(&format!("{kind} of {part}"), answer, 200)?;
-                if part.is_empty() && after["metadata"]["labels"]["patch"] != index.to_string() {
+                if part.is_empty() && after["metadata"]["labels"]["patch"] != *mark {
                     return Err(format!("{kind}: {after}"));
                 }
                 if !part.is_empty() && after["status"].is_null() {

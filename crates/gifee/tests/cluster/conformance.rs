@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 use std::process::Stdio;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 
-type Step = (&'static str, fn(&Api<'_>));
+/// A namespace, and what is done in it.
+pub type Step = (&'static str, fn(&Api<'_>));
 
 const STEPS: &[Step] = &[
     ("orphans-rs", replica_sets_are_orphaned),

@@ -1,11 +1,11 @@
 //! ResourceQuotas as upstream's conformance tests drive them: what is used is counted as it comes and goes.
 
 use crate::api::Api;
-use crate::conformance::template;
+use crate::conformance::{Step, template};
 use serde_json::{Value, json};
 
 /// The steps of [`crate::conformance`] that are about quotas.
-pub const STEPS: &[(&str, fn(&Api<'_>))] = &[
+pub const STEPS: &[Step] = &[
     ("quota-status", the_status_of_a_quota_is_repaired),
     ("quota-simple", simple_objects_are_counted),
     ("quota-pods", pods_are_counted),
