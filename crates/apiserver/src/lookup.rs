@@ -24,18 +24,33 @@ impl Lookup for Caches {
     }
 
     fn list(&self, group: &str, resource: &str, namespace: &str) -> Vec<Arc<Object>> {
-        let Some(cache) = self.find(group, resource) else { return Vec::new() };
+        let mut all = Vec::new();
+        self.any(group, resource, namespace, &mut |object| {
+            all.push(object.clone());
+            false
+        });
+        all
+    }
+
+    fn any(
+        &self,
+        group: &str,
+        resource: &str,
+        namespace: &str,
+        meets: &mut dyn FnMut(&Arc<Object>) -> bool,
+    ) -> bool {
+        let Some(cache) = self.find(group, resource) else { return false };
         let snapshot = cache.snapshot();
         if snapshot.objects.is_empty() {
-            return Vec::new();
+            return false;
         }
         if namespace.is_empty() {
-            return snapshot.objects.values().map(|entry| entry.object.clone()).collect();
+            return snapshot.objects.values().any(|entry| meets(&entry.object));
         }
         let start = cache_key(namespace, "");
         let range: (Bound<&[u8]>, Bound<&[u8]>) = (Bound::Included(&start), Bound::Unbounded);
         let found = snapshot.objects.range::<_, [u8]>(range).take_while(|(key, _)| key.starts_with(&start));
-        found.map(|(_, entry)| entry.object.clone()).collect()
+        found.into_iter().any(|(_, entry)| meets(&entry.object))
     }
 
     fn version(&self, group: &str, resource: &str) -> u64 {

@@ -9,6 +9,16 @@ pub trait Lookup: Send + Sync {
     fn get(&self, group: &str, resource: &str, key: &ObjectKey) -> Option<Arc<Object>>;
     /// All objects of a resource, or those of one namespace if it is not empty.
     fn list(&self, group: &str, resource: &str, namespace: &str) -> Vec<Arc<Object>>;
+    /// Whether an object of those that [`Lookup::list`] gives meets a condition; no more are looked at than need be.
+    fn any(
+        &self,
+        group: &str,
+        resource: &str,
+        namespace: &str,
+        meets: &mut dyn FnMut(&Arc<Object>) -> bool,
+    ) -> bool {
+        self.list(group, resource, namespace).iter().any(meets)
+    }
     /// A number that changes whenever an object of the resource changes: what a compiled form is cached by.
     fn version(&self, group: &str, resource: &str) -> u64;
     /// The resource of a kind, and whether it is in namespaces, if there is such a kind.

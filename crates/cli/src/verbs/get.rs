@@ -9,6 +9,7 @@ use anyhow::{Result, bail};
 use clap::Parser;
 use futures_util::StreamExt;
 use gifee_base::ObjectKey;
+use gifee_client::discovery::Discovery;
 use gifee_client::{Request, Resource};
 use http::Method;
 use serde_json::Value;
@@ -51,7 +52,12 @@ pub async fn run(words: Vec<String>) -> Result<ExitCode> {
     let arguments: Arguments = parse(words);
     let form = Form::parse(arguments.output.as_deref())?;
     let session = arguments.globals.open()?;
-    let wanted = resource::parse(&session.discovery().await?, &arguments.what)?;
+    let mut wanted = resource::parse(&session.discovery().await?, &arguments.what)?;
+    if let [word] = arguments.what.as_slice()
+        && word.split(',').any(|word| word == "all")
+    {
+        beside_all(&session.discovery().await?, &mut wanted);
+    }
     if arguments.watch {
         let [one] = wanted.as_slice() else { bail!("you may only watch one resource at a time") };
         watch(&session, &arguments, one, form).await?;
@@ -69,6 +75,21 @@ pub async fn run(words: Vec<String>) -> Result<ExitCode> {
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What people miss when they ask for all: upstream's category leaves it out. Only what is shown; to delete all takes
+/// no volume along.
+const BESIDE_ALL: &[(&str, &str)] = &[("networking.k8s.io", "ingresses"), ("", "persistentvolumeclaims")];
+
+fn beside_all(discovery: &Discovery, wanted: &mut Vec<Wanted>) {
+    for (group, name) in BESIDE_ALL {
+        let is = |one: &Resource| *one.gvr.group == **group && *one.gvr.resource == **name;
+        if let Some(found) = discovery.preferred().find(|one| is(one))
+            && !wanted.iter().any(|one| is(&one.resource))
+        {
+            wanted.push(Wanted { resource: found.clone(), names: Vec::new() });
+        }
+    }
 }
 
 fn requests(session: &Session, arguments: &Arguments, wanted: &Wanted) -> Vec<Request> {

@@ -6,6 +6,7 @@
 mod always_pull;
 mod certificates;
 mod extended_resources;
+mod foresight;
 mod ingress_class;
 mod limit_ranger;
 mod namespace_lifecycle;
@@ -201,6 +202,7 @@ pub const RULES: &[&dyn Rule] = &[
     &trust_bundle::ClusterTrustBundleAttest,
     &certificates::CertificateSubjectRestriction,
     &ingress_class::DefaultIngressClass,
+    &foresight::Foresight,
     &resource_quota::ResourceQuota,
 ];
 

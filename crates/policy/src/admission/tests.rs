@@ -1,6 +1,7 @@
 //! Each rule with what it adds and what it refuses.
 
 mod classes;
+mod foresight;
 mod limits;
 mod quotas;
 mod security;
