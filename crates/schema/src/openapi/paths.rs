@@ -12,12 +12,20 @@ const JSON: &str = "application/json";
 const YAML: &str = "application/yaml";
 const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
 
+/// What objects are written in; those of custom resources have no protobuf.
+const MEDIA: &[&str] = &[JSON, YAML, PROTOBUF];
+/// What patches are written in; custom resources have no strategic ones, and kubectl asks here which it may send.
 const PATCHES: &[&str] = &[
     "application/json-patch+json",
     "application/merge-patch+json",
-    "application/strategic-merge-patch+json",
     "application/apply-patch+yaml",
+    "application/strategic-merge-patch+json",
 ];
+
+/// `all` but the last of them, which only built-in kinds have.
+fn had<'a>(resource: &Resource, all: &'a [&'a str]) -> &'a [&'a str] {
+    if resource.schema.has_wire() { all } else { &all[..all.len() - 1] }
+}
 
 /// (verb of discovery, method, action, word of the operation's name)
 const VERBS: &[(&str, &str, &str, &str)] = &[
@@ -125,9 +133,10 @@ fn discovery(form: Form, resource: &Resource) -> Value {
     let name = format!("get{}APIResources", group_word(resource));
     operation.insert("operationId".to_string(), json!(name));
     operation.insert("tags".to_string(), json!([tag(resource)]));
-    operation.insert("responses".to_string(), responses(form, &[("200", "OK")], list, false));
+    let media = had(resource, MEDIA);
+    operation.insert("responses".to_string(), responses(form, &[("200", "OK")], list, media));
     if form == Form::V2 {
-        media_v2(&mut operation, &[JSON, YAML, PROTOBUF]);
+        media_v2(&mut operation, media);
     }
     json!({"get": operation})
 }
@@ -181,7 +190,7 @@ fn media_v2(operation: &mut Map<String, Value>, produces: &[&str]) {
     operation.insert("schemes".to_string(), json!(["https"]));
 }
 
-fn responses(form: Form, codes: &[(&str, &str)], model: &str, watch: bool) -> Value {
+fn responses(form: Form, codes: &[(&str, &str)], model: &str, media: &[&str]) -> Value {
     let mut out = Map::new();
     let reference = form.reference(model);
     for (code, text) in codes {
@@ -189,11 +198,8 @@ fn responses(form: Form, codes: &[(&str, &str)], model: &str, watch: bool) -> Va
             Form::V2 => json!({"description": text, "schema": reference}),
             Form::V3 => {
                 let content = json!({"schema": reference});
-                let mut media: Vec<String> = [JSON, YAML, PROTOBUF].map(String::from).into();
-                if watch {
-                    media.extend([format!("{JSON};stream=watch"), format!("{PROTOBUF};stream=watch")]);
-                }
-                let content: Map<_, _> = media.into_iter().map(|media| (media, content.clone())).collect();
+                let content: Map<_, _> =
+                    media.iter().map(|media| (media.to_string(), content.clone())).collect();
                 json!({"description": text, "content": content})
             }
         };
@@ -257,8 +263,7 @@ impl Target<'_> {
         }
         out.insert("responses".to_string(), self.responses(verb));
         if self.form == Form::V2 {
-            let watched = [JSON, YAML, PROTOBUF, "application/json;stream=watch"];
-            media_v2(&mut out, if verb == "list" { &watched } else { &watched[..3] });
+            media_v2(&mut out, &self.media(verb));
         }
         Value::Object(out)
     }
@@ -282,7 +287,7 @@ impl Target<'_> {
             _ => return Vec::new(),
         };
         let reference = self.form.reference(&model);
-        let media = if verb == "patch" { PATCHES } else { &["*/*"] };
+        let media = if verb == "patch" { had(self.resource, PATCHES) } else { &["*/*"] };
         match self.form {
             Form::V2 => {
                 out.insert("consumes".to_string(), json!(media));
@@ -305,17 +310,29 @@ impl Target<'_> {
         }
     }
 
+    /// What the answer to a verb can be written in.
+    fn media(&self, verb: &str) -> Vec<&'static str> {
+        let mut media = had(self.resource, MEDIA).to_vec();
+        if verb == "list" {
+            let streams: &[&str] =
+                &["application/json;stream=watch", "application/vnd.kubernetes.protobuf;stream=watch"];
+            media.extend(had(self.resource, streams));
+        }
+        media
+    }
+
     fn responses(&self, verb: &str) -> Value {
         let status = "io.k8s.apimachinery.pkg.apis.meta.v1.Status";
         let (ok, created, accepted) = (("200", "OK"), ("201", "Created"), ("202", "Accepted"));
-        match verb {
-            "list" => responses(self.form, &[ok], &self.list, true),
-            "create" => responses(self.form, &[ok, created, accepted], &self.model, false),
-            "update" | "patch" => responses(self.form, &[ok, created], &self.model, false),
-            "deletecollection" => responses(self.form, &[ok], status, false),
+        let (codes, model): (&[_], &str) = match verb {
+            "list" => (&[ok], &self.list),
+            "create" => (&[ok, created, accepted], &self.model),
+            "update" | "patch" => (&[ok, created], &self.model),
+            "deletecollection" => (&[ok], status),
             // What deleting gives is a Status, but for the kinds that give the object, which clients do not ask for.
-            "delete" => responses(self.form, &[ok, accepted], status, false),
-            _ => responses(self.form, &[ok], &self.model, false),
-        }
+            "delete" => (&[ok, accepted], status),
+            _ => (&[ok], &self.model),
+        };
+        responses(self.form, codes, model, &self.media(verb))
     }
 }

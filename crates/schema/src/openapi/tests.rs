@@ -241,8 +241,8 @@ fn custom_kinds_go_the_same_way() {
         list_kind: "ManyTabs".into(),
         plural: "crontabs".into(),
         namespaced: true,
-        verbs: words(&["get", "list"]),
         selectable: vec!["spec.cron".into()],
+        verbs: words(&["get", "list", "patch"]),
         subresources: Vec::new(),
         schema,
     };
@@ -259,4 +259,15 @@ fn custom_kinds_go_the_same_way() {
     }
     let list = &document["paths"]["/apis/stable.example.com/v1/crontabs"]["get"];
     assert_eq!(list["operationId"], "listStableExampleComV1CronTabForAllNamespaces");
+    // kubectl sends what is offered here.
+    let patch =
+        &document["paths"]["/apis/stable.example.com/v1/namespaces/{namespace}/crontabs/{name}"]["patch"];
+    let mut offered: Vec<_> = patch["requestBody"]["content"].as_object().unwrap().keys().collect();
+    offered.sort();
+    assert_eq!(
+        offered,
+        ["application/apply-patch+yaml", "application/json-patch+json", "application/merge-patch+json"]
+    );
+    let content = patch["responses"]["200"]["content"].as_object().unwrap();
+    assert!(content.keys().all(|media| !media.contains("protobuf")), "{content:?}");
 }
