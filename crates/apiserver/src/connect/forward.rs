@@ -1,6 +1,7 @@
 //! One request passed on to a backend, and its answer passed back: plain, streamed, or a switched protocol
 //! whose bytes are carried both ways untouched.
 
+use super::tunnel::carry;
 use crate::body::Body;
 use crate::outbound::{Endpoint, Error};
 use crate::request::Request;
@@ -12,12 +13,9 @@ use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use std::time::Duration;
-use tokio::io::copy_bidirectional_with_sizes;
 
 /// How long a node may take to accept a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
-/// Bytes on their way in each direction of a switched connection.
-const TUNNEL_BYTES: usize = 32 << 10;
 /// Where a request came from, all on its way.
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
@@ -173,9 +171,8 @@ fn tunnel(request: &Request<'_>, mut backend: Response<Incoming>) -> Result<Resp
             Ok(both) => both,
             Err(error) => return tracing::debug!(%error, "a protocol could not be switched"),
         };
-        let (mut client, mut backend) = (TokioIo::new(client), TokioIo::new(backend));
         tokio::select! {
-            ended = copy_bidirectional_with_sizes(&mut client, &mut backend, TUNNEL_BYTES, TUNNEL_BYTES) => {
+            ended = carry(TokioIo::new(client), TokioIo::new(backend)) => {
                 if let Err(error) = ended {
                     tracing::debug!(%error, "a switched connection broke");
                 }

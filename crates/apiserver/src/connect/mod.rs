@@ -8,6 +8,7 @@ mod kubelet;
 mod links;
 mod proxy;
 mod rewrite;
+mod tunnel;
 
 pub use forward::{Backend, Onward, forward, headers};
 pub use rewrite::Rewriting;

@@ -99,7 +99,7 @@ fn negotiate(headers: &HeaderMap) -> Result<(HeaderValue, &'static str), Status>
 pub(super) async fn serve(socket: Socket, session: Result<Session, gifee_oci::Error>) {
     let (mut sink, mut frames) = socket.split();
     let (sender, mut queue) = mpsc::channel::<Message>(WAITING);
-    let writing = async move {
+    let writing = async {
         while let Some(message) = queue.recv().await {
             sink.send(message).await?;
         }
@@ -108,7 +108,7 @@ pub(super) async fn serve(socket: Socket, session: Result<Session, gifee_oci::Er
         sink.send(Message::Close(Some(end))).await?;
         sink.close().await
     };
-    let working = async move {
+    let working = async {
         match session {
             Ok(session) => carry(session, &mut frames, sender).await,
             Err(error) => {
@@ -118,6 +118,10 @@ pub(super) async fn serve(socket: Socket, session: Result<Session, gifee_oci::Er
     };
     // Whichever direction ends early, the other has nothing more to do.
     let _ = tokio::join!(writing, working);
+    // The socket's own farewell, for without it what was sent last may be taken for cut off.
+    if let Ok(mut socket) = frames.reunite(sink) {
+        let _ = socket.get_mut().shutdown().await;
+    }
 }
 
 async fn carry(
