@@ -52,11 +52,12 @@ pub async fn run(words: Vec<String>) -> Result<ExitCode> {
     let arguments: Arguments = parse(words);
     let form = Form::parse(arguments.output.as_deref())?;
     let session = arguments.globals.open()?;
-    let mut wanted = resource::parse(&session.discovery().await?, &arguments.what)?;
+    let discovery = session.discovery().await?;
+    let mut wanted = resource::parse(&discovery, &arguments.what)?;
     if let [word] = arguments.what.as_slice()
         && word.split(',').any(|word| word == "all")
     {
-        beside_all(&session.discovery().await?, &mut wanted);
+        beside_all(&discovery, &mut wanted);
     }
     if arguments.watch {
         let [one] = wanted.as_slice() else { bail!("you may only watch one resource at a time") };

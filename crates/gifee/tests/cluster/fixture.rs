@@ -297,7 +297,7 @@ async fn follow(
 }
 
 /// Where `./test` puts what it fetches and builds.
-fn target(folder: &str) -> PathBuf {
+pub fn target(folder: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target").join(folder)
 }
 

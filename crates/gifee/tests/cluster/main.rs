@@ -9,6 +9,7 @@
 
 mod api;
 mod blog;
+mod clients;
 mod conformance;
 mod crash;
 mod disk;
@@ -17,6 +18,7 @@ mod fixture;
 mod guestbook;
 mod http;
 mod leftovers;
+mod mixed;
 mod quotas;
 mod refusals;
 mod run;
