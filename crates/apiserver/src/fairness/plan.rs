@@ -88,8 +88,12 @@ impl Plan {
         }
         let mut sorted: Vec<&Value> = schemas.iter().collect();
         let last = super::objects::schemas();
-        if !schemas.iter().any(|schema| text(schema, "/metadata/name") == CATCH_ALL) {
-            sorted.extend(last.iter().find(|schema| text(schema, "/metadata/name") == CATCH_ALL));
+        // Also before their objects are there: the privileged are never shed.
+        for mandatory in [EXEMPT, CATCH_ALL] {
+            let named = |schema: &&Value| text(schema, "/metadata/name") == mandatory;
+            if !schemas.iter().any(|schema| named(&schema)) {
+                sorted.extend(last.iter().find(named));
+            }
         }
         let precedence = |schema: &Value| schema["spec"]["matchingPrecedence"].as_i64().unwrap_or(1_000);
         sorted.sort_by(|a, b| {

@@ -38,6 +38,20 @@ fn single(seats: usize, wait: Duration, queues: u32, length: u32) -> Fairness {
 }
 
 #[test]
+fn the_privileged_are_exempt_before_anything_says_so() {
+    let fairness = Fairness::new(600, Duration::ZERO);
+    let flow = |name: &str, groups: &[&str]| {
+        let (flow, _) = fairness.plan.load().classify(&user(name, groups), &info("/api/v1/pods"));
+        flow.name.to_string()
+    };
+    for levels in [Vec::new(), objects::levels()] {
+        fairness.adopt(&[], &levels);
+        assert_eq!(flow("admin", &["system:masters", "system:authenticated"]), "exempt");
+        assert_eq!(flow("somebody", &["system:authenticated"]), "catch-all");
+    }
+}
+
+#[test]
 fn requests_belong_to_the_flows_that_upstream_says() {
     let fairness = complete(600, Duration::ZERO);
     let pods = "/api/v1/namespaces/default/pods";
