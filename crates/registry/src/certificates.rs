@@ -8,6 +8,8 @@ use crate::row::row;
 use crate::table::extension;
 use gifee_base::name;
 
+pub(crate) use rules::signer_name;
+
 const V1: &str = "certificates.k8s.io/v1";
 
 /// Rows of this group.

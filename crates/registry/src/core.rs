@@ -5,6 +5,7 @@ pub(crate) mod endpoints;
 mod namespace;
 mod pod;
 mod pod_change;
+mod pod_status;
 mod qos;
 mod quota;
 mod service;

@@ -4,7 +4,7 @@
 
 pub(crate) use crate::events::rules::EVENT;
 use crate::podspec;
-use crate::rule::address::{ordinary_ip, port};
+use crate::rule::address::{ip, no_special_ip, port};
 use crate::rule::{Errors, SPEC, STATUS, non_negative_fields, optional_name};
 use crate::rule::{required, required_one_of};
 use crate::rules::{RULES, Rules};
@@ -42,9 +42,10 @@ pub(crate) const ENDPOINTS: Rules = Rules {
 };
 
 fn endpoint_address(errors: &mut Errors, one: &Value, path: &Path<'_>) {
-    ordinary_ip(errors, &one["ip"], &path.child("ip"));
+    ip(errors, &one["ip"], &path.child("ip"));
     optional_name(errors, &one["hostname"], &path.child("hostname"), name::dns_label);
     optional_name(errors, &one["nodeName"], &path.child("nodeName"), name::dns_subdomain);
+    no_special_ip(errors, &one["ip"], &path.child("ip"));
 }
 
 fn endpoint_port(errors: &mut Errors, one: &Value, named: bool, path: &Path<'_>) {

@@ -3,10 +3,11 @@
 //! Answers to upstream's `pkg/registry/core/pod/strategy.go`.
 
 use super::pod_change as change;
-use super::qos;
+use super::{pod_status, qos};
 use crate::kind::{Context, Hooks};
 use crate::podspec;
-use crate::rule::{METADATA, SPEC, collect, required_name};
+use crate::podspec::annotation::MIRROR;
+use crate::rule::{METADATA, ROOT, SPEC, collect, required};
 use crate::rules::{RULES, Rules, keep_status_only};
 use crate::value::{int, is_empty, items, remove, restore, text};
 use gifee_base::{FieldError, Path, name};
@@ -43,6 +44,7 @@ impl Hooks for Pod {
             "status" => {
                 keep_status_only(pod, old, true);
                 restore(&mut pod["metadata"], &old["metadata"], "ownerReferences");
+                pod_status::keep_unknown(pod, old);
             }
             "ephemeralcontainers" => {
                 let added = remove(&mut pod["spec"], "ephemeralContainers");
@@ -53,12 +55,20 @@ impl Hooks for Pod {
                     remove(&mut pod["spec"], "ephemeralContainers");
                 }
             }
+            // Containers that do not fit are for the rules to report.
+            "resize" if !change::are_aligned(&pod["spec"], &old["spec"]) => restore(pod, old, "status"),
             "resize" => {
                 let wanted = pod["spec"].take();
                 keep_but_version(pod, old);
                 take_resources(&mut pod["spec"], &wanted);
             }
-            _ => restore(pod, old, "status"),
+            _ => {
+                restore(pod, old, "status");
+                // A client that knows nothing of what a pod asks for as a whole keeps it.
+                if pod["spec"]["resources"].is_null() && !old["spec"]["resources"].is_null() {
+                    restore(&mut pod["spec"], &old["spec"], "resources");
+                }
+            }
         }
     }
 
@@ -67,6 +77,10 @@ impl Hooks for Pod {
             let (metadata, spec) = (&pod["metadata"], &pod["spec"]);
             podspec::annotations(errors, &metadata["annotations"], spec, &METADATA.child("annotations"));
             podspec::spec(errors, spec, text(&metadata["name"]), true, &SPEC);
+            if !metadata["annotations"][MIRROR].is_null() && !is_empty(&spec["resourceClaims"]) {
+                let why = "static pods do not support resource claims";
+                errors.push(FieldError::forbidden(&ROOT, why));
+            }
             if is_empty(&spec["serviceAccountName"]) {
                 change::tokens_without_account(errors, spec);
             }
@@ -87,6 +101,7 @@ impl Hooks for Pod {
                 let why = "cannot be set until all schedulingGates have been cleared";
                 errors.push(FieldError::forbidden(&SPEC.child("nodeName"), why));
             }
+            podspec::annotations_match_fields(errors, &pod["metadata"]["annotations"], spec, &SPEC);
         })
     }
 
@@ -98,7 +113,7 @@ impl Hooks for Pod {
         _: &Context<'_>,
     ) -> Vec<FieldError> {
         collect(|errors| match subresource {
-            "status" => change::status(errors, pod, old),
+            "status" => pod_status::status(errors, pod, old),
             "ephemeralcontainers" => change::ephemeral_containers(errors, pod, old),
             "resize" => change::resize(errors, pod, old),
             _ => change::pod(errors, pod, old),
@@ -111,17 +126,16 @@ impl Hooks for Pod {
             return Vec::new();
         }
         let mut warnings = Vec::new();
-        podspec::warning::pod(&mut warnings, &pod["metadata"], &pod["spec"], &SPEC, &METADATA);
-        let host = &pod["spec"]["hostname"];
-        if text(host).is_empty() {
-            let wrong = name::dns_label(text(&pod["metadata"]["name"]));
-            if !wrong.is_empty() {
-                warnings.push(format!(
-                    "metadata.name: this is used in the Pod's hostname, which can result in surprising behavior; a DNS label is recommended: [{}]",
-                    wrong.join(" ")
-                ));
-            }
+        let metadata = &pod["metadata"];
+        let wrong = name::dns_label(text(&metadata["name"]));
+        if !wrong.is_empty() {
+            warnings.push(format!(
+                "metadata.name: this is used in the Pod's hostname, which can result in surprising behavior; a DNS label is recommended: [{}]",
+                wrong.join(" ")
+            ));
         }
+        let at = METADATA.child("annotations");
+        podspec::warning::pod(&mut warnings, &metadata["annotations"], &pod["spec"], &SPEC, &at);
         warnings
     }
 
@@ -219,7 +233,10 @@ pub(crate) const BINDING: Rules = Rules {
         if !matches!(kind, "" | "Node") {
             errors.push(FieldError::not_supported(&path.child("kind"), kind, &["Node", "<empty>"]));
         }
-        required_name(errors, &target["name"], &path.child("name"), name::dns_subdomain);
+        let at = path.child("name");
+        if !required(errors, &target["name"], &at) && matches!(kind, "" | "Node") {
+            crate::rule::named(errors, &target["name"], &at, name::dns_subdomain);
+        }
     },
     ..RULES
 };

@@ -1,15 +1,16 @@
 //! What may change of a Pod once it is there, by subresource.
 //!
-//! Answers to `ValidatePodUpdate`, `ValidatePodStatusUpdate`, `ValidatePodResize` and
-//! `ValidatePodEphemeralContainersUpdate` of upstream's core validation.
+//! Answers to `ValidatePodUpdate`, `ValidatePodResize` and `ValidatePodEphemeralContainersUpdate` of upstream's core
+//! validation.
 
 use super::qos;
-use crate::rule::{Errors, METADATA, ROOT, SPEC, STATUS, address, named, range_text};
+use crate::podspec;
+use crate::podspec::annotation::{APP_ARMOR, MIRROR};
+use crate::rule::{Errors, METADATA, ROOT, SPEC, range_text};
 use crate::value::{entries, int, is_empty, items, remove, restore, same, text};
-use gifee_base::{FieldError, Path, name};
+use gifee_base::{FieldError, Path};
 use serde_json::Value;
 
-const MIRROR: &str = "kubernetes.io/config.mirror";
 const UPDATABLE: &str = "`spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)";
 
 /// Reports token projections of a pod that has no service account.
@@ -28,19 +29,35 @@ pub(super) fn tokens_without_account(errors: &mut Errors, spec: &Value) {
     }
 }
 
-fn mirror(errors: &mut Errors, pod: &Value, old: &Value) {
-    let [new, before] = [pod, old].map(|one| &one["metadata"]["annotations"][MIRROR]);
-    if new != before {
-        let at = METADATA.child("annotations");
-        let what = if before.is_null() { "add" } else { "remove or update" };
-        let why = format!("may not {what} mirror pod annotation");
-        errors.push(FieldError::forbidden(&at.key(MIRROR), &why));
+/// What of a pod's annotations may not change.
+pub(super) fn annotation_updates(errors: &mut Errors, pod: &Value, old: &Value) {
+    let [new, before] = [pod, old].map(|one| &one["metadata"]["annotations"]);
+    if same(new, before) {
+        return;
     }
+    let at = METADATA.child("annotations");
+    let mut fixed = |key: &str, done: &str| {
+        let what = match key {
+            MIRROR => "mirror pod annotation",
+            key if key.starts_with(APP_ARMOR) => "AppArmor annotations",
+            _ => return,
+        };
+        errors.push(FieldError::forbidden(&at.key(key), &format!("may not {done} {what}")));
+    };
+    for (key, value) in entries(before) {
+        if new.get(key) != Some(value) {
+            fixed(key, "remove or update");
+        }
+    }
+    for (key, _) in entries(new).filter(|(key, _)| before.get(*key).is_none()) {
+        fixed(key, "add");
+    }
+    podspec::annotations(errors, new, &pod["spec"], &at);
 }
 
 /// A change of the Pod itself.
 pub(super) fn pod(errors: &mut Errors, pod: &Value, old: &Value) {
-    mirror(errors, pod, old);
+    annotation_updates(errors, pod, old);
     let (spec, before) = (&pod["spec"], &old["spec"]);
     for list in ["containers", "initContainers"] {
         if items(&spec[list]).len() != items(&before[list]).len() {
@@ -55,10 +72,6 @@ pub(super) fn pod(errors: &mut Errors, pod: &Value, old: &Value) {
     only_removed_gates(errors, &spec["schedulingGates"], &before["schedulingGates"]);
     if same(spec, before) {
         return;
-    }
-    if qos::class(spec) != qos_of(old) {
-        let class = text(&pod["status"]["qosClass"]);
-        errors.push(FieldError::invalid(&METADATA, class, "Pod QoS is immutable"));
     }
     let mut munged = spec.clone();
     for list in ["containers", "initContainers"] {
@@ -129,6 +142,9 @@ fn deadline(errors: &mut Errors, spec: &Value, before: &Value) -> bool {
 }
 
 fn only_added_tolerations(errors: &mut Errors, new: &Value, old: &Value) {
+    if same(new, old) {
+        return;
+    }
     let without_time = |one: &Value| {
         let mut one = one.clone();
         remove(&mut one, "tolerationSeconds");
@@ -217,6 +233,7 @@ pub(super) fn ephemeral_containers(errors: &mut Errors, pod: &Value, old: &Value
     }
 }
 
+/// Takes processors and memory of the old resources, so that what else has changed is left.
 fn munge_resources(resources: &mut Value, old: &Value) {
     for side in ["limits", "requests"] {
         for name in ["cpu", "memory"] {
@@ -231,14 +248,55 @@ fn munge_resources(resources: &mut Value, old: &Value) {
     }
 }
 
-fn removed(errors: &mut Errors, new: &Value, old: &Value, path: &Path<'_>) {
+fn removed(errors: &mut Errors, new: &Value, old: &Value, whose: &str, path: &Path<'_>) {
     for (side, what) in [("requests", "resource requests"), ("limits", "resource limits")] {
-        let gone = entries(&old[side])
-            .any(|(name, _)| matches!(name, "cpu" | "memory") && new[side].get(name).is_none());
-        if gone {
-            errors.push(FieldError::forbidden(&path.child(side), &format!("{what} cannot be removed")));
+        if entries(&old[side]).any(|(name, _)| new[side].get(name).is_none()) {
+            let why = format!("{whose}{what} cannot be removed");
+            errors.push(FieldError::forbidden(&path.child(side), &why));
         }
     }
+}
+
+/// Whether the containers of two specs are the same by name and order.
+pub(super) fn are_aligned(spec: &Value, before: &Value) -> bool {
+    let names = |spec: &Value, list: &str| -> Vec<String> {
+        items(&spec[list]).iter().map(|one| text(&one["name"]).to_owned()).collect()
+    };
+    ["containers", "initContainers"].into_iter().all(|list| names(spec, list) == names(before, list))
+}
+
+fn ordering(errors: &mut Errors, spec: &Value, before: &Value) {
+    for list in ["containers", "initContainers"] {
+        let path = SPEC.child(list);
+        let (new, old) = (items(&spec[list]), items(&before[list]));
+        if new.len() != old.len() {
+            let why = format!("{list} may not be added or removed on resize");
+            errors.push(FieldError::forbidden(&path, &why));
+            continue;
+        }
+        for (index, _) in new.iter().zip(old).enumerate().filter(|(_, (new, old))| new["name"] != old["name"])
+        {
+            let why = format!("{list} may not be renamed or reordered on resize");
+            errors.push(FieldError::forbidden(&path.index(index).child("name"), &why));
+        }
+    }
+}
+
+fn resize_whole(errors: &mut Errors, munged: &mut Value, before: &Value) {
+    let (new, old) = (&munged["resources"], &before["resources"]);
+    let at = SPEC.child("resources");
+    if !old.is_null() && new.is_null() {
+        return errors.push(FieldError::forbidden(&at, "pod-level resources cannot be removed"));
+    }
+    removed(errors, new, old, "pod-level ", &at);
+    munge_resources(&mut munged["resources"], old);
+    if !same(&munged["resources"], old)
+        && !["limits", "requests", "claims"].iter().all(|field| is_empty(&munged["resources"][*field]))
+    {
+        let why = "only cpu and memory resources are mutable at pod-level";
+        errors.push(FieldError::forbidden(&SPEC, why));
+    }
+    restore(munged, before, "resources");
 }
 
 /// Processors and memory of running containers may change.
@@ -252,102 +310,61 @@ pub(super) fn resize(errors: &mut Errors, pod: &Value, old: &Value) {
     let (spec, before) = (&pod["spec"], &old["spec"]);
     if qos::class(spec) != qos_of(old) {
         let why = "Pod QOS Class may not change as a result of resizing";
-        errors.push(FieldError::invalid(&SPEC, qos_of(old), why));
+        errors.push(FieldError::invalid(&SPEC, text(&pod["status"]["qosClass"]), why));
+    }
+    let mut running = items(&old["status"]["containerStatuses"]).iter();
+    if running.find(|one| !one["state"]["running"].is_null()).is_some_and(|one| one["resources"].is_null()) {
+        errors.push(FieldError::forbidden(&SPEC, "Pod running on node without support for resize"));
     }
     let mut munged = spec.clone();
-    for list in ["containers", "initContainers"] {
+    let whole = |spec: &Value| ["limits", "requests"].iter().any(|side| !is_empty(&spec["resources"][*side]));
+    if whole(spec) || whole(before) {
+        resize_whole(errors, &mut munged, before);
+    }
+    let counted = errors.len();
+    ordering(errors, spec, before);
+    if errors.len() > counted {
+        return;
+    }
+    for list in ["initContainers", "containers"] {
         let path = SPEC.child(list);
-        for (index, container) in munged[list].as_array_mut().into_iter().flatten().enumerate() {
-            let Some(old) = items(&before[list]).iter().find(|one| one["name"] == container["name"]) else {
-                continue;
-            };
+        for (index, (new, old)) in items(&spec[list]).iter().zip(items(&before[list])).enumerate() {
             let at = path.index(index);
-            removed(errors, &container["resources"], &old["resources"], &at.child("resources"));
-            if list == "containers" || container["restartPolicy"] == "Always" {
-                munge_resources(&mut container["resources"], &old["resources"]);
-            }
+            removed(errors, &new["resources"], &old["resources"], "", &at.child("resources"));
         }
     }
-    if !same(&munged, before) {
+    resized_containers(errors, &mut munged, spec, before);
+    if errors.is_empty() && !same(&munged, before) {
         errors.push(FieldError::forbidden(&SPEC, "only cpu and memory resources are mutable"));
     }
 }
 
-fn stays_ended(errors: &mut Errors, pod: &Value, old: &Value, list: &str, policy: &str) {
-    if policy == "Always" {
-        return;
-    }
-    let path = STATUS.child(list);
-    for (index, before) in items(&old["status"][list]).iter().enumerate() {
-        let ended = &before["state"]["terminated"];
-        if ended.is_null() || (int(&ended["exitCode"]) != 0 && policy == "OnFailure") {
-            continue;
+fn resized_containers(errors: &mut Errors, munged: &mut Value, spec: &Value, before: &Value) {
+    for list in ["containers", "initContainers"] {
+        let path = SPEC.child(list);
+        let containers = munged[list].as_array_mut().into_iter().flatten();
+        for (index, (container, old)) in containers.zip(items(&before[list])).enumerate() {
+            munge_resources(&mut container["resources"], &old["resources"]);
+            let (at, kept) = (path.index(index), same(container, old));
+            if list == "containers" {
+                if !kept {
+                    let why = "only cpu and memory resources are mutable";
+                    errors.push(FieldError::forbidden(&SPEC, why));
+                }
+                continue;
+            }
+            if !kept {
+                let why = "only cpu and memory resources for init or sidecar containers are mutable";
+                errors.push(FieldError::forbidden(&at, why));
+            }
+            let asks = |policy: &Value| policy["restartPolicy"] == "RestartContainer";
+            let again =
+                container["restartPolicy"] != "Always" && items(&container["resizePolicy"]).iter().any(asks);
+            if again && !same(&spec[list][index], old) {
+                let why =
+                    "non-sidecar init containers with a resize policy of RestartContainer cannot be resized";
+                errors.push(FieldError::forbidden(&at, why));
+            }
         }
-        let restarts = |one: &Value| {
-            one["name"] == before["name"]
-                && (matches!(text(&one["restartPolicy"]), "Always" | "OnFailure")
-                    || !is_empty(&one["restartPolicyRules"]))
-        };
-        let declared = ["containers", "initContainers"].iter().flat_map(|list| items(&old["spec"][*list]));
-        if declared.into_iter().any(restarts) {
-            continue;
-        }
-        let now = items(&pod["status"][list]).iter().find(|now| now["name"] == before["name"]);
-        if now.is_some_and(|now| now["state"]["terminated"].is_null()) {
-            let why = "may not be transitioned to non-terminated state";
-            errors.push(FieldError::forbidden(&path.index(index).child("state"), why));
-        }
-    }
-}
-
-fn addresses(errors: &mut Errors, list: &Value, path: &Path<'_>) {
-    for (index, one) in items(list).iter().enumerate() {
-        address::ip(errors, &one["ip"], &path.index(index));
-    }
-    let count = items(list).len();
-    let (four, six) = address::families(items(list).iter().map(|one| text(&one["ip"])));
-    if count > 1 && (four != 1 || six != 1) {
-        let why = "may specify no more than one IP for each IP family";
-        errors.push(FieldError::invalid(path, list.clone(), why));
-    }
-}
-
-/// A change of the status.
-pub(super) fn status(errors: &mut Errors, pod: &Value, old: &Value) {
-    mirror(errors, pod, old);
-    let now = &pod["status"];
-    for (index, one) in items(&now["conditions"]).iter().enumerate() {
-        if !matches!(text(&one["type"]), "PodScheduled" | "Ready" | "Initialized") {
-            let at = METADATA.child("conditions");
-            named(errors, &one["type"], &at.index(index).child("Type"), name::qualified);
-        }
-    }
-    let nominated = &now["nominatedNodeName"];
-    if !is_empty(nominated) && *nominated != old["status"]["nominatedNodeName"] {
-        named(errors, nominated, &STATUS.child("nominatedNodeName"), name::dns_subdomain);
-    }
-    let policy = text(&old["spec"]["restartPolicy"]);
-    stays_ended(errors, pod, old, "containerStatuses", policy);
-    stays_ended(errors, pod, old, "initContainerStatuses", policy);
-    stays_ended(errors, pod, old, "ephemeralContainerStatuses", "Never");
-    for (index, claim) in items(&now["resourceClaimStatuses"]).iter().enumerate() {
-        let known = items(&pod["spec"]["resourceClaims"]).iter().any(|one| one["name"] == claim["name"]);
-        if !known {
-            let at = STATUS.child("resourceClaimStatuses");
-            let why = "must match the name of an entry in `spec.resourceClaims`";
-            let given = text(&claim["name"]);
-            errors.push(FieldError::invalid(&at.index(index).child("name"), given, why));
-        }
-    }
-    addresses(errors, &now["podIPs"], &STATUS.child("podIPs"));
-    addresses(errors, &now["hostIPs"], &STATUS.child("hostIPs"));
-    let first = &now["hostIPs"][0]["ip"];
-    if !first.is_null() && now["hostIP"] != *first {
-        let at = STATUS.child("hostIPs");
-        errors.push(FieldError::invalid(
-            &at.index(0).child("ip"),
-            first.clone(),
-            "must be equal to `hostIP`",
-        ));
     }
 }

@@ -106,7 +106,7 @@ fn selector(errors: &mut Errors, spec: &Value) {
         }
         let exists = !matches!(scope, "PriorityClass" | "VolumeAttributesClass");
         if exists && SCOPES.contains(&scope) && operator != "Exists" {
-            let why = "must be 'Exist' when scope is any of ResourceQuotaScopeTerminating, ResourceQuotaScopeNotTerminating, ResourceQuotaScopeBestEffort, ResourceQuotaScopeNotBestEffort or ResourceQuotaScopeCrossNamespacePodAffinity";
+            let why = "must be 'Exists' when scope is any of ResourceQuotaScopeTerminating, ResourceQuotaScopeNotTerminating, ResourceQuotaScopeBestEffort, ResourceQuotaScopeNotBestEffort or ResourceQuotaScopeCrossNamespacePodAffinity";
             errors.push(FieldError::invalid(&at.child("operator"), operator, why));
         }
         match operator {

@@ -3,8 +3,8 @@
 //! Answers to upstream's strategies and rules of both.
 
 use crate::podspec;
-use crate::podspec::volume::shared_source;
-use crate::podspec::warning::{OLD_VOLUMES, fraction};
+use crate::podspec::source::{Owner, one_too_many, shared_source};
+use crate::podspec::warning::{OLD_VOLUMES, claim_spec};
 use crate::rule::{
     Errors, METADATA, SPEC, STATUS, immutable, optional_name, optional_one_of, required, resource,
 };
@@ -15,6 +15,31 @@ use serde_json::Value;
 
 const CLASS: &str = "volumeAttributesClassName";
 const BETA_CLASS: &str = "volume.beta.kubernetes.io/storage-class";
+/// Kinds of sources in the order in which upstream looks at them.
+const SOURCES: [&str; 22] = [
+    "hostPath",
+    "gcePersistentDisk",
+    "awsElasticBlockStore",
+    "glusterfs",
+    "flocker",
+    "nfs",
+    "rbd",
+    "quobyte",
+    "cephfs",
+    "iscsi",
+    "cinder",
+    "fc",
+    "flexVolume",
+    "azureFile",
+    "vsphereVolume",
+    "photonPersistentDisk",
+    "portworxVolume",
+    "azureDisk",
+    "scaleIO",
+    "local",
+    "storageos",
+    "csi",
+];
 /// Fields of a volume's spec that are no source.
 const VOLUME_FIELDS: [&str; 9] = [
     "capacity",
@@ -94,7 +119,7 @@ fn volume(errors: &mut Errors, object: &Value) {
             podspec::node_selector(errors, &affinity["required"], &at.child("required"));
         }
     }
-    volume_source(errors, spec);
+    volume_source(errors, spec, text(&object["metadata"]["name"]));
     optional_name(errors, &spec["storageClassName"], &SPEC.child("storageClassName"), name::dns_subdomain);
     optional_one_of(errors, &spec["volumeMode"], &SPEC.child("volumeMode"), &["Block", "Filesystem"]);
     if !spec[CLASS].is_null() {
@@ -110,21 +135,24 @@ fn volume(errors: &mut Errors, object: &Value) {
     }
 }
 
-fn volume_source(errors: &mut Errors, spec: &Value) {
-    for (index, (kind, body)) in sources(spec).enumerate() {
-        if index > 0 {
-            let why = "may not specify more than 1 volume type";
-            errors.push(FieldError::forbidden(&SPEC.child(kind), why));
+fn volume_source(errors: &mut Errors, spec: &Value, own: &str) {
+    let owner = Owner { persistent: true, name: own, path: &SPEC };
+    let mut first = true;
+    for kind in SOURCES.into_iter().filter(|kind| !spec[*kind].is_null()) {
+        // The one source that upstream looks at beside another.
+        if first || kind == "flexVolume" {
+            shared_source(errors, kind, &spec[kind], owner);
+            if kind == "local" && spec["nodeAffinity"].is_null() {
+                let why = "Local volume requires node affinity";
+                errors.push(FieldError::required(&SPEC.child("nodeAffinity"), why));
+            }
         } else {
-            shared_source(errors, kind, body, true, &SPEC.child(kind));
+            one_too_many(errors, kind, &SPEC);
         }
+        first = false;
     }
     if sources(spec).next().is_none() {
         errors.push(FieldError::required(&SPEC, "must specify a volume type"));
-    }
-    if !spec["local"].is_null() && spec["nodeAffinity"].is_null() {
-        let why = "Local volume requires node affinity";
-        errors.push(FieldError::required(&SPEC.child("nodeAffinity"), why));
     }
     let whole = text(&spec["hostPath"]["path"]);
     let whole = !whole.is_empty() && whole.split('/').all(|part| matches!(part, "" | "."));
@@ -176,10 +204,7 @@ pub(crate) const CLAIM: Rules = Rules {
                 "metadata.annotations[{key}]: deprecated since v1.8; use \"storageClassName\" attribute instead"
             ));
         }
-        let at = SPEC.child("resources");
-        for list in ["requests", "limits"] {
-            fraction(warnings, &claim["spec"]["resources"][list], "storage", &at.child(list));
-        }
+        claim_spec(warnings, &claim["spec"], &SPEC);
     },
     status: r#"{"phase":"Pending"}"#,
     create: |claim, _| normalize_sources(&mut claim["spec"]),

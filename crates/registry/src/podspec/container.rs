@@ -2,7 +2,7 @@
 
 use super::{Scope, env, probe, security, unique_name, volume};
 use crate::rule::{
-    Errors, address, in_range, named_text, required, required_name, required_one_of, resource, unique,
+    Errors, address, named_text, one_of, required, required_name, required_one_of, resource, unique,
 };
 use crate::value::{int, is_empty, items, text};
 use gifee_base::{FieldError, Path, name};
@@ -11,6 +11,8 @@ use serde_json::Value;
 const PULL_POLICIES: [&str; 3] = ["Always", "IfNotPresent", "Never"];
 const MESSAGE_POLICIES: [&str; 2] = ["File", "FallbackToLogsOnError"];
 const PROTOCOLS: [&str; 3] = ["SCTP", "TCP", "UDP"];
+const RULES_MAXIMUM: usize = 20;
+const EXIT_CODES_MAXIMUM: usize = 255;
 /// What debugging containers may have.
 const EPHEMERAL_FIELDS: [&str; 17] = [
     "name",
@@ -71,6 +73,14 @@ pub(super) fn init_containers(errors: &mut Errors, spec: &Value, scope: &Scope<'
                 errors.push(FieldError::forbidden(&at.child(field), why));
             }
         }
+        let policies = at.child("resizePolicy");
+        for (index, policy) in items(&container["resizePolicy"]).iter().enumerate() {
+            if policy["restartPolicy"] == "RestartContainer" {
+                let at = policies.index(index);
+                let why = "must not be set to 'RestartContainer' for non-sidecar initContainers";
+                errors.push(FieldError::invalid(&at.child("restartPolicy"), "RestartContainer", why));
+            }
+        }
     }
 }
 
@@ -126,7 +136,7 @@ fn common(errors: &mut Errors, container: &Value, scope: &Scope<'_>, path: &Path
     let resources = &container["resources"];
     if !is_empty(resources) {
         let path = path.child("resources");
-        resource::requirements(errors, resources, &path);
+        resource::requirements(errors, resources, resource::container_resource_name, &path);
         resource::claims(errors, &resources["claims"], &scope.claims, &path.child("claims"));
     }
     resize(errors, &container["resizePolicy"], scope, &path.child("resizePolicy"));
@@ -143,11 +153,6 @@ fn running(errors: &mut Errors, container: &Value, scope: &Scope<'_>, path: &Pat
                 probe::action(errors, &lifecycle[field], scope.grace, true, &path.child(field));
             }
         }
-        if !lifecycle["stopSignal"].is_null() && !text(&lifecycle["stopSignal"]).starts_with("SIG") {
-            let supported = ["SIGHUP", "SIGINT", "SIGKILL", "SIGQUIT", "SIGTERM", "SIGUSR1", "SIGUSR2"];
-            let signal = text(&lifecycle["stopSignal"]);
-            errors.push(FieldError::not_supported(&path.child("stopSignal"), signal, &supported));
-        }
     }
     for field in ["livenessProbe", "readinessProbe", "startupProbe"] {
         if !container[field].is_null() {
@@ -159,27 +164,32 @@ fn running(errors: &mut Errors, container: &Value, scope: &Scope<'_>, path: &Pat
 /// A container's own restart policy and the rules that change it by exit code.
 fn restart_rules(errors: &mut Errors, container: &Value, path: &Path<'_>) {
     let (policy, rules) = (&container["restartPolicy"], items(&container["restartPolicyRules"]));
-    if !policy.is_null() {
-        let supported = ["Always", "OnFailure", "Never"];
-        crate::rule::one_of(errors, policy, &path.child("restartPolicy"), &supported);
+    let own = path.child("restartPolicy");
+    if policy.is_null() {
+        if rules.is_empty() {
+            return;
+        }
+        errors.push(FieldError::required(&own, "must specify restartPolicy when restart rules are used"));
+    } else {
+        one_of(errors, policy, &own, &["Always", "Never", "OnFailure"]);
     }
     let path = path.child("restartPolicyRules");
-    if !rules.is_empty() && policy.is_null() {
-        errors.push(FieldError::required(&path, "must specify restartPolicy when restart rules are used"));
+    if rules.len() > RULES_MAXIMUM {
+        errors.push(FieldError::too_many(&path, rules.len(), RULES_MAXIMUM));
     }
     for (index, rule) in rules.iter().enumerate() {
         let at = path.index(index);
-        let actions = ["Restart", "RestartAllContainers"];
-        required_one_of(errors, &rule["action"], &at.child("action"), &actions);
+        one_of(errors, &rule["action"], &at.child("action"), &["Restart", "RestartAllContainers"]);
         let codes = &rule["exitCodes"];
         if codes.is_null() {
             errors.push(FieldError::required(&at.child("exitCodes"), "must be specified"));
             continue;
         }
         let at = at.child("exitCodes");
-        required_one_of(errors, &codes["operator"], &at.child("operator"), &["In", "NotIn"]);
-        for (index, code) in items(&codes["values"]).iter().enumerate() {
-            in_range(errors, code, &at.child("values").index(index), 0, 255);
+        one_of(errors, &codes["operator"], &at.child("operator"), &["In", "NotIn"]);
+        let count = items(&codes["values"]).len();
+        if count > EXIT_CODES_MAXIMUM {
+            errors.push(FieldError::too_many(&at.child("values"), count, EXIT_CODES_MAXIMUM));
         }
     }
 }
@@ -237,7 +247,7 @@ fn resize(errors: &mut Errors, list: &Value, scope: &Scope<'_>, path: &Path<'_>)
         let action = &policy["restartPolicy"];
         required_one_of(errors, action, path, &["NotRequired", "RestartContainer"]);
         if scope.restart_policy == "Never" && action != "NotRequired" {
-            let why = "must be 'NotRequired' when `restartPolicy` is 'Never'";
+            let why = "must be 'NotRequired' when pod `restartPolicy` is 'Never'";
             errors.push(FieldError::invalid(path, text(action), why));
         }
     }

@@ -2,7 +2,10 @@
 //!
 //! Answers to `SetDefaults_Pod` and `SetDefaults_Container` of upstream's core/v1.
 
-use crate::value::{is_empty, items, text};
+use super::aggregate;
+use super::disabled::drop_disabled;
+use crate::rule::resource::is_huge_page;
+use crate::value::{entries, is_empty, items, text};
 use serde_json::Value;
 
 /// The policy of an image without one: what may change under its name is pulled every time.
@@ -30,6 +33,7 @@ pub(crate) fn default_spec(spec: &mut Value) {
     if !spec.is_object() {
         return;
     }
+    drop_disabled(spec);
     each_container(spec, |container| {
         if is_empty(&container["imagePullPolicy"]) {
             container["imagePullPolicy"] = pull_policy(text(&container["image"])).into();
@@ -42,8 +46,18 @@ pub(crate) fn default_spec(spec: &mut Value) {
     } else if is_empty(account) && !is_empty(old) {
         spec["serviceAccountName"] = old.clone();
     }
-    if spec["resources"].is_object() {
-        pod_requests(spec);
+    image_volumes(spec);
+}
+
+/// Volumes out of images are pulled as images of containers are.
+fn image_volumes(spec: &mut Value) {
+    for volume in spec.get_mut("volumes").and_then(Value::as_array_mut).into_iter().flatten() {
+        let Some(image) = volume.get_mut("image").filter(|image| image.is_object()) else { continue };
+        if is_empty(&image["pullPolicy"]) {
+            let reference = text(&image["reference"]);
+            let policy = if reference.is_empty() { "IfNotPresent" } else { pull_policy(reference) };
+            image["pullPolicy"] = policy.into();
+        }
     }
 }
 
@@ -59,20 +73,42 @@ pub(crate) fn default_requests(spec: &mut Value) {
             }
         }
     });
+    if spec["resources"].is_object() {
+        pod_requests(spec);
+    }
 }
 
-/// Requests of the pod as a whole that are not given: what its containers ask for, else its limits.
+/// Requests of the pod as a whole that are not given, if it has limits: what its containers ask for, else the limits.
+/// Huge pages, which cannot be promised twice, are limited to what the containers' limits are together.
 fn pod_requests(spec: &mut Value) {
-    let Some(limits) = spec["resources"].get("limits").and_then(Value::as_object).cloned() else { return };
-    for (name, limit) in limits {
-        if spec["resources"]["requests"].get(&name).is_some() {
-            continue;
+    let names = |spec: &Value, side: &str| -> Vec<String> {
+        let lists = ["containers", "initContainers"].into_iter().flat_map(|list| items(&spec[list]));
+        let amounts = lists.flat_map(|one| entries(&one["resources"][side]));
+        amounts.map(|(name, _)| name.to_owned()).collect()
+    };
+    for name in names(spec, "limits") {
+        let given = ["limits", "requests"].iter().any(|side| spec["resources"][*side].get(&name).is_some());
+        if is_huge_page(&name)
+            && !given
+            && let Some(sum) = aggregate::sum(spec, "limits", &name)
+        {
+            spec["resources"]["limits"][name] = sum.to_string().into();
         }
-        let asked = items(&spec["containers"])
-            .iter()
-            .filter_map(|one| one["resources"]["requests"].get(&name))
-            .map(crate::rule::resource::quantity)
-            .reduce(gifee_base::Quantity::plus);
-        spec["resources"]["requests"][name] = asked.map_or(limit, |sum| sum.to_string().into());
+    }
+    let Some(limits) = spec["resources"].get("limits").and_then(Value::as_object).cloned() else { return };
+    for name in names(spec, "requests") {
+        let counts = matches!(name.as_str(), "cpu" | "memory");
+        if counts
+            && spec["resources"]["requests"].get(&name).is_none()
+            && let Some(sum) = aggregate::sum(spec, "requests", &name)
+        {
+            spec["resources"]["requests"][name] = sum.to_string().into();
+        }
+    }
+    for (name, limit) in limits {
+        let counts = matches!(name.as_str(), "cpu" | "memory") || is_huge_page(&name);
+        if counts && spec["resources"]["requests"].get(&name).is_none() {
+            spec["resources"]["requests"][name] = limit;
+        }
     }
 }

@@ -20,8 +20,11 @@ const FIELD_PATHS: [&str; 9] = [
 pub(super) const FILE_FIELD_PATHS: [&str; 5] =
     ["metadata.annotations", "metadata.labels", "metadata.name", "metadata.namespace", "metadata.uid"];
 /// Every field that the downward API knows, whatever it is used for.
-const KNOWN_PATHS: [&str; 4] =
-    ["metadata.annotations", "metadata.labels", "spec.restartPolicy", "status.phase"];
+const KNOWN_PATHS: [&str; 3] = ["spec.restartPolicy", "spec.schedulerName", "status.phase"];
+const VARIABLE_NAME: &str =
+    "a valid environment variable name must consist only of printable ASCII characters other than '='";
+const NO_SOURCE: &str =
+    "must specify one of: `fieldRef`, `resourceFieldRef`, `configMapKeyRef`, `secretKeyRef` or `fileKeyRef`";
 const RESOURCES: [&str; 6] = [
     "limits.cpu",
     "limits.ephemeral-storage",
@@ -35,10 +38,14 @@ const DIVISORS: [&str; 13] =
 
 /// A name of a variable: nearly any printable text.
 fn variable_name(text: &str) -> Vec<String> {
-    let shape = !text.is_empty() && text.bytes().all(|byte| (0x20..0x7f).contains(&byte) && byte != b'=');
-    let why =
-        "a valid environment variable name must consist only of printable ASCII characters other than '='";
-    if shape { Vec::new() } else { vec![why.to_owned()] }
+    let mut wrong = Vec::new();
+    if text.is_empty() {
+        wrong.push("environment variable name must be non-empty".to_owned());
+    }
+    if !text.bytes().all(|byte| (0x20..0x7f).contains(&byte) && byte != b'=') {
+        wrong.push(VARIABLE_NAME.to_owned());
+    }
+    wrong
 }
 
 /// The variables of a container.
@@ -74,10 +81,11 @@ fn value_from(errors: &mut Errors, variable: &Value, scope: &Scope<'_>, path: &P
         }
     }
     if source("fileKeyRef") {
-        file_reference(errors, &from["fileKeyRef"], scope, &path.child("fileKeyRef"));
+        scope.files.set(true);
+        file_reference(errors, &from["fileKeyRef"], &path.child("fileKeyRef"));
     }
     let why = if sources == 0 {
-        "must specify one of: `fieldRef`, `resourceFieldRef`, `configMapKeyRef` or `secretKeyRef`"
+        NO_SOURCE
     } else if !is_empty(&variable["value"]) {
         "may not be specified when `value` is not empty"
     } else if sources > 1 {
@@ -88,17 +96,38 @@ fn value_from(errors: &mut Errors, variable: &Value, scope: &Scope<'_>, path: &P
     errors.push(FieldError::invalid(path, "", why));
 }
 
-fn file_reference(errors: &mut Errors, reference: &Value, scope: &Scope<'_>, path: &Path<'_>) {
+fn file_reference(errors: &mut Errors, reference: &Value, path: &Path<'_>) {
     required_name(errors, &reference["key"], &path.child("key"), variable_name);
-    if !required(errors, &reference["volumeName"], &path.child("volumeName")) {
-        let volume = text(&reference["volumeName"]);
-        if !scope.volumes.iter().any(|(name, _)| *name == volume) {
-            errors.push(FieldError::not_found(&path.child("volumeName"), volume));
-        }
-    }
+    required_name(errors, &reference["volumeName"], &path.child("volumeName"), name::dns_label);
     if !required(errors, &reference["path"], &path.child("path")) {
-        crate::rule::non_reserved_path(errors, &reference["path"], &path.child("path"));
+        crate::rule::no_backsteps(errors, &reference["path"], &path.child("path"));
     }
+}
+
+/// The volumes that files of variables stand in.
+pub(super) fn file_volumes(errors: &mut Errors, spec: &Value, path: &Path<'_>) {
+    super::each_container(spec, path, |container, path| {
+        let at = path.child("env");
+        for (index, variable) in items(&container["env"]).iter().enumerate() {
+            let reference = &variable["valueFrom"]["fileKeyRef"];
+            if reference.is_null() {
+                continue;
+            }
+            let own = text(&reference["volumeName"]);
+            let at = at.index(index);
+            let at = at.child("valueFrom");
+            let at = at.child("fileKeyRef");
+            let at = at.child("volumeName");
+            match items(&spec["volumes"]).iter().find(|volume| text(&volume["name"]) == own) {
+                None => errors.push(FieldError::not_found(&at, own)),
+                Some(volume) if volume["emptyDir"].is_null() => {
+                    let why = "referenced volume must be of type emptyDir";
+                    errors.push(FieldError::invalid(&at, own, why));
+                }
+                Some(_) => {}
+            }
+        }
+    });
 }
 
 /// A reference to a field of the pod.
@@ -114,19 +143,29 @@ pub(super) fn field_reference(errors: &mut Errors, reference: &Value, allowed: &
     let (base, key) = subscripted.map_or((field, None), |(base, key)| (base, Some(key)));
     let known =
         FIELD_PATHS.contains(&base) || FILE_FIELD_PATHS.contains(&base) || KNOWN_PATHS.contains(&base);
-    if !known || text(&reference["apiVersion"]) != "v1" {
-        let why = format!("error converting fieldPath: field label not supported: {field}");
-        errors.push(FieldError::invalid(&at, field, &why));
+    let version = text(&reference["apiVersion"]);
+    let why = if version != "v1" {
+        format!("unsupported pod version: {version}")
+    } else if key.is_some() && !matches!(base, "metadata.annotations" | "metadata.labels") {
+        format!("field label does not support subscript: {field}")
+    } else if !known && base != "spec.host" {
+        format!("field label not supported: {field}")
+    } else {
+        String::new()
+    };
+    if !why.is_empty() {
+        errors.push(FieldError::invalid(&at, field, &format!("error converting fieldPath: {why}")));
         return;
     }
+    // An old name of it.
+    let base = if base == "spec.host" { "spec.nodeName" } else { base };
     match (base, key) {
         ("metadata.annotations", Some(key)) => named_text(errors, &key.to_lowercase(), path, name::qualified),
         ("metadata.labels", Some(key)) => named_text(errors, key, path, name::qualified),
-        (_, Some(_)) => errors.push(FieldError::invalid(path, base, "does not support subscript")),
         (_, None) if !allowed.contains(&base) => {
             errors.push(FieldError::not_supported(&at, base, allowed));
         }
-        (_, None) => {}
+        _ => {}
     }
 }
 

@@ -2,22 +2,31 @@
 //!
 //! Answers to `ValidatePodSpec` and `ValidatePodTemplateSpec` of upstream's core validation.
 
+mod aggregate;
+pub(crate) mod annotation;
 mod container;
 mod default;
+mod disabled;
 mod env;
+mod overlap;
 mod probe;
+mod projected;
 mod scheduling;
 mod security;
+pub(crate) mod source;
 mod storage;
-pub(crate) mod volume;
+mod volume;
 pub(crate) mod warning;
+mod windows;
 
 use crate::rule::{Errors, address, identity, in_range, label, named, named_text, optional_name, required};
 use crate::rule::{required_one_of, resource, unique};
 use crate::value::{entries, int, is_empty, items, text};
 use gifee_base::{FieldError, Path, name};
-use serde_json::Value;
+use serde_json::{Value, json};
+use std::cell::Cell;
 
+pub(crate) use annotation::{annotations, match_fields as annotations_match_fields};
 pub(crate) use container::only_for_pods as containers_only_for_pods;
 pub(crate) use default::{default_requests, default_spec};
 pub(crate) use scheduling::{node_selector, taint_effect, tolerations};
@@ -35,9 +44,14 @@ pub(crate) struct Scope<'a> {
     pub restart_policy: &'a str,
     /// Whether containers share the machine's users.
     pub host_users: bool,
+    /// Whether a variable was found that comes out of a file.
+    pub files: Cell<bool>,
 }
 
+const HOST_NAME_MAXIMUM: usize = 64;
 const DNS_POLICIES: [&str; 4] = ["ClusterFirstWithHostNet", "ClusterFirst", "Default", "None"];
+const SEARCH_MAXIMUM: usize = 253;
+const SEARCH_NAME: &str = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '_', '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '_?[a-z0-9]([-_a-z0-9]*[a-z0-9])?(\\._?[a-z0-9]([-_a-z0-9]*[a-z0-9])?)*')";
 const NAMESERVERS_MAXIMUM: usize = 3;
 const SEARCHES_MAXIMUM: usize = 32;
 const SEARCH_LENGTH_MAXIMUM: usize = 2048;
@@ -55,26 +69,47 @@ pub(crate) fn spec(errors: &mut Errors, spec: &Value, pod: &str, is_pod: bool, p
         grace: spec["terminationGracePeriodSeconds"].as_i64(),
         restart_policy: text(&spec["restartPolicy"]),
         host_users: spec["hostUsers"] != false,
+        files: Cell::new(false),
     };
     container::containers(errors, &spec["containers"], &scope, &path.child("containers"));
     container::init_containers(errors, spec, &scope, &path.child("initContainers"));
     container::ephemeral_containers(errors, spec, &scope, &path.child("ephemeralContainers"));
+    whole_resources(errors, spec, &path.child("resources"));
     host_network(errors, spec, is_pod, path);
     let policies = ["Always", "OnFailure", "Never"];
     required_one_of(errors, &spec["restartPolicy"], &path.child("restartPolicy"), &policies);
     required_one_of(errors, &spec["dnsPolicy"], &path.child("dnsPolicy"), &DNS_POLICIES);
     label::labels(errors, &spec["nodeSelector"], &path.child("nodeSelector"));
     security::pod(errors, spec, path);
+    if spec["shareProcessNamespace"] == true && spec["hostPID"] == true {
+        let why = "ShareProcessNamespace and HostPID cannot both be enabled";
+        errors.push(FieldError::invalid(&path.child("shareProcessNamespace"), true, why));
+    }
     scheduling::affinity(errors, &spec["affinity"], &path.child("affinity"));
     dns(errors, spec, &path.child("dnsConfig"));
     scheduling::gates(errors, spec, path);
     scheduling::spread(errors, &spec["topologySpreadConstraints"], &path.child("topologySpreadConstraints"));
+    windows::host_process(errors, spec, path);
     host_users(errors, spec, path);
+    host_name(errors, spec, path);
     names(errors, spec, path);
     scheduling::tolerations(errors, &spec["tolerations"], &path.child("tolerations"));
     host_aliases(errors, &spec["hostAliases"], &path.child("hostAliases"));
     rest(errors, spec, path);
-    security::operating_system(errors, spec, path);
+    windows::operating_system(errors, spec, path);
+    if scope.files.get() {
+        env::file_volumes(errors, spec, path);
+    }
+}
+
+/// Visits containers of all sorts, in upstream's order.
+fn each_container<'a>(spec: &'a Value, path: &Path<'_>, mut visit: impl FnMut(&'a Value, &Path<'_>)) {
+    for list in ["initContainers", "containers", "ephemeralContainers"] {
+        let at = path.child(list);
+        for (index, container) in items(&spec[list]).iter().enumerate() {
+            visit(container, &at.index(index));
+        }
+    }
 }
 
 fn names(errors: &mut Errors, spec: &Value, path: &Path<'_>) {
@@ -105,15 +140,53 @@ fn rest(errors: &mut Errors, spec: &Value, path: &Path<'_>) {
         let policies = ["PreemptLowerPriority", "Never"];
         required_one_of(errors, &spec["preemptionPolicy"], &path.child("preemptionPolicy"), &policies);
     }
-    let overhead = path.child("overhead");
-    let overhead = overhead.child("limits");
-    for (one, value) in entries(&spec["overhead"]) {
-        resource::container_resource_name(errors, one, &overhead.key(one));
-        resource::amount(errors, one, value, &overhead.key(one));
+    let overhead = &spec["overhead"];
+    if !is_empty(overhead) {
+        let limits = json!({ "limits": overhead });
+        let rule = resource::container_resource_name;
+        resource::requirements(errors, &limits, rule, &path.child("overhead"));
     }
-    let total = &spec["resources"];
-    if !is_empty(total) {
-        resource::requirements(errors, total, &path.child("resources"));
+}
+
+/// What a pod asks for as a whole: no less than its containers together.
+fn whole_resources(errors: &mut Errors, spec: &Value, path: &Path<'_>) {
+    let whole = &spec["resources"];
+    if whole.is_null() {
+        return;
+    }
+    if spec["os"]["name"] == "windows" {
+        return errors.push(FieldError::forbidden(path, "may not be set for a windows pod"));
+    }
+    if !whole["claims"].is_null() {
+        let why = "claims may not be set for Resources at pod-level";
+        errors.push(FieldError::forbidden(&path.child("claims"), why));
+    }
+    resource::requirements(errors, whole, resource::pod_resource_name, path);
+    let together = |errors: &mut Errors, side: &str, one: &str, given: &Value| {
+        let (sum, given) = (aggregate::sum(spec, side, one), resource::quantity(given));
+        if let Some(sum) = sum.filter(|sum| *sum > given) {
+            let why = format!("must be greater than or equal to aggregate container {side} of {sum}");
+            errors.push(FieldError::invalid(&path.child(side).key(one), given.to_string(), &why));
+        }
+    };
+    for (one, given) in entries(&whole["requests"]) {
+        together(errors, "requests", one, given);
+    }
+    for (one, given) in entries(&whole["limits"]).filter(|(one, _)| resource::is_huge_page(one)) {
+        together(errors, "limits", one, given);
+    }
+    let at = path.child("containers");
+    for (index, container) in items(&spec["containers"]).iter().enumerate() {
+        for (one, own) in entries(&container["resources"]["limits"]) {
+            let Some(most) = whole["limits"].get(one).map(resource::quantity) else { continue };
+            let own = resource::quantity(own);
+            if own > most {
+                let at = at.index(index);
+                let at = at.key(one);
+                let why = format!("must be less than or equal to pod limits of {most}");
+                errors.push(FieldError::invalid(&at.child("limits"), own.to_string(), &why));
+            }
+        }
     }
 }
 
@@ -173,11 +246,31 @@ fn host_users(errors: &mut Errors, spec: &Value, path: &Path<'_>) {
     if spec["hostUsers"] != false {
         return;
     }
+    let why = "when `hostUsers` is false";
     for (field, shown) in [("hostNetwork", "hostNetwork"), ("hostPID", "HostPID"), ("hostIPC", "HostIPC")] {
         if spec[field] == true {
-            errors.push(FieldError::forbidden(&path.child(shown), "when `pod.Spec.HostUsers` is false"));
+            errors.push(FieldError::forbidden(&path.child(shown), why));
         }
     }
+    each_container(spec, path, |container, path| {
+        if !is_empty(&container["volumeDevices"]) {
+            errors.push(FieldError::forbidden(&path.child("volumeDevices"), why));
+        }
+    });
+}
+
+fn host_name(errors: &mut Errors, spec: &Value, path: &Path<'_>) {
+    let Some(own) = spec["hostnameOverride"].as_str() else { return };
+    let at = path.child("hostnameOverride");
+    for field in ["setHostnameAsFQDN", "hostNetwork"] {
+        if spec[field] == true {
+            errors.push(FieldError::forbidden(&at, &format!("may not be specified when {field} is true")));
+        }
+    }
+    if own.len() > HOST_NAME_MAXIMUM {
+        errors.push(FieldError::too_long(&at, HOST_NAME_MAXIMUM));
+    }
+    named_text(errors, own, &at, name::dns_subdomain);
 }
 
 fn dns(errors: &mut Errors, spec: &Value, path: &Path<'_>) {
@@ -213,12 +306,28 @@ fn dns(errors: &mut Errors, spec: &Value, path: &Path<'_>) {
     }
 }
 
+/// A search path: a subdomain whose labels may have underscores.
 fn search_name(search: &str) -> Vec<String> {
-    // A lone dot stands for no search at all; underscores are common in search paths.
+    // A lone dot stands for no search at all.
     if search == "." {
         return Vec::new();
     }
-    name::dns_subdomain(&search.strip_suffix('.').unwrap_or(search).replace('_', "x"))
+    let search = search.strip_suffix('.').unwrap_or(search);
+    let label = |label: &str| {
+        let label = label.strip_prefix('_').unwrap_or(label);
+        let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+        let ends = (label.bytes().next(), label.bytes().last());
+        matches!(ends, (Some(first), Some(last)) if plain(first) && plain(last))
+            && label.bytes().all(|byte| plain(byte) || matches!(byte, b'-' | b'_'))
+    };
+    let mut wrong = Vec::new();
+    if search.len() > SEARCH_MAXIMUM {
+        wrong.push(format!("must be no more than {SEARCH_MAXIMUM} bytes"));
+    }
+    if !search.split('.').all(label) {
+        wrong.push(SEARCH_NAME.to_owned());
+    }
+    wrong
 }
 
 fn searches(errors: &mut Errors, list: &Value, path: &Path<'_>) {
@@ -235,7 +344,10 @@ fn searches(errors: &mut Errors, list: &Value, path: &Path<'_>) {
         errors.push(FieldError::invalid(path, list.clone(), &why));
     }
     for (index, search) in searches.iter().enumerate() {
-        named(errors, search, &path.index(index), search_name);
+        // Reported as it is judged, without the dot at its end.
+        let given = text(search);
+        let shown = if given == "." { given } else { given.strip_suffix('.').unwrap_or(given) };
+        named_text(errors, shown, &path.index(index), search_name);
     }
 }
 
@@ -250,23 +362,6 @@ fn host_aliases(errors: &mut Errors, list: &Value, path: &Path<'_>) {
     }
 }
 
-/// The annotations of a Pod or template that mean something to Kubernetes.
-pub(crate) fn annotations(errors: &mut Errors, annotations: &Value, spec: &Value, path: &Path<'_>) {
-    if is_empty(annotations) {
-        return;
-    }
-    let mirror = &annotations["kubernetes.io/config.mirror"];
-    if !mirror.is_null() && is_empty(&spec["nodeName"]) {
-        let why = "must set spec.nodeName if mirror pod annotation is set";
-        errors.push(FieldError::invalid(&path.key("kubernetes.io/config.mirror"), mirror.clone(), why));
-    }
-    let cost = &annotations["controller.kubernetes.io/pod-deletion-cost"];
-    if !cost.is_null() && text(cost).parse::<i32>().is_err() || text(cost).starts_with('+') {
-        let key = path.key("controller.kubernetes.io/pod-deletion-cost");
-        errors.push(FieldError::invalid(&key, cost.clone(), "must be a 32bit integer"));
-    }
-}
-
 /// A pod template: labels, annotations, spec.
 pub(crate) fn template(errors: &mut Errors, template: &Value, path: &Path<'_>) {
     let metadata = &template["metadata"];
@@ -275,6 +370,7 @@ pub(crate) fn template(errors: &mut Errors, template: &Value, path: &Path<'_>) {
     annotations(errors, &metadata["annotations"], &template["spec"], &path.child("annotations"));
     let at = path.child("spec");
     spec(errors, &template["spec"], "", false, &at);
+    annotations_match_fields(errors, &metadata["annotations"], &template["spec"], &at);
     if !is_empty(&template["spec"]["ephemeralContainers"]) {
         let why = "ephemeral containers not allowed in pod template";
         errors.push(FieldError::forbidden(&at.child("ephemeralContainers"), why));

@@ -1,7 +1,7 @@
 //! Rules for probes and life cycle hooks.
 
 use crate::rule::{Errors, address, non_negative_fields, one_of, required};
-use crate::value::{int, is_empty, items, text};
+use crate::value::{int, items, text};
 use gifee_base::{FieldError, Path};
 use serde_json::Value;
 
@@ -70,8 +70,9 @@ fn http(errors: &mut Errors, get: &Value, path: &Path<'_>) {
 }
 
 fn sleep(errors: &mut Errors, body: &Value, grace: Option<i64>, path: &Path<'_>) {
-    let seconds = if is_empty(&body["seconds"]) { 0 } else { int(&body["seconds"]) };
-    let grace = grace.unwrap_or_default();
+    let seconds = int(&body["seconds"]);
+    // A pod without a grace period has been reported for that.
+    let Some(grace) = grace else { return };
     if seconds < 0 || seconds > grace {
         let why = format!("must be non-negative and less than terminationGracePeriodSeconds ({grace})");
         errors.push(FieldError::invalid(path, seconds, &why));

@@ -42,11 +42,14 @@ pub(crate) fn tolerations(errors: &mut Errors, list: &Value, path: &Path<'_>) {
             "Exists" => {
                 if !value.is_empty() {
                     let why = "value must be empty when `operator` is 'Exists'";
-                    errors.push(FieldError::invalid(&at.child("operator"), toleration.clone(), why));
+                    errors.push(FieldError::invalid(&at.child("operator"), value, why));
                 }
             }
             other => {
-                errors.push(FieldError::not_supported(&at.child("operator"), other, &["Equal", "Exists"]));
+                // Comparing numbers is known, but not served.
+                let supported = ["Equal", "Exists", "Lt", "Gt"];
+                let count = if matches!(other, "Lt" | "Gt") { 4 } else { 2 };
+                errors.push(FieldError::not_supported(&at.child("operator"), other, &supported[..count]));
             }
         }
         if !effect.is_empty() {
@@ -55,7 +58,7 @@ pub(crate) fn tolerations(errors: &mut Errors, list: &Value, path: &Path<'_>) {
     }
 }
 
-fn node_requirement(errors: &mut Errors, requirement: &Value, path: &Path<'_>) {
+fn node_requirement(errors: &mut Errors, requirement: &Value, required: bool, path: &Path<'_>) {
     let values = items(&requirement["values"]);
     let at = path.child("values");
     match text(&requirement["operator"]) {
@@ -75,6 +78,9 @@ fn node_requirement(errors: &mut Errors, requirement: &Value, path: &Path<'_>) {
         other => errors.push(FieldError::invalid(&path.child("operator"), other, OPERATOR)),
     }
     named(errors, &requirement["key"], &path.child("key"), name::qualified);
+    for (index, value) in values.iter().enumerate().filter(|_| required) {
+        named(errors, value, &at.index(index), name::label_value);
+    }
 }
 
 fn field_requirement(errors: &mut Errors, requirement: &Value, path: &Path<'_>) {
@@ -99,11 +105,11 @@ fn field_requirement(errors: &mut Errors, requirement: &Value, path: &Path<'_>) 
     }
 }
 
-/// One term of a node selector.
-fn node_selector_term(errors: &mut Errors, term: &Value, path: &Path<'_>) {
+/// One term of a node selector; what is only preferred may name values that no label has.
+fn node_selector_term(errors: &mut Errors, term: &Value, required: bool, path: &Path<'_>) {
     let at = path.child("matchExpressions");
     for (index, requirement) in items(&term["matchExpressions"]).iter().enumerate() {
-        node_requirement(errors, requirement, &at.index(index));
+        node_requirement(errors, requirement, required, &at.index(index));
     }
     let at = path.child("matchFields");
     for (index, requirement) in items(&term["matchFields"]).iter().enumerate() {
@@ -118,7 +124,7 @@ pub(crate) fn node_selector(errors: &mut Errors, selector: &Value, path: &Path<'
         errors.push(FieldError::required(&at, "must have at least one node selector term"));
     }
     for (index, term) in terms.iter().enumerate() {
-        node_selector_term(errors, term, &at.index(index));
+        node_selector_term(errors, term, true, &at.index(index));
     }
 }
 
@@ -143,15 +149,24 @@ fn label_keys(errors: &mut Errors, keys: &Value, selector: &Value, path: &Path<'
     }
 }
 
-fn pod_term(errors: &mut Errors, term: &Value, path: &Path<'_>) {
-    label::selector(errors, &term["labelSelector"], &path.child("labelSelector"));
-    label::selector(errors, &term["namespaceSelector"], &path.child("namespaceSelector"));
-    for namespace in items(&term["namespaces"]) {
-        named(errors, namespace, &path.child("namespace"), name::dns_label);
+/// Keys by which a term selects pods that are like its own, or unlike it.
+fn matched_keys(errors: &mut Errors, same: &Value, different: &Value, selector: &Value, path: &Path<'_>) {
+    label_keys(errors, same, selector, &path.child("matchLabelKeys"));
+    label_keys(errors, different, selector, &path.child("mismatchLabelKeys"));
+    if is_empty(same) {
+        return;
     }
-    let (same, different) = (&term["matchLabelKeys"], &term["mismatchLabelKeys"]);
-    label_keys(errors, same, &term["labelSelector"], &path.child("matchLabelKeys"));
-    label_keys(errors, different, &term["labelSelector"], &path.child("mismatchLabelKeys"));
+    // What the keys stand for is in the selector already, so a key of the client's own comes twice.
+    let mut seen: Vec<&str> = crate::value::entries(&selector["matchLabels"]).map(|(key, _)| key).collect();
+    for one in items(&selector["matchExpressions"]) {
+        let key = text(&one["key"]);
+        let index = items(same).iter().rposition(|same| same == key);
+        if let (Some(index), true) = (index, seen.contains(&key)) {
+            let why = "exists in both matchLabelKeys and labelSelector";
+            errors.push(FieldError::invalid(&path.index(index), key, why));
+        }
+        seen.push(key);
+    }
     let at = path.child("matchLabelKeys");
     for (index, key) in items(same).iter().enumerate() {
         if items(different).contains(key) {
@@ -159,6 +174,16 @@ fn pod_term(errors: &mut Errors, term: &Value, path: &Path<'_>) {
             errors.push(FieldError::invalid(&at.index(index), key.clone(), why));
         }
     }
+}
+
+fn pod_term(errors: &mut Errors, term: &Value, path: &Path<'_>) {
+    label::selector(errors, &term["labelSelector"], &path.child("labelSelector"));
+    label::selector(errors, &term["namespaceSelector"], &path.child("namespaceSelector"));
+    for namespace in items(&term["namespaces"]) {
+        named(errors, namespace, &path.child("namespace"), name::dns_label);
+    }
+    let (same, different) = (&term["matchLabelKeys"], &term["mismatchLabelKeys"]);
+    matched_keys(errors, same, different, &term["labelSelector"], path);
     if is_empty(&term["topologyKey"]) {
         errors.push(FieldError::required(&path.child("topologyKey"), "can not be empty"));
     }
@@ -178,7 +203,7 @@ pub(super) fn affinity(errors: &mut Errors, affinity: &Value, path: &Path<'_>) {
     for (index, term) in items(&node[PREFERRED]).iter().enumerate() {
         let at = at.index(index);
         weight(errors, term, &at);
-        node_selector_term(errors, &term["preference"], &at.child("preference"));
+        node_selector_term(errors, &term["preference"], false, &at.child("preference"));
     }
     for side in ["podAffinity", "podAntiAffinity"] {
         let (terms, path) = (&affinity[side], path.child(side));
@@ -209,16 +234,21 @@ pub(super) fn gates(errors: &mut Errors, spec: &Value, path: &Path<'_>) {
     }
 }
 
-fn spread_one(errors: &mut Errors, constraint: &Value, path: &Path<'_>) {
+fn spread_one(errors: &mut Errors, constraint: &Value, later: &[Value], path: &Path<'_>) {
     if int(&constraint["maxSkew"]) <= 0 {
         let skew = int(&constraint["maxSkew"]);
         errors.push(FieldError::invalid(&path.child("maxSkew"), skew, NOT_POSITIVE));
     }
-    if is_empty(&constraint["topologyKey"]) {
+    let key = &constraint["topologyKey"];
+    if is_empty(key) {
         errors.push(FieldError::required(&path.child("topologyKey"), "can not be empty"));
     }
     let when = &constraint["whenUnsatisfiable"];
     one_of(errors, when, &path.child("whenUnsatisfiable"), &["DoNotSchedule", "ScheduleAnyway"]);
+    if later.iter().any(|one| one["topologyKey"] == *key && one["whenUnsatisfiable"] == *when) {
+        let pair = format!("{{{}, {}}}", text(key), text(when));
+        errors.push(FieldError::duplicate(&path.child("{topologyKey, whenUnsatisfiable}"), pair));
+    }
     let domains = &constraint["minDomains"];
     if let Some(number) = domains.as_i64() {
         let at = path.child("minDomains");
@@ -235,15 +265,7 @@ fn spread_one(errors: &mut Errors, constraint: &Value, path: &Path<'_>) {
         optional_one_of(errors, &constraint[field], &path.child(field), &["Honor", "Ignore"]);
     }
     let (keys, selector) = (&constraint["matchLabelKeys"], &constraint["labelSelector"]);
-    label_keys(errors, keys, selector, &path.child("matchLabelKeys"));
-    let at = path.child("matchLabelKeys");
-    for (index, key) in items(keys).iter().enumerate() {
-        let plain = selector["matchLabels"].get(text(key)).is_some();
-        if plain || items(&selector["matchExpressions"]).iter().any(|one| one["key"] == *key) {
-            let why = "exists in both matchLabelKeys and labelSelector";
-            errors.push(FieldError::invalid(&at.index(index), key.clone(), why));
-        }
-    }
+    matched_keys(errors, keys, &Value::Null, selector, path);
     label::selector(errors, selector, &path.child("labelSelector"));
 }
 
@@ -251,13 +273,6 @@ fn spread_one(errors: &mut Errors, constraint: &Value, path: &Path<'_>) {
 pub(super) fn spread(errors: &mut Errors, list: &Value, path: &Path<'_>) {
     let list = items(list);
     for (index, constraint) in list.iter().enumerate() {
-        let at = path.index(index);
-        spread_one(errors, constraint, &at);
-        let (key, when) = (&constraint["topologyKey"], &constraint["whenUnsatisfiable"]);
-        if list[index + 1..].iter().any(|one| one["topologyKey"] == *key && one["whenUnsatisfiable"] == *when)
-        {
-            let pair = format!("{{{}, {}}}", text(key), text(when));
-            errors.push(FieldError::duplicate(&at.child("{topologyKey, whenUnsatisfiable}"), pair));
-        }
+        spread_one(errors, constraint, &list[index + 1..], &path.index(index));
     }
 }

@@ -1,9 +1,9 @@
-//! Rules for security contexts and operating systems.
+//! Rules for security contexts.
 
-use super::{Scope, identities};
-use crate::rule::{Errors, descending_path, identity, named, optional_one_of, range_text};
+use super::{Scope, identities, windows};
+use crate::rule::{Errors, descending_path, identity, optional_one_of, range_text};
 use crate::value::{is_empty, items, text};
-use gifee_base::{FieldError, Path, name};
+use gifee_base::{FieldError, Path};
 use serde_json::Value;
 
 const PROFILES: [&str; 3] = ["Localhost", "RuntimeDefault", "Unconfined"];
@@ -27,17 +27,13 @@ pub(super) fn pod(errors: &mut Errors, spec: &Value, path: &Path<'_>) {
     sysctls(errors, spec, &at.child("sysctls"));
     let policies = ["Always", "OnRootMismatch"];
     optional_one_of(errors, &context["fsGroupChangePolicy"], &at.child("fsGroupChangePolicy"), &policies);
-    profile(errors, &context["seccompProfile"], "seccomp", &at.child("seccompProfile"));
-    windows(errors, &context["windowsOptions"], &at.child("windowsOptions"));
-    profile(errors, &context["appArmorProfile"], "AppArmor", &at.child("appArmorProfile"));
+    seccomp(errors, &context["seccompProfile"], &at.child("seccompProfile"));
+    windows::options(errors, &context["windowsOptions"], &at.child("windowsOptions"));
+    app_armor(errors, &context["appArmorProfile"], &at.child("appArmorProfile"));
     let groups = "supplementalGroupsPolicy";
     optional_one_of(errors, &context[groups], &at.child(groups), &["Merge", "Strict"]);
     let labels = "seLinuxChangePolicy";
     optional_one_of(errors, &context[labels], &at.child(labels), &["MountOption", "Recursive"]);
-    if spec["shareProcessNamespace"] == true && spec["hostPID"] == true {
-        let why = "ShareProcessNamespace and HostPID cannot both be enabled";
-        errors.push(FieldError::invalid(&at.child("shareProcessNamespace"), true, why));
-    }
 }
 
 fn is_sysctl(text: &str) -> bool {
@@ -78,50 +74,62 @@ fn sysctls(errors: &mut Errors, spec: &Value, path: &Path<'_>) {
     }
 }
 
-/// A seccomp or AppArmor profile.
-fn profile(errors: &mut Errors, profile: &Value, module: &str, path: &Path<'_>) {
+/// A seccomp profile.
+fn seccomp(errors: &mut Errors, profile: &Value, path: &Path<'_>) {
     if profile.is_null() {
         return;
     }
     let (kind, file) = (text(&profile["type"]), &profile["localhostProfile"]);
     let at = path.child("localhostProfile");
     if kind.is_empty() {
-        let field = if module == "seccomp" { "seccompProfile" } else { "appArmorProfile" };
-        let why = format!("type is required when {field} is set");
-        errors.push(FieldError::required(&path.child("type"), &why));
+        let why = "type is required when seccompProfile is set";
+        errors.push(FieldError::required(&path.child("type"), why));
     } else if !PROFILES.contains(&kind) {
         errors.push(FieldError::not_supported(&path.child("type"), kind, &PROFILES));
     }
-    if kind != "Localhost" {
-        if !file.is_null() {
-            let shown = if module == "seccomp" { profile } else { file };
-            let why = format!("can only be set when {module} type is Localhost");
-            errors.push(FieldError::invalid(&at, shown.clone(), &why));
+    match (kind, file.is_null()) {
+        ("Localhost", true) => {
+            errors.push(FieldError::required(&at, "must be set when seccomp type is Localhost"));
         }
-        return;
-    }
-    let missing = format!("must be set when {module} type is Localhost");
-    let given = text(file);
-    if file.is_null() || given.trim().is_empty() && module == "AppArmor" {
-        errors.push(FieldError::required(&at, &missing));
-    } else if module == "seccomp" {
-        descending_path(errors, file, &at);
-    } else if given.trim() != given {
-        errors.push(FieldError::invalid(&at, given, "must not be padded with whitespace"));
-    } else if given.len() > LOCALHOST_PROFILE_MAXIMUM {
-        errors.push(FieldError::too_long(&at, LOCALHOST_PROFILE_MAXIMUM));
+        ("Localhost", false) => descending_path(errors, file, &at),
+        (_, true) => {}
+        (_, false) => {
+            let why = "can only be set when seccomp type is Localhost";
+            errors.push(FieldError::invalid(&at, profile.clone(), why));
+        }
     }
 }
 
-fn windows(errors: &mut Errors, options: &Value, path: &Path<'_>) {
-    let spec_name = &options["gmsaCredentialSpecName"];
-    if !spec_name.is_null() {
-        named(errors, spec_name, &path.child("gmsaCredentialSpecName"), name::dns_subdomain);
+/// An AppArmor profile.
+fn app_armor(errors: &mut Errors, profile: &Value, path: &Path<'_>) {
+    if profile.is_null() {
+        return;
     }
-    let user = &options["runAsUserName"];
-    if !user.is_null() && text(user).is_empty() {
-        let why = "runAsUserName cannot be an empty string";
-        errors.push(FieldError::invalid(&path.child("runAsUserName"), "", why));
+    let file = &profile["localhostProfile"];
+    let at = path.child("localhostProfile");
+    let missing = "must be set when AppArmor type is Localhost";
+    match (text(&profile["type"]), file.as_str()) {
+        ("Localhost", None) => errors.push(FieldError::required(&at, missing)),
+        ("Localhost", Some(given)) => {
+            if given.trim() != given {
+                errors.push(FieldError::invalid(&at, given, "must not be padded with whitespace"));
+            } else if given.is_empty() {
+                errors.push(FieldError::required(&at, missing));
+            }
+            if given.len() > LOCALHOST_PROFILE_MAXIMUM {
+                errors.push(FieldError::too_long(&at, LOCALHOST_PROFILE_MAXIMUM));
+            }
+        }
+        ("RuntimeDefault" | "Unconfined", None) => {}
+        ("RuntimeDefault" | "Unconfined", Some(given)) => {
+            let why = "can only be set when AppArmor type is Localhost";
+            errors.push(FieldError::invalid(&at, given, why));
+        }
+        ("", _) => {
+            let why = "type is required when appArmorProfile is set";
+            errors.push(FieldError::required(&path.child("type"), why));
+        }
+        (other, _) => errors.push(FieldError::not_supported(&path.child("type"), other, &PROFILES)),
     }
 }
 
@@ -137,7 +145,7 @@ pub(super) fn container(errors: &mut Errors, context: &Value, scope: &Scope<'_>,
         let why = "`hostUsers` must be false to use `Unmasked`";
         errors.push(FieldError::invalid(&path.child("procMount"), "Unmasked", why));
     }
-    profile(errors, &context["seccompProfile"], "seccomp", &path.child("seccompProfile"));
+    seccomp(errors, &context["seccompProfile"], &path.child("seccompProfile"));
     if context["allowPrivilegeEscalation"] == false {
         if context["privileged"] == true {
             let why = "cannot set `allowPrivilegeEscalation` to false and `privileged` to true";
@@ -148,62 +156,8 @@ pub(super) fn container(errors: &mut Errors, context: &Value, scope: &Scope<'_>,
             errors.push(FieldError::invalid(path, context.clone(), why));
         }
     }
-    windows(errors, &context["windowsOptions"], &path.child("windowsOptions"));
-    profile(errors, &context["appArmorProfile"], "AppArmor", &path.child("appArmorProfile"));
-}
-
-/// The operating system, and what it forbids.
-pub(super) fn operating_system(errors: &mut Errors, spec: &Value, path: &Path<'_>) {
-    if spec["os"].is_null() {
-        return;
-    }
-    let at = path.child("os");
-    match text(&spec["os"]["name"]) {
-        "" => errors.push(FieldError::required(&at.child("name"), "cannot be empty")),
-        "linux" => {
-            let options = &spec["securityContext"]["windowsOptions"];
-            if !options.is_null() {
-                let at = path.child("securityContext");
-                let why = "windows options cannot be set for a linux pod";
-                errors.push(FieldError::forbidden(&at.child("windowsOptions"), why));
-            }
-        }
-        "windows" => windows_pod(errors, spec, path),
-        other => errors.push(FieldError::not_supported(&at, other, &["linux", "windows"])),
-    }
-}
-
-fn windows_pod(errors: &mut Errors, spec: &Value, path: &Path<'_>) {
-    let why = "cannot be set for a windows pod";
-    for field in ["hostUsers", "shareProcessNamespace"] {
-        if !spec[field].is_null() {
-            errors.push(FieldError::forbidden(&path.child(field), why));
-        }
-    }
-    for field in ["hostPID", "hostIPC"] {
-        if spec[field] == true {
-            errors.push(FieldError::forbidden(&path.child(field), why));
-        }
-    }
-    let at = path.child("securityContext");
-    for (field, value) in crate::value::entries(&spec["securityContext"]) {
-        let portable = matches!(field, "windowsOptions" | "runAsNonRoot");
-        if !portable && !is_empty(value) {
-            errors.push(FieldError::forbidden(&at.child(field), why));
-        }
-    }
-    for list in ["containers", "initContainers"] {
-        let at = path.child(list);
-        for (index, container) in items(&spec[list]).iter().enumerate() {
-            let at = at.index(index);
-            let at = at.child("securityContext");
-            for (field, value) in crate::value::entries(&container["securityContext"]) {
-                if !matches!(field, "windowsOptions" | "runAsNonRoot") && !is_empty(value) {
-                    errors.push(FieldError::forbidden(&at.child(field), why));
-                }
-            }
-        }
-    }
+    windows::options(errors, &context["windowsOptions"], &path.child("windowsOptions"));
+    app_armor(errors, &context["appArmorProfile"], &path.child("appArmorProfile"));
 }
 
 /// Reports a mode of a file out of range.

@@ -4,11 +4,13 @@
 //! Answers to upstream's `pkg/api/pod/warnings.go`; texts and order are upstream's. Only creations and changes of
 //! what is wanted are looked at.
 
+use super::overlap;
+use crate::rule::address::ip_form;
 use crate::rule::resource::quantity;
-use crate::value::{entries, int, items, text};
+use crate::value::{entries, int, is_empty, items, text};
 use gifee_base::{Path, name};
 use serde_json::Value;
-use std::collections::HashMap;
+use std::collections::HashSet;
 
 /// Labels of nodes that have another name now, and since when.
 const OLD_LABELS: [(&str, &str); 5] = [
@@ -44,7 +46,18 @@ pub(crate) const OLD_VOLUMES: [(&str, &str); 9] = [
 const SECCOMP: &str = "seccomp.security.alpha.kubernetes.io/pod";
 const SECCOMP_OF_CONTAINER: &str = "container.seccomp.security.alpha.kubernetes.io/";
 const APP_ARMOR: &str = "container.apparmor.security.beta.kubernetes.io/";
-const CRITICAL: &str = "scheduler.alpha.kubernetes.io/critical-pod";
+/// Annotations that do nothing any more.
+const OLD_ANNOTATIONS: [(&str, &str); 3] = [
+    (
+        "scheduler.alpha.kubernetes.io/critical-pod",
+        "non-functional in v1.16+; use the \"priorityClassName\" field instead",
+    ),
+    ("security.alpha.kubernetes.io/sysctls", "non-functional in v1.11+; use the \"sysctls\" field instead"),
+    (
+        "security.alpha.kubernetes.io/unsafe-sysctls",
+        "non-functional in v1.11+; use the \"sysctls\" field instead",
+    ),
+];
 const REQUIRED: &str = "requiredDuringSchedulingIgnoredDuringExecution";
 const PREFERRED: &str = "preferredDuringSchedulingIgnoredDuringExecution";
 
@@ -77,16 +90,18 @@ pub(crate) fn template(warnings: &mut Warnings, object: &Value, old: Option<&Val
 /// Of a template anywhere.
 pub(crate) fn template_at(warnings: &mut Warnings, template: &Value, path: &Path<'_>) {
     let metadata = path.child("metadata");
-    pod(warnings, &template["metadata"], &template["spec"], &path.child("spec"), &metadata);
+    let annotations = &template["metadata"]["annotations"];
+    pod(warnings, annotations, &template["spec"], &path.child("spec"), &metadata.child("annotations"));
+    app_armor(warnings, annotations, &template["spec"], &metadata.child("annotations"));
 }
 
-/// Of the spec and the metadata of a pod or template.
+/// Of the annotations and the spec of a pod or template.
 pub(crate) fn pod(
     warnings: &mut Warnings,
-    metadata: &Value,
+    annotations: &Value,
     spec: &Value,
     path: &Path<'_>,
-    metadata_path: &Path<'_>,
+    annotations_path: &Path<'_>,
 ) {
     let at = path.child("nodeSelector");
     for (key, _) in entries(&spec["nodeSelector"]) {
@@ -94,35 +109,64 @@ pub(crate) fn pod(
             warnings.push(format!("{}: {since}", at.key(key)));
         }
     }
-    affinity(warnings, &spec["affinity"], &path.child("affinity"));
+    node_affinity(warnings, &spec["affinity"]["nodeAffinity"], &path.child("affinity").child("nodeAffinity"));
     spread(warnings, &spec["topologySpreadConstraints"], &path.child("topologySpreadConstraints"));
-    annotations(warnings, &metadata["annotations"], spec, &metadata_path.child("annotations"));
-    let at = path.child("volumes");
-    for (index, volume) in items(&spec["volumes"]).iter().enumerate() {
-        for (kind, since) in OLD_VOLUMES {
-            if volume[kind].is_object() {
-                warnings.push(format!("{}: {since}", at.index(index).child(kind)));
-            }
-        }
-        let claim = &volume["ephemeral"]["volumeClaimTemplate"]["spec"]["resources"];
-        let (volume_at, amounts) = (at.index(index), ["limits", "requests"]);
-        let ephemeral = volume_at.child("ephemeral");
-        let inner = ephemeral.child("volumeClaimTemplate");
-        let inner = inner.child("spec");
-        let inner = inner.child("resources");
-        for list in amounts {
-            fraction(warnings, &claim[list], "storage", &inner.child(list));
+    for (key, why) in OLD_ANNOTATIONS {
+        if !annotations[key].is_null() {
+            warnings.push(format!("{}: {why}", annotations_path.key(key)));
         }
     }
+    volumes(warnings, &spec["volumes"], &path.child("volumes"));
+    overlap::volumes(warnings, &spec["volumes"]);
     doubles(warnings, spec, path);
-    containers(warnings, spec, path);
     let overhead = path.child("overhead");
     for name in ["memory", "ephemeral-storage"] {
         fraction(warnings, &spec["overhead"], name, &overhead);
     }
+    containers(warnings, annotations, spec, path, annotations_path);
+    ports(warnings, spec, path);
     if int(&spec["terminationGracePeriodSeconds"]) < 0 {
         let at = path.child("terminationGracePeriodSeconds");
         warnings.push(format!("{at}: must be >= 0; negative values are invalid and will be treated as 1"));
+    }
+    let at = path.child("affinity");
+    for kind in ["podAffinity", "podAntiAffinity"] {
+        pod_affinity(warnings, &spec["affinity"][kind], &at.child(kind));
+    }
+    let at = path.child("dnsConfig");
+    let at = at.child("nameservers");
+    for (index, server) in items(&spec["dnsConfig"]["nameservers"]).iter().enumerate() {
+        ip_form(warnings, server, &at.index(index));
+    }
+    let at = path.child("hostAliases");
+    for (index, alias) in items(&spec["hostAliases"]).iter().enumerate() {
+        ip_form(warnings, &alias["ip"], &at.index(index).child("ip"));
+    }
+}
+
+fn volumes(warnings: &mut Warnings, list: &Value, path: &Path<'_>) {
+    for (index, volume) in items(list).iter().enumerate() {
+        let at = path.index(index);
+        for (kind, since) in OLD_VOLUMES {
+            if volume[kind].is_object() {
+                let shown = if kind == "storageos" { "storageOS" } else { kind };
+                warnings.push(format!("{}: {since}", at.child(shown)));
+            }
+        }
+        let claim = &volume["ephemeral"]["volumeClaimTemplate"]["spec"];
+        if claim.is_object() {
+            let at = at.child("ephemeral");
+            let at = at.child("volumeClaimTemplate");
+            claim_spec(warnings, claim, &at.child("spec"));
+        }
+    }
+}
+
+/// Of the spec of a claim.
+pub(crate) fn claim_spec(warnings: &mut Warnings, spec: &Value, path: &Path<'_>) {
+    let at = path.child("resources");
+    for list in ["requests", "limits"] {
+        fraction(warnings, &spec["resources"][list], "storage", &at.child(list));
     }
 }
 
@@ -135,27 +179,26 @@ fn selector_term(warnings: &mut Warnings, term: &Value, path: &Path<'_>) {
     }
 }
 
-fn affinity(warnings: &mut Warnings, affinity: &Value, path: &Path<'_>) {
-    let (node, at) = (&affinity["nodeAffinity"], path.child("nodeAffinity"));
-    let required = at.child(REQUIRED);
-    let terms = required.child("nodeSelectorTerms");
-    for (index, term) in items(&node[REQUIRED]["nodeSelectorTerms"]).iter().enumerate() {
-        selector_term(warnings, term, &terms.index(index));
+fn node_affinity(warnings: &mut Warnings, affinity: &Value, path: &Path<'_>) {
+    let at = path.child(REQUIRED);
+    let at = at.child("nodeSelectorTerms");
+    for (index, term) in items(&affinity[REQUIRED]["nodeSelectorTerms"]).iter().enumerate() {
+        selector_term(warnings, term, &at.index(index));
     }
-    let preferred = at.child(PREFERRED);
-    for (index, one) in items(&node[PREFERRED]).iter().enumerate() {
-        selector_term(warnings, &one["preference"], &preferred.index(index).child("preference"));
+    let at = path.child(PREFERRED);
+    for (index, one) in items(&affinity[PREFERRED]).iter().enumerate() {
+        selector_term(warnings, &one["preference"], &at.index(index).child("preference"));
     }
-    for kind in ["podAffinity", "podAntiAffinity"] {
-        let (own, at) = (&affinity[kind], path.child(kind));
-        let required = at.child(REQUIRED);
-        for (index, term) in items(&own[REQUIRED]).iter().enumerate() {
-            no_selector(warnings, term, &required.index(index));
-        }
-        let preferred = at.child(PREFERRED);
-        for (index, one) in items(&own[PREFERRED]).iter().enumerate() {
-            no_selector(warnings, &one["podAffinityTerm"], &preferred.index(index).child("podAffinityTerm"));
-        }
+}
+
+fn pod_affinity(warnings: &mut Warnings, affinity: &Value, path: &Path<'_>) {
+    let at = path.child(REQUIRED);
+    for (index, term) in items(&affinity[REQUIRED]).iter().enumerate() {
+        no_selector(warnings, term, &at.index(index));
+    }
+    let at = path.child(PREFERRED);
+    for (index, one) in items(&affinity[PREFERRED]).iter().enumerate() {
+        no_selector(warnings, &one["podAffinityTerm"], &at.index(index).child("podAffinityTerm"));
     }
 }
 
@@ -176,106 +219,124 @@ fn spread(warnings: &mut Warnings, list: &Value, path: &Path<'_>) {
     }
 }
 
-fn annotations(warnings: &mut Warnings, annotations: &Value, spec: &Value, path: &Path<'_>) {
-    for (key, _) in entries(annotations) {
-        let why = if key == CRITICAL {
-            "non-functional in v1.16+; use the \"priorityClassName\" field instead"
-        } else if key == SECCOMP || key.starts_with(SECCOMP_OF_CONTAINER) {
-            "non-functional in v1.27+; use the \"seccompProfile\" field instead"
-        } else if let Some(container) = key.strip_prefix(APP_ARMOR) {
-            let set = |context: &Value| context["appArmorProfile"].is_object();
-            let own = ["containers", "initContainers"].iter().flat_map(|list| items(&spec[*list]));
-            let mut own = own.filter(|one| one["name"] == container);
-            if set(&spec["securityContext"]) || own.any(|one| set(&one["securityContext"])) {
-                continue;
-            }
-            "deprecated since v1.30; use the \"appArmorProfile\" field instead"
-        } else {
-            continue;
-        };
+/// Annotations of a template that say what a field says now; those of pods become the field.
+fn app_armor(warnings: &mut Warnings, annotations: &Value, spec: &Value, path: &Path<'_>) {
+    let set = |context: &Value| context["appArmorProfile"].is_object();
+    if is_empty(annotations) || set(&spec["securityContext"]) {
+        return;
+    }
+    super::each_container(spec, path, |container, _| {
+        let key = format!("{APP_ARMOR}{}", text(&container["name"]));
+        if !annotations[&key].is_null() && !set(&container["securityContext"]) {
+            let why = "deprecated since v1.30; use the \"appArmorProfile\" field instead";
+            warnings.push(format!("{}: {why}", path.key(&key)));
+        }
+    });
+}
+
+fn seccomp(warnings: &mut Warnings, annotations: &Value, key: &str, context: &Value, path: &Path<'_>) {
+    if !annotations[key].is_null() && context["seccompProfile"].is_null() {
+        let why = "non-functional in v1.27+; use the \"seccompProfile\" field instead";
         warnings.push(format!("{}: {why}", path.key(key)));
     }
 }
 
 /// Names that come twice where only one of them counts.
 fn doubles(warnings: &mut Warnings, spec: &Value, path: &Path<'_>) {
-    let mut seen: Vec<&str> = Vec::new();
+    let mut repeated = |list: &str, field: &str, shown: &str| {
+        let at = path.child(list);
+        let list = items(&spec[list]);
+        for (index, one) in list.iter().enumerate() {
+            let own = text(&one[field]);
+            if list[..index].iter().any(|before| text(&before[field]) == own) {
+                warnings.push(format!("{}: duplicate {shown} {own:?}", at.index(index).child(field)));
+            }
+        }
+    };
+    repeated("hostAliases", "ip", "ip");
+    repeated("imagePullSecrets", "name", "name");
     let at = path.child("imagePullSecrets");
     for (index, one) in items(&spec["imagePullSecrets"]).iter().enumerate() {
-        let own = text(&one["name"]);
-        if own.is_empty() {
-            warnings.push(format!("{}: invalid empty name \"\"", at.index(index)));
-        } else if seen.contains(&own) {
-            warnings.push(format!("{}: duplicate name {own:?}", at.index(index)));
-        } else {
-            seen.push(own);
-        }
-    }
-    let mut seen: Vec<&str> = Vec::new();
-    let at = path.child("hostAliases");
-    for (index, one) in items(&spec["hostAliases"]).iter().enumerate() {
-        let own = text(&one["ip"]);
-        if seen.contains(&own) {
-            warnings.push(format!("{}: duplicate ip {own:?}", at.index(index).child("ip")));
-        } else {
-            seen.push(own);
+        if is_empty(&one["name"]) {
+            warnings.push(format!("{}: invalid empty name \"\"", at.index(index).child("name")));
         }
     }
 }
 
-fn containers(warnings: &mut Warnings, spec: &Value, path: &Path<'_>) {
-    let mut ports: HashMap<(i64, String, i64, String), String> = HashMap::new();
-    let mut port_names: HashMap<String, String> = HashMap::new();
-    for list in ["initContainers", "containers"] {
-        let all = path.child(list);
-        for (index, container) in items(&spec[list]).iter().enumerate() {
-            let at = all.index(index);
-            let resources = at.child("resources");
+fn containers(
+    warnings: &mut Warnings,
+    annotations: &Value,
+    spec: &Value,
+    path: &Path<'_>,
+    annotations_path: &Path<'_>,
+) {
+    let annotated = !is_empty(annotations);
+    if annotated {
+        seccomp(warnings, annotations, SECCOMP, &spec["securityContext"], annotations_path);
+    }
+    super::each_container(spec, path, |container, at| {
+        if annotated {
+            let key = format!("{SECCOMP_OF_CONTAINER}{}", text(&container["name"]));
+            seccomp(warnings, annotations, &key, &container["securityContext"], annotations_path);
+        }
+        let resources = at.child("resources");
+        for name in ["memory", "ephemeral-storage"] {
             for amounts in ["limits", "requests"] {
-                for name in ["memory", "ephemeral-storage"] {
-                    fraction(warnings, &container["resources"][amounts], name, &resources.child(amounts));
-                }
-            }
-            variables(warnings, &container["env"], &at.child("env"));
-            let own = at.child("ports");
-            for (index, port) in items(&container["ports"]).iter().enumerate() {
-                let at = own.index(index).to_string();
-                let protocol = text(&port["protocol"]).to_owned();
-                let number = int(&port["containerPort"]);
-                let key = (number, protocol, int(&port["hostPort"]), text(&port["hostIP"]).to_owned());
-                match ports.get(&key) {
-                    Some(before) => warnings.push(format!("{at}: duplicate port definition with {before}")),
-                    None => {
-                        ports.insert(key, at.clone());
-                    }
-                }
-                let name = text(&port["name"]).to_owned();
-                if name.is_empty() {
-                    continue;
-                }
-                match port_names.get(&name) {
-                    Some(before) => warnings.push(format!(
-                        "{at}: duplicate port name {name:?} with {before}, services and probes that select ports by name will use {before}"
-                    )),
-                    None => {
-                        port_names.insert(name, at);
-                    }
-                }
+                fraction(warnings, &container["resources"][amounts], name, &resources.child(amounts));
             }
         }
-    }
+        variables(warnings, &container["env"], &at.child("env"));
+    });
 }
 
-/// A variable that is set again loses what it was, unless the later value mentions it.
+/// Ports that are said more than once, in whatever container.
+fn ports(warnings: &mut Warnings, spec: &Value, path: &Path<'_>) {
+    let mut all: Vec<(&Value, String)> = Vec::new();
+    super::each_container(spec, path, |container, at| {
+        let at = at.child("ports");
+        for (index, port) in items(&container["ports"]).iter().enumerate() {
+            let at = at.index(index).to_string();
+            let (address, own) = (text(&port["hostIP"]), int(&port["hostPort"]));
+            let (number, protocol) = (int(&port["containerPort"]), text(&port["protocol"]));
+            if !address.is_empty() && own == 0 {
+                let name = text(&port["name"]);
+                warnings.push(format!(
+                    "{at}: hostIP set without hostPort: {{Name:{name} HostPort:0 ContainerPort:{number} Protocol:{protocol} HostIP:{address}}}"
+                ));
+            }
+            let same = |other: &Value| {
+                int(&other["containerPort"]) == number && other["protocol"] == port["protocol"]
+            };
+            for (other, before) in all.iter().filter(|(other, _)| same(other)) {
+                let (other_address, other_own) = (text(&other["hostIP"]), int(&other["hostPort"]));
+                let why = if address == other_address && own == other_own {
+                    "duplicate"
+                } else if own == 0 || other_own == 0 {
+                    "overlapping"
+                } else if own == other_own && address.is_empty() != other_address.is_empty() {
+                    "dangerously ambiguous"
+                } else {
+                    continue;
+                };
+                warnings.push(format!("{at}: {why} port definition with {before}"));
+            }
+            all.push((port, at));
+        }
+    });
+}
+
+/// A variable that is set again loses what it was, unless the later value is built upon it.
 fn variables(warnings: &mut Warnings, list: &Value, path: &Path<'_>) {
-    let mut seen: Vec<&str> = Vec::new();
+    let mut seen: HashSet<&str> = HashSet::new();
     for (index, one) in items(list).iter().enumerate() {
         let own = text(&one["name"]);
-        if !seen.contains(&own) {
-            seen.push(own);
-        } else if !text(&one["value"]).contains(&format!("$({own})")) {
+        if seen.insert(own) {
+            continue;
+        }
+        let (value, before) = (text(&one["value"]), format!("$({own})"));
+        if one["valueFrom"].is_object() || value == before || !value.contains(&before) {
             warnings.push(format!(
-                "{}: hides previous definition of {own:?}, which may be unexpected",
+                "{}: hides previous definition of {own:?}, which may be dropped when using apply",
                 path.index(index)
             ));
         }

@@ -1,7 +1,7 @@
 //! Rules about devices that claims, classes, slices and taints share: names, selectors, tolerations, parameters.
 
 use super::expression::selector_error;
-use crate::podspec::volume::csi_driver_name;
+use crate::podspec::source::csi_driver_name;
 use crate::rule::{Errors, named, named_text, one_of, required, required_name};
 use crate::value::{is_empty, items, same, text};
 use gifee_base::{FieldError, Path, name};

@@ -3,7 +3,7 @@
 use super::capacity::request_policy;
 use super::device::{binding_conditions, each, each_once, pool_name, qualified_name, taint};
 use crate::podspec::node_selector;
-use crate::podspec::volume::csi_driver_name;
+use crate::podspec::source::csi_driver_name;
 use crate::rule::{Errors, SPEC, immutable, named, named_text, required_name};
 use crate::rules::{RULES, Rules};
 use crate::value::{entries, int, is_empty, items, text};

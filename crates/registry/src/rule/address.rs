@@ -128,11 +128,14 @@ pub(crate) fn canonical_ip(text: &str) -> Vec<String> {
 /// Warns of an address that is not written as others would write it.
 pub(crate) fn ip_form(warnings: &mut Vec<String>, value: &Value, path: &Path<'_>) {
     let given = text(value);
-    if let Some(form) = given.parse::<IpAddr>().ok().filter(IpAddr::is_ipv6).map(|one| one.to_string())
-        && form != given
-    {
+    let plain = given.parse::<IpAddr>().ok();
+    let Some(address) = plain.or_else(|| without_zeros(given).parse().ok()) else { return };
+    if plain.is_none() || is_mapped(address) {
+        let form = address.to_canonical();
+        warnings.push(format!("{path}: non-standard IP address {given:?} is invalid: use \"{form}\""));
+    } else if address.is_ipv6() && address.to_string() != given {
         warnings.push(format!(
-            "{path}: IPv6 address {given:?} should be in RFC 5952 canonical format ({form:?})"
+            "{path}: IPv6 address {given:?} should be in RFC 5952 canonical format (\"{address}\")"
         ));
     }
 }
@@ -169,7 +172,19 @@ fn is_link_local_multicast(address: IpAddr) -> bool {
 
 /// Reports what is no address, or one that stands for no machine.
 pub(crate) fn ordinary_ip(errors: &mut Errors, value: &Value, path: &Path<'_>) {
-    let Some(address) = ip(errors, value, path) else { return };
+    let before = errors.len();
+    ip(errors, value, path);
+    if errors.len() == before {
+        no_special_ip(errors, value, path);
+    }
+}
+
+/// Reports an address that stands for no machine.
+pub(crate) fn no_special_ip(errors: &mut Errors, value: &Value, path: &Path<'_>) {
+    let Ok(address) = without_zeros(text(value)).parse::<IpAddr>() else {
+        return errors.push(FieldError::invalid(path, text(value), "must be a valid IP address"));
+    };
+    let address = address.to_canonical();
     let mut wrong = |why: &str| errors.push(FieldError::invalid(path, text(value), why));
     if address.is_unspecified() {
         wrong(&format!("may not be unspecified ({})", text(value)));

@@ -168,7 +168,7 @@ pub(crate) fn no_backsteps(errors: &mut Errors, value: &Value, path: &Path<'_>) 
 pub(crate) fn non_reserved_path(errors: &mut Errors, value: &Value, path: &Path<'_>) {
     descending_path(errors, value, path);
     let given = text(value);
-    if given.starts_with("..") && !given.starts_with("../") && given != ".." {
+    if given.starts_with("..") && !given.starts_with("../") {
         errors.push(FieldError::invalid(path, value.clone(), "must not start with '..'"));
     }
 }

@@ -89,6 +89,14 @@ pub(crate) fn container_resource_name(errors: &mut Errors, one: &str, path: &Pat
     }
 }
 
+/// The name of a resource that a pod may ask for as a whole.
+pub(crate) fn pod_resource_name(errors: &mut Errors, one: &str, path: &Path<'_>) {
+    let whole = matches!(one, "cpu" | "memory") || is_huge_page(one);
+    if !whole && resource_name(errors, one, path) {
+        errors.push(FieldError::not_supported(path, one, &["cpu", "hugepages-", "memory"]));
+    }
+}
+
 /// The name of a resource that a quota limits.
 pub(crate) fn quota_resource_name(errors: &mut Errors, one: &str, path: &Path<'_>) {
     resource_name(errors, one, path);
@@ -143,14 +151,19 @@ fn request(errors: &mut Errors, name: &str, wanted: Quantity, limits: &Value, pa
     }
 }
 
-/// Requests and limits.
-pub(crate) fn requirements(errors: &mut Errors, resources: &Value, path: &Path<'_>) {
+/// Requests and limits, of resources that a rule for their names allows.
+pub(crate) fn requirements(
+    errors: &mut Errors,
+    resources: &Value,
+    rule: fn(&mut Errors, &str, &Path<'_>),
+    path: &Path<'_>,
+) {
     let (mut compute, mut huge) = (false, false);
     for side in ["limits", "requests"] {
         let side_path = path.child(side);
         for (name, value) in entries(&resources[side]) {
             let at = side_path.key(name);
-            container_resource_name(errors, name, &at);
+            rule(errors, name, &at);
             amount(errors, name, value, &at);
             if side == "requests" {
                 request(errors, name, quantity(value), &resources["limits"], path);
@@ -178,16 +191,33 @@ pub(crate) fn quota_list(errors: &mut Errors, list: &Value, path: &Path<'_>) {
 
 /// Names of claims that a container uses, among those that the pod has.
 pub(crate) fn claims(errors: &mut Errors, list: &Value, known: &[&str], path: &Path<'_>) {
-    let mut seen = Vec::new();
+    let mut seen: Vec<(&str, &str)> = Vec::new();
     for (index, claim) in crate::value::items(list).iter().enumerate() {
-        let (at, one) = (path.index(index), text(&claim["name"]));
+        let (at, one, request) = (path.index(index), text(&claim["name"]), text(&claim["request"]));
         if one.is_empty() {
             errors.push(FieldError::required(&at, ""));
             continue;
         }
-        super::unique(errors, &mut seen, one, &at);
+        if seen.contains(&(one, "")) {
+            errors.push(FieldError::duplicate(&at, one));
+        } else {
+            if !request.is_empty() {
+                named_text(errors, request, &at.child("request"), name::dns_label);
+            }
+            // A whole claim beside one of its requests comes twice, too.
+            if seen.contains(&(one, request)) {
+                errors.push(FieldError::duplicate(&at, format!("{one}/{request}")));
+            } else if request.is_empty() {
+                for _ in seen.iter().filter(|(claim, _)| *claim == one) {
+                    errors.push(FieldError::duplicate(&at, one));
+                }
+            }
+            seen.push((one, request));
+        }
         if !known.contains(&one) {
             let mut error = FieldError::not_found(&at, one);
+            let mut known = known.to_vec();
+            known.sort_unstable();
             let among =
                 if known.is_empty() { " which is empty".into() } else { format!(": {}", known.join(", ")) };
             error.body.push_str(&format!(": must be one of the names in pod.spec.resourceClaims{among}"));

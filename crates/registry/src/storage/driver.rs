@@ -2,7 +2,7 @@
 //!
 //! Answers to upstream's `pkg/apis/storage/validation`.
 
-use crate::podspec::volume::csi_driver_name;
+use crate::podspec::source::csi_driver_name;
 use crate::rule::{Errors, SPEC, immutable, label, named, named_text, non_negative, one_of, optional_one_of};
 use crate::rule::{required, resource, unique};
 use crate::rules::{RULES, Rules};

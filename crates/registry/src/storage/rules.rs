@@ -2,7 +2,7 @@
 //!
 //! Answers to upstream's `pkg/apis/storage/validation`.
 
-use crate::podspec::volume::csi_driver_name;
+use crate::podspec::source::csi_driver_name;
 use crate::podspec::warning::old_label;
 use crate::rule::{Errors, SPEC, STATUS, changed, in_range, named, named_text, optional_one_of};
 use crate::rule::{required, required_one_of};

@@ -5,7 +5,8 @@
 //! is the object itself), `set` with values by their places, and the `errors` and `warnings` that must come of it, none
 //! if they are left out. `before` is what else is so before an update. `becomes` has values by their places as they
 //! must be after the write: of a create, the object is sent as it is said here, and gets defaults; nothing is
-//! judged then unless `errors` are given, too.
+//! judged then unless `errors` are given, too. `pods.yaml` holds writes as a request does them, with defaults and with
+//! the kind's own preparation before they are judged; there, `old` changes what was stored before.
 
 use super::refused::Bench;
 use serde_json::Value;
@@ -52,6 +53,35 @@ fn fails(bench: &Bench, case: &Value) -> Option<String> {
         }
     }
     (!wrong.is_empty()).then(|| format!("{kind} {part:?} {sets:?}{wrong}"))
+}
+
+fn hold(file: &[u8]) {
+    let cases = gifee_schema::parse::yaml(file).unwrap().value;
+    let bench = Bench::new();
+    let mut failures = Vec::new();
+    for case in cases["cases"].as_array().unwrap() {
+        let (kind, part) = (case["kind"].as_str().unwrap(), case["part"].as_str());
+        let (old, set) = (places(&case["old"]), places(&case["set"]));
+        let judged = bench.write(kind, part, &old, &set);
+        let wanted = (texts(&case["errors"]), texts(&case["warnings"]));
+        if (&judged.errors, &judged.warnings) != (&wanted.0, &wanted.1) {
+            let (errors, warnings) = (judged.errors, judged.warnings);
+            failures
+                .push(format!("{kind} {part:?} {set:?}\n  errors: {errors:#?}\n  warnings: {warnings:#?}"));
+        }
+        for (at, value) in places(&case["becomes"]) {
+            let found = judged.object.pointer(at).cloned().unwrap_or_default();
+            if found != value {
+                failures.push(format!("{kind} {part:?} {set:?}\n  {at} is {found}"));
+            }
+        }
+    }
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
+
+#[test]
+fn pods_hold() {
+    hold(include_bytes!("pods.yaml"));
 }
 
 #[test]

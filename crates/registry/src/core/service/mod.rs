@@ -11,11 +11,11 @@ mod validate;
 
 use crate::Settings;
 use crate::kind::{Context, Hooks};
-use crate::rule::address::parse_cidr;
-use crate::rule::collect;
+use crate::rule::address::{cidr_form, ip_form, parse_cidr};
+use crate::rule::{SPEC, collect};
 use crate::rules::keep_status_only;
 use crate::value::{is_empty, items, restore, text};
-use gifee_base::{FieldError, Status};
+use gifee_base::{FieldError, Path, Status};
 use serde_json::{Value, json};
 use std::net::IpAddr;
 
@@ -146,19 +146,25 @@ impl Hooks for Service {
 
 /// What a client may not expect of a Service.
 fn warnings(service: &Value) -> Vec<String> {
-    const OLD: &str = "service.kubernetes.io/topology-aware-hints";
     let mut warnings = Vec::new();
-    if !service["metadata"]["annotations"][OLD].is_null() {
+    if !service["metadata"]["annotations"][validate::TOPOLOGY_OLD].is_null() {
         warnings.push(format!(
-            "annotation {OLD} is deprecated, please use service.kubernetes.io/topology-mode instead"
+            "annotation {} is deprecated, please use service.kubernetes.io/topology-mode instead",
+            validate::TOPOLOGY_OLD
         ));
     }
-    if is_headless(service) {
-        let spec = &service["spec"];
-        let affinity = !matches!(text(&spec["sessionAffinity"]), "" | "None");
+    let spec = &service["spec"];
+    let headless = kind(service) == "ClusterIP" && spec["clusterIP"] == "None";
+    let named = kind(service) == "ExternalName";
+    if !matches!(text(&spec["clusterIP"]), "" | "None") {
+        warn_of_ips(&mut warnings, &spec["clusterIPs"], &SPEC.child("clusterIPs"));
+    }
+    let external = !is_empty(&spec["externalIPs"]);
+    if headless {
+        let affinity = spec["sessionAffinity"] != "None";
         for (set, field) in [
             (!is_empty(&spec["loadBalancerIP"]), "loadBalancerIP"),
-            (!is_empty(&spec["externalIPs"]), "externalIPs"),
+            (external, "externalIPs"),
             (affinity, "SessionAffinity"),
         ] {
             if set {
@@ -166,5 +172,31 @@ fn warnings(service: &Value) -> Vec<String> {
             }
         }
     }
+    warn_of_ips(&mut warnings, &spec["externalIPs"], &SPEC.child("externalIPs"));
+    if external && !headless && !named {
+        let why = "is deprecated and may no longer be implemented in some clusters";
+        warnings.push(format!("spec.externalIPs {why}"));
+    }
+    ip_form(&mut warnings, &spec["loadBalancerIP"], &SPEC.child("loadBalancerIP"));
+    let at = SPEC.child("loadBalancerSourceRanges");
+    for (index, one) in items(&spec["loadBalancerSourceRanges"]).iter().enumerate() {
+        cidr_form(&mut warnings, one, &at.index(index));
+    }
+    if named && external {
+        warnings.push("spec.externalIPs is ignored when spec.type is \"ExternalName\"".into());
+    }
+    if !named && !is_empty(&spec["externalName"]) {
+        warnings.push("spec.externalName is ignored when spec.type is not \"ExternalName\"".into());
+    }
+    if spec["trafficDistribution"] == "PreferClose" {
+        let why = "\"PreferClose\" is deprecated; use \"PreferSameZone\"";
+        warnings.push(format!("spec.trafficDistribution: {why}"));
+    }
     warnings
+}
+
+fn warn_of_ips(warnings: &mut Vec<String>, list: &Value, path: &Path<'_>) {
+    for (index, one) in items(list).iter().enumerate() {
+        ip_form(warnings, one, &path.index(index));
+    }
 }

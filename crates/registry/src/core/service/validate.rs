@@ -4,10 +4,8 @@
 
 use super::{is_headless, is_reached_from_outside, kind, needs_health_port};
 use crate::core::endpoints::PROTOCOLS;
-use crate::rule::address::{cidr, families, ip, ordinary_ip, parse_cidr, port, port_or_name};
-use crate::rule::{
-    Errors, METADATA, SPEC, STATUS, label, named_text, one_of, optional_name, required_one_of,
-};
+use crate::rule::address::{cidr, families, ip, ordinary_ip, port, port_or_name};
+use crate::rule::{Errors, METADATA, SPEC, STATUS, label, named_text, one_of, required_one_of};
 use crate::value::{int, is_empty, items, same, text};
 use gifee_base::{FieldError, Path, name};
 use serde_json::{Value, json};
@@ -17,10 +15,12 @@ const POLICIES: [&str; 2] = ["Cluster", "Local"];
 const AFFINITY_MAXIMUM: i64 = 86_400;
 const BALANCED_ONLY: &str = "may only be used when `type` is 'LoadBalancer'";
 const SOURCE_RANGES: &str = "service.beta.kubernetes.io/load-balancer-source-ranges";
-const KUBELET_PORT: i64 = 10_250;
+const TOPOLOGY: &str = "service.kubernetes.io/topology-mode";
+pub(super) const TOPOLOGY_OLD: &str = "service.kubernetes.io/topology-aware-hints";
 
 /// A Service.
 pub(super) fn service(errors: &mut Errors, service: &Value) {
+    topology(errors, &service["metadata"]["annotations"]);
     let spec = &service["spec"];
     if is_empty(&spec["ports"]) && !is_headless(service) && kind(service) != "ExternalName" {
         errors.push(FieldError::required(&SPEC.child("ports"), ""));
@@ -41,23 +41,23 @@ pub(super) fn service(errors: &mut Errors, service: &Value) {
     traffic(errors, service);
 }
 
+/// Two annotations say the same thing.
+fn topology(errors: &mut Errors, annotations: &Value) {
+    let (new, old) = (&annotations[TOPOLOGY], &annotations[TOPOLOGY_OLD]);
+    if !new.is_null() && !old.is_null() && new != old {
+        let why = format!("must match annotations[{TOPOLOGY_OLD}] when both are specified");
+        let at = METADATA.child("annotations");
+        errors.push(FieldError::invalid(&at.key(TOPOLOGY), text(new), &why));
+    }
+}
+
 fn by_type(errors: &mut Errors, service: &Value) {
     let spec = &service["spec"];
     let at = SPEC.child("clusterIPs");
     match kind(service) {
-        shown @ ("LoadBalancer" | "NodePort") => {
-            let ports = SPEC.child("ports");
-            for (index, one) in items(&spec["ports"]).iter().enumerate() {
-                if shown == "LoadBalancer" && int(&one["port"]) == KUBELET_PORT {
-                    let why =
-                        format!("may not expose port {KUBELET_PORT} externally since it is used by kubelet");
-                    errors.push(FieldError::invalid(&ports.index(index), KUBELET_PORT, &why));
-                }
-            }
-            if is_headless(service) {
-                let why = format!("may not be set to 'None' for {shown} services");
-                errors.push(FieldError::invalid(&at.index(0), "None", &why));
-            }
+        shown @ ("LoadBalancer" | "NodePort") if is_headless(service) => {
+            let why = format!("may not be set to 'None' for {shown} services");
+            errors.push(FieldError::invalid(&at.index(0), "None", &why));
         }
         "ExternalName" => {
             for field in ["clusterIPs", "ipFamilies", "ipFamilyPolicy"] {
@@ -95,31 +95,37 @@ fn ports(errors: &mut Errors, service: &Value) {
         port(errors, &one["port"], &at.child("port"));
         required_one_of(errors, &one["protocol"], &at.child("protocol"), &PROTOCOLS);
         port_or_name(errors, &one["targetPort"], &at.child("targetPort"));
-        optional_name(errors, &one["appProtocol"], &at.child("appProtocol"), name::qualified);
-        if kind(service) == "ClusterIP" && int(&one["nodePort"]) != 0 {
-            let why = "may not be used when `type` is 'ClusterIP'";
-            errors.push(FieldError::forbidden(&at.child("nodePort"), why));
+        if let Some(protocol) = one["appProtocol"].as_str() {
+            named_text(errors, protocol, &at.child("appProtocol"), name::qualified);
         }
     }
 }
 
 fn repeated_ports(errors: &mut Errors, service: &Value) {
-    let (mut outside, mut inside) = (Vec::new(), Vec::new());
-    let path = SPEC.child("ports");
-    for (index, one) in items(&service["spec"]["ports"]).iter().enumerate() {
-        let at = path.index(index);
-        let protocol = text(&one["protocol"]);
-        let node = int(&one["nodePort"]);
-        if node != 0 && outside.contains(&(protocol, node)) {
-            errors.push(FieldError::duplicate(&at.child("nodePort"), node));
+    let (list, path) = (items(&service["spec"]["ports"]), SPEC.child("ports"));
+    let node = |one: &Value| int(&one["nodePort"]);
+    if kind(service) == "ClusterIP" {
+        for (index, _) in list.iter().enumerate().filter(|(_, one)| node(one) != 0) {
+            let why = "may not be used when `type` is 'ClusterIP'";
+            errors.push(FieldError::forbidden(&path.index(index).child("nodePort"), why));
         }
-        outside.push((protocol, node));
-        let pair = (protocol, int(&one["port"]));
-        if inside.contains(&pair) {
-            let shown = json!({ "port": pair.1, "protocol": protocol, "targetPort": 0 });
-            errors.push(FieldError::duplicate(&at, shown));
+    }
+    let mut seen = Vec::new();
+    for (index, one) in list.iter().enumerate().filter(|(_, one)| node(one) != 0) {
+        let pair = (text(&one["protocol"]), node(one));
+        if seen.contains(&pair) {
+            errors.push(FieldError::duplicate(&path.index(index).child("nodePort"), pair.1));
         }
-        inside.push(pair);
+        seen.push(pair);
+    }
+    seen.clear();
+    for (index, one) in list.iter().enumerate() {
+        let pair = (text(&one["protocol"]), int(&one["port"]));
+        if seen.contains(&pair) {
+            let shown = json!({ "port": pair.1, "protocol": pair.0, "targetPort": 0 });
+            errors.push(FieldError::duplicate(&path.index(index), shown));
+        }
+        seen.push(pair);
     }
 }
 
@@ -237,9 +243,7 @@ fn source_ranges(errors: &mut Errors, service: &Value) {
         }
         let given = text(annotation).trim();
         for one in given.split(',').filter(|_| !given.is_empty()) {
-            if parse_cidr(one.trim()).is_none() {
-                cidr(errors, &one.trim().into(), &at);
-            }
+            cidr(errors, &one.trim().into(), &at);
         }
     }
 }
@@ -254,11 +258,15 @@ fn balancer(errors: &mut Errors, service: &Value) {
     if ports.is_null() && balanced {
         errors.push(FieldError::required(&Path::root("allocateLoadBalancerNodePorts"), ""));
     }
-    let class = &spec["loadBalancerClass"];
-    if !class.is_null() && !balanced {
-        errors.push(FieldError::forbidden(&SPEC.child("loadBalancerClass"), BALANCED_ONLY));
+    class(errors, service);
+}
+
+fn class(errors: &mut Errors, service: &Value) {
+    let (class, at) = (&service["spec"]["loadBalancerClass"], SPEC.child("loadBalancerClass"));
+    if !class.is_null() && kind(service) != "LoadBalancer" {
+        errors.push(FieldError::forbidden(&at, BALANCED_ONLY));
     } else if !class.is_null() {
-        named_text(errors, text(class), &SPEC.child("loadBalancerClass"), name::qualified);
+        named_text(errors, text(class), &at, name::qualified);
     }
 }
 
@@ -288,7 +296,7 @@ fn traffic(errors: &mut Errors, service: &Value) {
     }
     let (spread, at) = (&spec["trafficDistribution"], SPEC.child("trafficDistribution"));
     if !spread.is_null() {
-        one_of(errors, spread, &at, &["PreferClose", "PreferSameNode", "PreferSameZone"]);
+        one_of(errors, spread, &at, &["PreferClose", "PreferSameZone", "PreferSameNode"]);
     }
 }
 
@@ -304,10 +312,11 @@ pub(super) fn change(errors: &mut Errors, service: &Value, old: &Value) {
     }
     let (spec, before) = (&service["spec"], &old["spec"]);
     let balanced = |service| kind(service) == "LoadBalancer";
-    let class = &spec["loadBalancerClass"];
-    if balanced(service) && balanced(old) && !same(class, &before["loadBalancerClass"]) {
-        errors.push(FieldError::invalid(&SPEC.child("loadBalancerClass"), class.clone(), ONCE));
+    let given = &spec["loadBalancerClass"];
+    if balanced(service) && balanced(old) && !same(given, &before["loadBalancerClass"]) {
+        errors.push(FieldError::invalid(&SPEC.child("loadBalancerClass"), given.clone(), ONCE));
     }
+    class(errors, service);
     let health = |spec: &Value| int(&spec["healthCheckNodePort"]);
     if needs_health_port(service) && needs_health_port(old) && health(spec) != health(before) {
         errors.push(FieldError::forbidden(&SPEC.child("healthCheckNodePort"), "field is immutable"));
@@ -344,13 +353,22 @@ fn changed_families(errors: &mut Errors, service: &Value, old: &Value) {
     let given = &service["spec"]["ipFamilies"];
     let (new, before) = (items(given), items(&old["spec"]["ipFamilies"]));
     let at = SPEC.child("ipFamilies");
+    let first = at.index(0);
+    if new.len() == before.len() {
+        for _ in new.iter().zip(before).filter(|(new, old)| new != old) {
+            errors.push(FieldError::invalid(&first, given.clone(), ONCE));
+        }
+        return;
+    }
+    if new.len() < before.len() && is_empty(&service["spec"]["clusterIPs"]) {
+        let why = "primary ipFamily can not be unset";
+        errors.push(FieldError::invalid(&first, given.clone(), why));
+    }
     if let (Some(new), Some(before)) = (new.first(), before.first())
         && new != before
     {
-        errors.push(FieldError::invalid(&at.index(0), given.clone(), ONCE));
-    }
-    if new.len() == before.len() && new.get(1) != before.get(1) {
-        errors.push(FieldError::invalid(&at.index(0), given.clone(), ONCE));
+        // Upstream shows the addresses here.
+        errors.push(FieldError::invalid(&first, service["spec"]["clusterIPs"].clone(), ONCE));
     }
     if new.len() == 1 && before.len() > 1 && service["spec"]["ipFamilyPolicy"] != "SingleStack" {
         let why = "must be set to 'SingleStack' when releasing the secondary ipFamily";
