@@ -55,10 +55,7 @@ pub async fn watch(request: &Request<'_>, resource: &Arc<Resource>) -> Result<Re
     let timeout = timeout(request)?;
     let frames = match open(request.server, cache, &filter, start, bookmarks).await? {
         Ok((mut initial, subscription)) => {
-            let mut converting = Converting::new(request, resource);
-            if let (Some(converting), true) = (&mut converting, start.initial) {
-                initial.snapshot = Arc::new(converting.state(&initial).await?);
-            }
+            let converting = Converting::begin(request, resource, start.initial, &mut initial).await?;
             let form = renderer.form();
             let plain = renderer.is_plain();
             if plain && request.objects && resource.converter.is_none() {
@@ -76,18 +73,16 @@ pub async fn watch(request: &Request<'_>, resource: &Arc<Resource>) -> Result<Re
                 events.hand_over(&mut response);
                 return Ok(response);
             }
-            let table = matches!(accept.shape, Shape::Table(_));
-            let marked = start.marked.then_some(initial.revision);
             Frames {
+                marked: start.marked.then_some(initial.revision),
                 initial: start.initial.then_some(initial),
-                marked,
                 subscription,
                 converting,
                 media: accept.media,
                 renderer,
                 form,
                 plain,
-                columns: table,
+                columns: matches!(accept.shape, Shape::Table(_)),
                 caches: request.server.caches.clone(),
                 last_bookmark: last_bookmark(bookmarks, timeout),
                 closing: None,
@@ -234,16 +229,22 @@ struct Converting {
 }
 
 impl Converting {
-    fn new(request: &Request<'_>, resource: &Arc<Resource>) -> Option<Self> {
-        let converter = resource.converter.clone()?;
+    /// If a webhook converts; the state at the beginning too, if it is shown.
+    async fn begin(
+        request: &Request<'_>,
+        resource: &Arc<Resource>,
+        shows: bool,
+        initial: &mut Initial,
+    ) -> Result<Option<Self>, Status> {
+        let Some(converter) = resource.converter.clone() else { return Ok(None) };
         let (outbound, resource) = (request.server.outbound.clone(), resource.clone());
-        Some(Self { converter, outbound, resource, pending: None })
-    }
-
-    /// The state at the beginning.
-    async fn state(&mut self, initial: &Initial) -> Result<Snapshot, Status> {
-        let by = (&*self.converter, &*self.outbound);
-        conversion::snapshot(by, &initial.snapshot, &initial.filter, &self.resource.api_version).await
+        if shows {
+            let by = (&*converter, &*outbound);
+            let version = &resource.api_version;
+            let shown = conversion::snapshot(by, &initial.snapshot, &initial.filter, version).await?;
+            initial.snapshot = Arc::new(shown);
+        }
+        Ok(Some(Self { converter, outbound, resource, pending: None }))
     }
 
     fn poll_next(

@@ -554,9 +554,13 @@ fn written_rules(errors: &mut Errors, schema: &Value, path: &Path<'_>, inside: &
             errors.push(FieldError::invalid(&at.child("fieldPath"), field, "must not contain line breaks"));
         }
     }
-    if errors.len() > before || !inside.sound {
-        return;
+    if errors.len() == before && inside.sound {
+        compiled_rules(errors, schema, &at, inside);
     }
+}
+
+fn compiled_rules(errors: &mut Errors, schema: &Value, at: &Path<'_>, inside: &Inside) {
+    let list = items(&schema["x-kubernetes-validations"]);
     let structural = Structural::read(&json!({ "x-kubernetes-validations": list }));
     let root = inside.root || is(schema, "x-kubernetes-embedded-resource");
     let requestful = Sizes::of(schema, root).map_or(1, |sizes| sizes.count());

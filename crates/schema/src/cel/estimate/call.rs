@@ -95,7 +95,6 @@ impl Coster<'_> {
         target: Option<&Node<'_>>,
         args: &[Node<'_>],
     ) -> Option<Estimate> {
-        let walk = |node: &Node<'_>, times: f64| Some((self.size_of(node).scaled(times * WALK), None));
         match (function, target, args) {
             ("check", ..) => Some((Range::of(CHECK), None)),
             (
@@ -165,18 +164,25 @@ impl Coster<'_> {
                 let cost = size.plus(Range::of(1)).scaled(WALK).times(self.size_of(regex).scaled(REGEX));
                 Some((cost, Some(Range::up_to(size.most))))
             }
-            ("ip", ..) if overload == "cidr_ip" => ONE,
-            (
-                "cidr" | "isIP" | "isCIDR" | "ip" | "quantity" | "isQuantity" | "semver" | "isSemver",
-                _,
-                [text, ..],
-            ) => walk(text, 1.0),
-            ("ip.isCanonical", _, [text, ..]) => walk(text, 2.0),
             ("containsIP" | "containsCIDR", _, [other, ..]) => Some((self.contained(overload, other), None)),
             ("validate", _, [text, ..]) => {
                 Some((self.size_of(text).scaled(WALK).scaled(FORMAT_REGEX * REGEX), None))
             }
             ("_==_", _, [left, right]) => self.equal(left, right),
+            _ => self.read(function, overload, args),
+        }
+    }
+
+    /// Functions that read a text.
+    fn read(&self, function: &str, overload: &str, args: &[Node<'_>]) -> Option<Estimate> {
+        let walk = |node: &Node<'_>, times: f64| Some((self.size_of(node).scaled(times * WALK), None));
+        match (function, args) {
+            ("ip", _) if overload == "cidr_ip" => ONE,
+            (
+                "cidr" | "isIP" | "isCIDR" | "ip" | "quantity" | "isQuantity" | "semver" | "isSemver",
+                [text, ..],
+            ) => walk(text, 1.0),
+            ("ip.isCanonical", [text, ..]) => walk(text, 2.0),
             _ => None,
         }
     }
