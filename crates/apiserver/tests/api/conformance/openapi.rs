@@ -83,12 +83,23 @@ impl<'a> Published<'a> {
         Some(shown)
     }
 
+    /// What is published follows a definition a moment later.
+    async fn becomes(&self, version: &str, wanted: Option<Value>) {
+        let followed = async {
+            while self.shown(version).await != wanted {
+                tokio::task::yield_now().await;
+            }
+        };
+        let followed = tokio::time::timeout(std::time::Duration::from_secs(10), followed).await;
+        assert!(followed.is_ok(), "{version} is not published as {wanted:?}");
+    }
+
     async fn delete(self, versions: &[&str]) {
         let name = format!("{}s.{}", self.singular, self.group);
         self.world.delete(&format!("{DEFINITIONS}/{name}")).await.expect(200);
         gone(self.world, DEFINITIONS, &name).await;
         for version in versions {
-            assert_eq!(self.shown(version).await, None, "{version} is gone");
+            self.becomes(version, None).await;
         }
     }
 
@@ -193,8 +204,8 @@ async fn a_renamed_version_is_published_by_its_new_name() {
         { "op": "replace", "path": "/spec/versions/1/name", "value": "v4" }]);
     let path = format!("{DEFINITIONS}/e2e-test-manys.{}", many.group);
     world.patch(&path, "json-patch", &patch).await.expect(200);
-    assert_eq!(many.shown("v4").await.unwrap(), foo());
-    assert_eq!(many.shown("v3").await, None);
+    many.becomes("v4", Some(foo())).await;
+    many.becomes("v3", None).await;
     assert_eq!(many.shown("v2").await.unwrap(), foo());
 }
 
@@ -207,6 +218,6 @@ async fn a_version_that_is_not_served_is_not_published() {
     let mut crd = world.get(&path).await.expect(200);
     crd["spec"]["versions"][1]["served"] = false.into();
     world.put(&path, &crd).await.expect(200);
-    assert_eq!(many.shown("v6alpha1").await, None);
+    many.becomes("v6alpha1", None).await;
     assert_eq!(many.shown("v5").await.unwrap(), foo());
 }
