@@ -2,6 +2,7 @@
 
 mod bench;
 mod facts;
+mod fuzz;
 mod layers;
 mod tidy;
 
@@ -21,6 +22,8 @@ enum Task {
     Bench(bench::Arguments),
     /// Generate the table of facts about Kubernetes' types out of its Go modules, or check it.
     Facts(facts::Arguments),
+    /// Feed every parser of what the network brings with bytes found by their coverage.
+    Fuzz(fuzz::Arguments),
     /// Hold every dependency between our crates against the table of layers.
     Layers,
     /// Hold the tree against the house rules.
@@ -36,6 +39,7 @@ fn main() -> anyhow::Result<()> {
     match Arguments::parse().task {
         Task::Bench(arguments) => bench::run(&arguments),
         Task::Facts(arguments) => facts::run(&arguments),
+        Task::Fuzz(arguments) => fuzz::run(&arguments),
         Task::Layers => layers::run(),
         Task::Tidy => tidy::run(),
     }
