@@ -94,7 +94,7 @@ pub(crate) fn print_map(map: &Map<String, Value>) -> String {
 }
 
 /// The Go type that a JSON value is read into.
-pub(crate) fn type_name(value: &Value) -> &'static str {
+pub fn type_name(value: &Value) -> &'static str {
     match value {
         Value::Null => "<nil>",
         Value::Bool(_) => "bool",

@@ -21,6 +21,7 @@ mod shape;
 pub mod structural;
 
 pub use error::{Error, Result};
+pub use go::type_name as go_type;
 pub use shape::{
     Field, FieldFlags, FieldRef, ListKind, Name, NodeId, Schema, Shape, StructId, StructRef, Types,
 };

@@ -5,6 +5,7 @@
 use gifee_base::field::Path;
 use gifee_base::gvk::split_api_version;
 use gifee_base::{FieldError, name};
+use gifee_schema::go_type;
 use serde_json::{Map, Value};
 
 /// Bytes of all annotations together; upstream's figure.
@@ -43,18 +44,6 @@ pub fn settle(old: &Value, new: &mut Value, api_version: &str) -> Result<(), Str
         }
     }
     restore(old, new).map_err(|why| format!("returned invalid metadata: {why}"))
-}
-
-fn go_type(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "<nil>",
-        Value::Bool(_) => "bool",
-        Value::Number(number) if number.is_f64() => "float64",
-        Value::Number(_) => "int64",
-        Value::String(_) => "string",
-        Value::Array(_) => "[]interface {}",
-        Value::Object(_) => "map[string]interface {}",
-    }
 }
 
 fn restore(old: &Value, new: &mut Value) -> Result<(), String> {

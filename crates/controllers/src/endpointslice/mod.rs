@@ -14,7 +14,7 @@ use async_trait::async_trait;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use gifee_base::{Gvr, ObjectKey};
-use gifee_client::{Cache, DeleteOptions, Index, PatchKind, Queue, Scope};
+use gifee_client::{Cache, Client, DeleteOptions, Index, PatchKind, Queue, Scope};
 use gifee_reconcile::pod::Brief;
 use gifee_reconcile::{Context, Error, Expectations, Outcome, Reconcile, Result, work};
 use plan::{MANAGED_BY, MANAGER, Plan, SERVICE_NAME, View};
@@ -95,33 +95,38 @@ impl Slices {
         let names = pods.iter().map(|pod| &pod.spec.node_name);
         names.filter_map(|name| Some((name.clone(), zone(name)?))).collect()
     }
+}
 
-    async fn apply(&self, key: &ObjectKey, plan: Plan) -> Result<()> {
-        let client = &self.context.client;
-        // New endpoints first, so that none is missing in between.
-        for body in plan.create {
-            match client.create(&slices(), &key.namespace, body).await {
-                Ok(slice) => self.expected.wrote(key, slice.revision()),
-                Err(error) if crate::replicaset::namespace_terminating(&error) => return Ok(()),
-                Err(error) => return Err(error.into()),
-            }
+/// Makes the slices of an object what a plan says.
+pub(crate) async fn apply(
+    client: &Client,
+    expected: &Expectations,
+    key: &ObjectKey,
+    plan: Plan,
+) -> Result<()> {
+    // New endpoints first, so that none is missing in between.
+    for body in plan.create {
+        match client.create(&slices(), &key.namespace, body).await {
+            Ok(slice) => expected.wrote(key, slice.revision()),
+            Err(error) if crate::replicaset::namespace_terminating(&error) => return Ok(()),
+            Err(error) => return Err(error.into()),
         }
-        for (slice, change) in plan.change {
-            let slice = client.patch(&slices(), &slice.key(), PatchKind::Merge, change).await?;
-            self.expected.wrote(key, slice.revision());
-        }
-        for slice in plan.delete {
-            self.expected.deleting(key, &slice.key(), slice.uid());
-            match client.delete(&slices(), &slice.key(), &DeleteOptions::of_uid(slice.uid())).await {
-                Err(error) if !error.is_not_found() => {
-                    self.expected.kept(key, slice.uid());
-                    return Err(error.into());
-                }
-                _ => {}
-            }
-        }
-        Ok(())
     }
+    for (slice, change) in plan.change {
+        let slice = client.patch(&slices(), &slice.key(), PatchKind::Merge, change).await?;
+        expected.wrote(key, slice.revision());
+    }
+    for slice in plan.delete {
+        expected.deleting(key, &slice.key(), slice.uid());
+        match client.delete(&slices(), &slice.key(), &DeleteOptions::of_uid(slice.uid())).await {
+            Err(error) if !error.is_not_found() => {
+                expected.kept(key, slice.uid());
+                return Err(error.into());
+            }
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 #[async_trait]
@@ -136,7 +141,7 @@ impl Reconcile<ObjectKey> for Slices {
         }
         if let Some(service) = Service::read(&object)? {
             let plan = plan::plan(&self.observe(key, service)?);
-            self.apply(key, plan).await?;
+            apply(&self.context.client, &self.expected, key, plan).await?;
         }
         Ok(Outcome::Done)
     }

@@ -8,14 +8,14 @@ pub mod plan;
 mod tests;
 
 use crate::Config;
-use crate::endpointslice::BY_SERVICE;
+use crate::endpointslice::{self, BY_SERVICE};
 use async_trait::async_trait;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use gifee_base::{Gvr, Object, ObjectKey};
-use gifee_client::{Cache, DeleteOptions, PatchKind, Queue, Scope};
+use gifee_client::{Cache, Queue, Scope};
 use gifee_reconcile::{Context, Error, Expectations, Outcome, Reconcile, Result, work};
-use plan::{MANAGED_BY, MANAGER, Plan, SERVICE_NAME, View, mirrored};
+use plan::{MANAGED_BY, MANAGER, SERVICE_NAME, View, mirrored};
 use serde_json::Value;
 use std::sync::Arc;
 
@@ -86,32 +86,6 @@ impl Mirrors {
         };
         Ok(View { endpoints, slices })
     }
-
-    async fn apply(&self, key: &ObjectKey, plan: Plan) -> Result<()> {
-        let client = &self.context.client;
-        for body in plan.create {
-            match client.create(&slices(), &key.namespace, body).await {
-                Ok(slice) => self.expected.wrote(key, slice.revision()),
-                Err(error) if crate::replicaset::namespace_terminating(&error) => return Ok(()),
-                Err(error) => return Err(error.into()),
-            }
-        }
-        for (slice, change) in plan.change {
-            let slice = client.patch(&slices(), &slice.key(), PatchKind::Merge, change).await?;
-            self.expected.wrote(key, slice.revision());
-        }
-        for slice in plan.delete {
-            self.expected.deleting(key, &slice.key(), slice.uid());
-            match client.delete(&slices(), &slice.key(), &DeleteOptions::of_uid(slice.uid())).await {
-                Err(error) if !error.is_not_found() => {
-                    self.expected.kept(key, slice.uid());
-                    return Err(error.into());
-                }
-                _ => {}
-            }
-        }
-        Ok(())
-    }
 }
 
 #[async_trait]
@@ -121,7 +95,7 @@ impl Reconcile<ObjectKey> for Mirrors {
             return Ok(Outcome::Done);
         }
         let plan = plan::plan(&self.observe(key)?);
-        self.apply(key, plan).await?;
+        endpointslice::apply(&self.context.client, &self.expected, key, plan).await?;
         Ok(Outcome::Done)
     }
 }

@@ -1,5 +1,6 @@
 //! The slices that say what Endpoints say. Pure.
 
+use crate::endpointslice::plan::Plan;
 use gifee_base::{Gvk, Object};
 use gifee_reconcile::{owner, patch};
 use serde_json::{Map, Value, json};
@@ -29,17 +30,6 @@ pub struct View {
     pub endpoints: Option<(Arc<Object>, Value)>,
     /// Slices made here, with their trees.
     pub slices: Vec<(Arc<Object>, Value)>,
-}
-
-/// What to do.
-#[derive(Debug, Default)]
-pub struct Plan {
-    /// Slices to create.
-    pub create: Vec<Value>,
-    /// Slices to change, with merge patches.
-    pub change: Vec<(Arc<Object>, Value)>,
-    /// Slices to delete.
-    pub delete: Vec<Arc<Object>>,
 }
 
 /// Whether Endpoints are somebody else's than the controller's of Services with selectors.

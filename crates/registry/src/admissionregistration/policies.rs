@@ -10,36 +10,13 @@ use crate::value::{is_empty, items, text};
 use gifee_base::gvk::split_api_version;
 use gifee_base::{FieldError, Path, name};
 use gifee_schema::cel::admission::{Declared, environment};
-use gifee_schema::cel::{Environment, Type};
+use gifee_schema::cel::{self, Environment, Type};
 use serde_json::Value;
 use std::sync::Arc;
 
 const ANNOTATIONS_MAXIMUM: usize = 20;
 /// Bytes of an expression of an annotation.
 const ANNOTATION_BYTES: usize = 5 * 1024;
-/// Words that no variable is called.
-const RESERVED: [&str; 20] = [
-    "true",
-    "false",
-    "null",
-    "in",
-    "as",
-    "break",
-    "const",
-    "continue",
-    "else",
-    "for",
-    "function",
-    "if",
-    "import",
-    "let",
-    "loop",
-    "package",
-    "namespace",
-    "return",
-    "var",
-    "void",
-];
 
 /// The environments of a policy: with an authorizer and without.
 struct Expressions {
@@ -127,8 +104,7 @@ fn is_identifier(name: &str) -> bool {
     let mut letters = name.chars();
     letters.next().is_some_and(|first| first == '_' || first.is_ascii_alphabetic())
         && letters.all(|letter| letter == '_' || letter.is_ascii_alphanumeric())
-        && !RESERVED.contains(&name)
-        && name != "while"
+        && !cel::reserved(name)
 }
 
 fn variable(errors: &mut Errors, expressions: &mut Expressions, one: &Value, path: &Path<'_>) {

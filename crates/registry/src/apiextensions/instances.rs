@@ -7,6 +7,7 @@ use crate::kind::{Context, Hooks, Scale};
 use crate::value::{items, remove, restore, text};
 use gifee_base::field::{ErrorType, Path};
 use gifee_base::{FieldError, name};
+use gifee_schema::go_type;
 use gifee_schema::structural::{Old, Rules, unsettled};
 use gifee_schema::{Schema, structural::Structural};
 use serde_json::Value;
@@ -89,18 +90,6 @@ fn reach<'a>(
     let shown = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
     let (given, path) = (go_type(value), dotted(path));
     Err(format!("{path} accessor error: {shown} is of the type {given}, expected {expected}"))
-}
-
-fn go_type(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "<nil>",
-        Value::Bool(_) => "bool",
-        Value::Number(number) if number.is_f64() => "float64",
-        Value::Number(_) => "int64",
-        Value::String(_) => "string",
-        Value::Array(_) => "[]interface {}",
-        Value::Object(_) => "map[string]interface {}",
-    }
 }
 
 fn replicas(object: &Value, path: &[Arc<str>], errors: &mut Vec<FieldError>) {

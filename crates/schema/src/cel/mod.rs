@@ -55,7 +55,7 @@ pub use estimate::Sizes;
 pub use functions::authorize::{Authorize, Check, Decision, Request};
 pub use functions::{format::Format, network::Cidr, regex::Pattern, semver::Semver, url::Url};
 pub use kind::{Field, List, Object, Order, Type};
-pub use names::{escape, unescape};
+pub use names::{escape, reserved, unescape};
 pub use program::{Activation, Budget, PER_CALL, PER_MATCH_CONDITIONS, PER_OBJECT, Program};
 pub use schema::from_schema;
 pub use value::{Key, Map, Struct, Text, Timestamp, Value};

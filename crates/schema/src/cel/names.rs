@@ -1,5 +1,6 @@
 //! Property names as identifiers, and back. Answers to the apiserver's `cel/escaping.go`.
 
+/// Words of the language, which no name may be.
 const RESERVED: &[&str] = &[
     "true",
     "false",
@@ -24,12 +25,17 @@ const RESERVED: &[&str] = &[
     "while",
 ];
 
+/// Whether no variable is called so.
+pub fn reserved(name: &str) -> bool {
+    RESERVED.contains(&name)
+}
+
 /// A property's name as an identifier; None if it can be none.
 pub fn escape(name: &str) -> Option<String> {
     if name.is_empty() || name.starts_with(|letter: char| letter.is_ascii_digit()) {
         return None;
     }
-    if RESERVED.contains(&name) {
+    if reserved(name) {
         return Some(format!("__{name}__"));
     }
     let mut escaped = String::with_capacity(name.len());
