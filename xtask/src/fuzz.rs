@@ -44,7 +44,13 @@ pub fn run(arguments: &Arguments) -> Result<()> {
             .arg(format!("-runs={}", arguments.runs))
             .arg(format!("-max_total_time={}", arguments.seconds))
             .arg(format!("-artifact_prefix={}/{name}-", folder.display()))
-            .args(["-max_len=4096", "-timeout=10", "-rss_limit_mb=2048", "-print_final_stats=1", "-verbosity=1"])
+            .args([
+                "-max_len=4096",
+                "-timeout=10",
+                "-rss_limit_mb=2048",
+                "-print_final_stats=1",
+                "-verbosity=1",
+            ])
             .output()
             .with_context(|| format!("running {}", program.display()))?;
         let said = String::from_utf8_lossy(&output.stderr);
@@ -53,7 +59,10 @@ pub fn run(arguments: &Arguments) -> Result<()> {
             line.and_then(|line| line.split_whitespace().last()).unwrap_or("?").to_owned()
         };
         let (runs, rate) = (figure("number_of_executed_units"), figure("average_exec_per_sec"));
-        println!("{name}: {} after {runs} executions, {rate}/s", if output.status.success() { "ok" } else { "FAILED" });
+        println!(
+            "{name}: {} after {runs} executions, {rate}/s",
+            if output.status.success() { "ok" } else { "FAILED" }
+        );
         if !output.status.success() {
             let last: Vec<&str> = said.lines().rev().take(40).collect();
             last.iter().rev().for_each(|line| println!("  {line}"));
@@ -82,5 +91,8 @@ fn rows(root: &Path) -> Result<Vec<String>> {
     let source = std::fs::read_to_string(root.join("fuzz/src/main.rs"))?;
     let table = source.split("const TARGETS").nth(1).and_then(|rest| rest.split("];").next());
     let rows = table.context("fuzz/src/main.rs has no table")?.lines();
-    Ok(rows.filter_map(|line| line.trim().strip_prefix("(\"")?.split('"').next()).map(str::to_owned).collect())
+    Ok(rows
+        .filter_map(|line| line.trim().strip_prefix("(\"")?.split('"').next())
+        .map(str::to_owned)
+        .collect())
 }
