@@ -5,7 +5,7 @@
 
 #![no_main]
 
-use gifee_base::{FieldSelector, LabelSelector, Object, Quantity, Status, parse_time};
+use gifee_base::{FieldSelector, LabelSelector, Object, Quantity, Status, clock::parse_time};
 use gifee_policy::authenticate::bootstrap;
 use gifee_schema::apply::{Set, decode};
 use gifee_schema::cel::{self, Budget};
