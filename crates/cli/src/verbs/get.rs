@@ -217,3 +217,32 @@ async fn watch(session: &Session, arguments: &Arguments, wanted: &Wanted, form: 
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use gifee_base::{Gvk, Gvr};
+
+    #[test]
+    fn all_shows_what_its_category_leaves_out() {
+        let one = |group: &str, resource: &str, all: bool| Resource {
+            gvr: Gvr::new(group, "v1", resource),
+            gvk: Gvk::new(group, "v1", resource),
+            namespaced: true,
+            singular: String::new(),
+            short_names: Vec::new(),
+            categories: if all { vec!["all".into()] } else { Vec::new() },
+            verbs: vec!["list".into()],
+            subresources: Vec::new(),
+            preferred: true,
+        };
+        let claims = one("", "persistentvolumeclaims", false);
+        let ingresses = one("networking.k8s.io", "ingresses", false);
+        let resources = vec![one("", "pods", true), claims, one("", "secrets", false), ingresses];
+        let discovery = Discovery { resources, missing: Vec::new() };
+        let mut wanted = resource::parse(&discovery, &["all".to_owned()]).unwrap();
+        beside_all(&discovery, &mut wanted);
+        let shown: Vec<String> = wanted.iter().map(|one| one.resource.gvr.resource.to_string()).collect();
+        assert_eq!(shown, ["pods", "ingresses", "persistentvolumeclaims"]);
+    }
+}
