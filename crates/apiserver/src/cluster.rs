@@ -4,7 +4,7 @@
 
 use crate::cache::{RANGES, store_failed};
 use crate::server::Server;
-use crate::write::{DeleteOptions, SERVER, Write, create_object, delete_object};
+use crate::write::{DeleteOptions, SERVER, Updated, Write, create_object, delete_object, update_object};
 use bytes::Bytes;
 use gifee_base::clock::format_time;
 use gifee_base::{Object, ObjectKey, Reason, Status};
@@ -50,6 +50,45 @@ pub fn own_attributes(verb: &str, group: &str, resource: &str, key: &ObjectKey) 
         name: key.name.to_string(),
         ..Attributes::default()
     }
+}
+
+/// Changes the status of a cluster-wide object, or its finalizers, as the server's own controllers do: by the pipeline,
+/// as `manager`, without asking admission or the rules of the kind.
+///
+/// # Errors
+/// As the API gives them.
+pub async fn own_status(
+    server: &Arc<Server>,
+    [group, resource]: [&str; 2],
+    name: &str,
+    manager: &str,
+    edit: &mut (dyn FnMut(&mut Value) + Send),
+) -> Result<Updated, Status> {
+    let kinds = server.kinds.load_full();
+    let row = kinds.preferred(group, resource).ok_or_else(Status::no_such_path)?;
+    let attributes = own_attributes("update", group, resource, &ObjectKey::cluster(name));
+    let warnings = Mutex::default();
+    let write = Write {
+        server,
+        resource: row,
+        subresource: "status",
+        attributes: &attributes,
+        dry_run: false,
+        admitted: false,
+        trusted: true,
+        manager: Cow::Borrowed(manager),
+        applies: false,
+        subject: None,
+        now: format_time(server.config.clock.now()),
+        options: Cow::Borrowed(&Value::Null),
+        warnings: &warnings,
+    };
+    let mut edit = |old: &Value| {
+        let mut new = old.clone();
+        edit(&mut new);
+        Ok(new)
+    };
+    update_object(&write, "", name, &mut edit, false).await
 }
 
 #[async_trait::async_trait]

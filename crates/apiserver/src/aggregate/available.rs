@@ -9,18 +9,15 @@ use super::remote::Remote;
 use super::{DISCOVERY_TIMEOUT, GROUP, RESOURCE, local, name_user};
 use crate::body::Body;
 use crate::cache::{Caches, Filter, Next, Subscription};
-use crate::cluster::own_attributes;
+use crate::cluster::own_status;
 use crate::outbound::slices;
 use crate::server::Server;
-use crate::write::{Write, update_object};
 use futures_util::future::join_all;
 use gifee_base::clock::format_time;
 use gifee_base::{FieldSelector, LabelSelector, ObjectKey, Status};
 use gifee_policy::Lookup;
 use http::Request;
-use parking_lot::Mutex;
 use serde_json::{Value, json};
-use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::future::poll_fn;
 use std::sync::atomic::Ordering;
@@ -225,33 +222,13 @@ async fn say(
     reason: &str,
     message: &str,
 ) -> Result<(), Status> {
-    let kinds = server.kinds.load_full();
-    let row = kinds.preferred(GROUP, RESOURCE).ok_or_else(Status::no_such_path)?;
-    let attributes = own_attributes("update", GROUP, RESOURCE, &ObjectKey::cluster(name));
-    let warnings = Mutex::default();
     let now = format_time(server.config.clock.now());
-    let write = Write {
-        server,
-        resource: row,
-        subresource: "status",
-        attributes: &attributes,
-        dry_run: false,
-        admitted: false,
-        trusted: true,
-        manager: Cow::Borrowed("kube-aggregator"),
-        applies: false,
-        subject: None,
-        now: now.clone(),
-        options: Cow::Borrowed(&Value::Null),
-        warnings: &warnings,
-    };
-    let mut edit = |old: &Value| {
-        let mut new = old.clone();
-        let conditions = &mut new["status"]["conditions"];
+    let mut edit = |service: &mut Value| {
+        let conditions = &mut service["status"]["conditions"];
         if !conditions.is_array() {
             *conditions = json!([]);
         }
-        let Some(all) = conditions.as_array_mut() else { return Ok(new) };
+        let Some(all) = conditions.as_array_mut() else { return };
         let said = all.iter().position(|one| one["type"] == "Available");
         let since = said.map(|at| &all[at]).filter(|one| one["status"] == status);
         let since = since.map_or(Value::from(now.as_str()), |one| one["lastTransitionTime"].clone());
@@ -261,7 +238,6 @@ async fn say(
             Some(at) => all[at] = condition,
             None => all.push(condition),
         }
-        Ok(new)
     };
-    update_object(&write, "", name, &mut edit, false).await.map(drop)
+    own_status(server, [GROUP, RESOURCE], name, "kube-aggregator", &mut edit).await.map(drop)
 }

@@ -10,18 +10,16 @@ mod conditions;
 mod rows;
 
 use crate::cache::{Caches, Filter, Next, store_failed};
-use crate::cluster::own_attributes;
-use crate::kinds::Resource;
+use crate::cluster::own_status;
 use crate::server::Server;
 use crate::upkeep::Command;
-use crate::write::{Updated, Write, update_object};
+use crate::write::Updated;
 use conditions::{Taken, holds};
 use gifee_base::clock::format_time;
-use gifee_base::{FieldSelector, LabelSelector, ObjectKey, Reason, Status};
+use gifee_base::{FieldSelector, LabelSelector, Reason, Status};
 use parking_lot::Mutex;
 use rows::Made;
 use serde_json::Value;
-use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
 use std::future::poll_fn;
 use std::sync::{Arc, Weak};
@@ -244,29 +242,5 @@ async fn change(
     name: &str,
     edit: &mut (dyn FnMut(&mut Value) + Send),
 ) -> Result<Updated, Status> {
-    let kinds = server.kinds.load_full();
-    let row: &Arc<Resource> = kinds.preferred(GROUP, RESOURCE).ok_or_else(Status::no_such_path)?;
-    let attributes = own_attributes("update", GROUP, RESOURCE, &ObjectKey::cluster(name));
-    let warnings = Mutex::default();
-    let write = Write {
-        server,
-        resource: row,
-        subresource: "status",
-        attributes: &attributes,
-        dry_run: false,
-        admitted: false,
-        trusted: true,
-        manager: Cow::Borrowed(crate::write::SERVER),
-        applies: false,
-        subject: None,
-        now: format_time(server.config.clock.now()),
-        options: Cow::Borrowed(&Value::Null),
-        warnings: &warnings,
-    };
-    let mut edit = |old: &Value| {
-        let mut new = old.clone();
-        edit(&mut new);
-        Ok(new)
-    };
-    update_object(&write, "", name, &mut edit, false).await
+    own_status(server, [GROUP, RESOURCE], name, crate::write::SERVER, edit).await
 }

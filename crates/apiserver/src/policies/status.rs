@@ -6,19 +6,15 @@
 
 use super::GROUP;
 use crate::cache::{Cache, Caches, Filter, Next, Subscription};
-use crate::cluster::own_attributes;
+use crate::cluster::own_status;
 use crate::kinds::Kinds;
 use crate::server::Server;
-use crate::write::{Write, update_object};
 use futures_util::future::poll_fn;
-use gifee_base::clock::format_time;
 use gifee_base::gvk::split_api_version;
-use gifee_base::{FieldSelector, Gvk, LabelSelector, ObjectKey, Reason, Status};
+use gifee_base::{FieldSelector, Gvk, LabelSelector, Reason, Status};
 use gifee_policy::policies::warnings;
 use gifee_schema::cel::{Type, from_schema};
-use parking_lot::Mutex;
 use serde_json::{Value, json};
-use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::sync::{Arc, Weak};
 
@@ -135,30 +131,9 @@ fn named(kinds: &Kinds, rules: &Value) -> Vec<Gvk> {
 }
 
 async fn write(server: &Arc<Server>, name: &str, generation: i64, checking: &Value) -> Result<(), Status> {
-    let kinds = server.kinds.load_full();
-    let row = kinds.preferred(GROUP, RESOURCE).ok_or_else(Status::no_such_path)?;
-    let attributes = own_attributes("update", GROUP, RESOURCE, &ObjectKey::cluster(name));
-    let warnings = Mutex::default();
-    let write = Write {
-        server,
-        resource: row,
-        subresource: "status",
-        attributes: &attributes,
-        dry_run: false,
-        admitted: false,
-        trusted: true,
-        manager: Cow::Borrowed(MANAGER),
-        applies: false,
-        subject: None,
-        now: format_time(server.config.clock.now()),
-        options: Cow::Borrowed(&Value::Null),
-        warnings: &warnings,
+    let mut edit = |policy: &mut Value| {
+        policy["status"]["observedGeneration"] = generation.into();
+        policy["status"]["typeChecking"] = checking.clone();
     };
-    let mut edit = |old: &Value| {
-        let mut new = old.clone();
-        new["status"]["observedGeneration"] = generation.into();
-        new["status"]["typeChecking"] = checking.clone();
-        Ok(new)
-    };
-    update_object(&write, "", name, &mut edit, false).await.map(drop)
+    own_status(server, [GROUP, RESOURCE], name, MANAGER, &mut edit).await.map(drop)
 }
