@@ -2,8 +2,8 @@
 //!
 //! Answers to upstream's `pkg/apis/resource/validation`.
 
-use super::device::each;
 use crate::rule::Errors;
+use crate::rule::list::each;
 use crate::rule::resource::quantity;
 use crate::value::{is_empty, items};
 use gifee_base::{FieldError, Path, Quantity};

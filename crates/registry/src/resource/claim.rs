@@ -1,10 +1,11 @@
 //! Rules of claims of devices, their templates, and what was allocated to them.
 
 use super::device::{
-    CONFIGS_MAXIMUM, binding_conditions, configuration, document, each, each_once, full_name, identity,
-    selectors, toleration, uid,
+    CONFIGS_MAXIMUM, binding_conditions, configuration, document, full_name, identity, selectors, toleration,
+    uid,
 };
 use crate::podspec::node_selector;
+use crate::rule::list::{each, each_once};
 use crate::rule::{
     Errors, IMMUTABLE, SPEC, STATUS, changed, label, named_text, required, required_name, required_one_of,
 };

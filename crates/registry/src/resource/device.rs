@@ -2,8 +2,9 @@
 
 use super::expression::selector_error;
 use crate::podspec::source::csi_driver_name;
+use crate::rule::list::each;
 use crate::rule::{Errors, named, named_text, one_of, required, required_name};
-use crate::value::{is_empty, items, same, text};
+use crate::value::{is_empty, same, text};
 use gifee_base::{FieldError, Path, name};
 use serde_json::Value;
 
@@ -15,47 +16,6 @@ const POOL_NAME_MAXIMUM: usize = 253;
 const IDENTIFIER_MAXIMUM: usize = 32;
 const CONDITIONS_MAXIMUM: usize = 4;
 const EFFECTS: [&str; 3] = ["NoExecute", "NoSchedule", "None"];
-
-/// Checks each item of a list, unless there are too many: then that alone is said.
-pub(super) fn each(
-    errors: &mut Errors,
-    list: &Value,
-    maximum: usize,
-    path: &Path<'_>,
-    mut check: impl FnMut(&mut Errors, &Value, &Path<'_>),
-) {
-    let list = items(list);
-    if list.len() > maximum {
-        return errors.push(FieldError::too_many(path, list.len(), maximum));
-    }
-    for (index, one) in list.iter().enumerate() {
-        check(errors, one, &path.index(index));
-    }
-}
-
-/// The same, and reports items whose key was seen before.
-pub(super) fn each_once(
-    errors: &mut Errors,
-    list: &Value,
-    maximum: usize,
-    path: &Path<'_>,
-    key: impl Fn(&Value) -> String,
-    check: impl FnMut(&mut Errors, &Value, &Path<'_>),
-) {
-    each(errors, list, maximum, path, check);
-    if items(list).len() > maximum {
-        return;
-    }
-    let mut seen = Vec::new();
-    for (index, one) in items(list).iter().enumerate() {
-        let key = key(one);
-        if seen.contains(&key) {
-            errors.push(FieldError::duplicate(&path.index(index), key));
-        } else {
-            seen.push(key);
-        }
-    }
-}
 
 /// Selectors of devices; those that were there before were judged then.
 pub(super) fn selectors(errors: &mut Errors, list: &Value, old: &Value, path: &Path<'_>) {

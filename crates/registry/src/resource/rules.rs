@@ -2,8 +2,9 @@
 //!
 //! Answers to upstream's `pkg/apis/resource/validation`, as its neighbours do for claims and slices.
 
-use super::device::{CONFIGS_MAXIMUM, configuration, each, pool_name, selectors, taint};
+use super::device::{CONFIGS_MAXIMUM, configuration, pool_name, selectors, taint};
 use crate::podspec::source::csi_driver_name;
+use crate::rule::list::each;
 use crate::rule::{Errors, SPEC, required_name};
 use crate::rules::{RULES, Rules};
 use crate::value::text;

@@ -1,9 +1,10 @@
 //! Rules of slices of devices: what devices there are, what they are like, and where.
 
 use super::capacity::request_policy;
-use super::device::{binding_conditions, each, each_once, pool_name, qualified_name, taint};
+use super::device::{binding_conditions, pool_name, qualified_name, taint};
 use crate::podspec::node_selector;
 use crate::podspec::source::csi_driver_name;
+use crate::rule::list::{each, each_once};
 use crate::rule::{Errors, SPEC, immutable, named, named_text, required_name};
 use crate::rules::{RULES, Rules};
 use crate::value::{entries, int, is_empty, items, text};

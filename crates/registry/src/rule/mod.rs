@@ -6,6 +6,7 @@
 pub(crate) mod address;
 pub(crate) mod condition;
 pub(crate) mod label;
+pub(crate) mod list;
 pub(crate) mod resource;
 
 use crate::value::{is_empty, same, text};
@@ -137,6 +138,20 @@ pub(crate) fn immutable(errors: &mut Errors, value: &Value, old: &Value, path: &
 pub(crate) fn changed(errors: &mut Errors, value: &Value, old: &Value, path: &Path<'_>) {
     if !same(value, old) {
         errors.push(FieldError::invalid(path, Value::Null, IMMUTABLE));
+    }
+}
+
+/// Reports an object of which not exactly one of several fields is set, as rules that upstream declares do.
+pub(crate) fn exactly_one(errors: &mut Errors, object: &Value, path: &Path<'_>, fields: &[&str]) {
+    let set: Vec<&str> = fields.iter().copied().filter(|field| !object[*field].is_null()).collect();
+    let all = || fields.iter().map(|field| format!("`{field}`")).collect::<Vec<_>>().join(", ");
+    match set.len() {
+        0 => errors.push(FieldError::invalid(path, "", &format!("must specify one of: {}", all()))),
+        1 => {}
+        _ => {
+            let (shown, why) = (set.join(", "), format!("must specify exactly one of: {}", all()));
+            errors.push(FieldError::invalid(path, format!("{{{shown}}}"), &why));
+        }
     }
 }
 
