@@ -58,6 +58,7 @@ pub const PACKAGES: &[Package] = &[
     api("resource/v1", "resource.k8s.io"),
     api("scheduling/v1", "scheduling.k8s.io"),
     api("scheduling/v1alpha3", "-"),
+    api("scheduling/v1beta1", "scheduling.k8s.io"),
     api("storage/v1", "storage.k8s.io"),
     api("storagemigration/v1", "storagemigration.k8s.io"),
 ];

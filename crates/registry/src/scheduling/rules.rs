@@ -8,7 +8,7 @@ use crate::value::{int, text};
 use gifee_base::{FieldError, Path};
 use serde_json::Value;
 
-const USER_PRIORITY_MAXIMUM: i64 = 1_000_000_000;
+pub(super) const USER_PRIORITY_MAXIMUM: i64 = 1_000_000_000;
 const SYSTEM_CLASSES: [(&str, i64); 2] =
     [("system-node-critical", 2_000_001_000), ("system-cluster-critical", 2_000_000_000)];
 
