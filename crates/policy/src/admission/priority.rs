@@ -1,4 +1,4 @@
-//! A pod's priority is its PriorityClass's; at most one class is the default.
+//! The priority of a pod, or of a group of pods, is its PriorityClass's; at most one class is the default.
 //!
 //! Answers to upstream's `Priority`. The two system classes are always there, whether or not they are stored.
 
@@ -20,15 +20,16 @@ impl Rule for Priority {
         "Priority"
     }
 
-    fn mutate(&self, request: &Request<'_>, pod: &mut Value, lookup: &dyn Lookup) -> Result<(), Status> {
-        if !request.is("", "pods") || !request.writes() {
+    fn mutate(&self, request: &Request<'_>, object: &mut Value, lookup: &dyn Lookup) -> Result<(), Status> {
+        let of_pod = request.is("", "pods");
+        if !(of_pod || request.is(GROUP, "podgroups")) || !request.writes() {
             return Ok(());
         }
         if request.operation == Operation::Update {
-            keep(request, pod);
+            keep(request, object);
             return Ok(());
         }
-        let class = pod["spec"]["priorityClassName"].as_str().unwrap_or_default();
+        let class = object["spec"]["priorityClassName"].as_str().unwrap_or_default();
         let (name, value, policy) = if class.is_empty() {
             default_class(lookup)
         } else if let Some((name, value)) = SYSTEM.iter().find(|(name, _)| *name == class) {
@@ -40,24 +41,29 @@ impl Rule for Priority {
             };
             parts(&found)
         };
-        let asked = pod["spec"]["priority"].as_i64();
+        let asked = object["spec"]["priority"].as_i64();
         if asked.is_some_and(|asked| asked != value) {
             return Err(request.forbidden(&format!(
-                "the integer value of priority ({}) must not be provided in pod spec; priority admission controller computed {value} from the given PriorityClass name",
-                asked.unwrap_or_default()
+                "the integer value of priority ({}) must not be provided in {} spec; priority admission controller computed {value} from the given PriorityClass name",
+                asked.unwrap_or_default(),
+                if of_pod { "pod" } else { "pod group" }
             )));
         }
         if !name.is_empty() {
-            pod["spec"]["priorityClassName"] = name.into();
+            object["spec"]["priorityClassName"] = name.into();
         }
-        pod["spec"]["priority"] = value.into();
-        match pod["spec"]["preemptionPolicy"].as_str() {
+        object["spec"]["priority"] = value.into();
+        if !of_pod {
+            // Groups have no policy of their own yet.
+            return Ok(());
+        }
+        match object["spec"]["preemptionPolicy"].as_str() {
             Some(asked) if asked != policy => {
                 return Err(request.forbidden(&format!(
                     "the string value of PreemptionPolicy ({asked}) must not be provided in pod spec; priority admission controller computed {policy} from the given PriorityClass name"
                 )));
             }
-            _ => pod["spec"]["preemptionPolicy"] = policy.into(),
+            _ => object["spec"]["preemptionPolicy"] = policy.into(),
         }
         Ok(())
     }
@@ -82,11 +88,11 @@ impl Rule for Priority {
 }
 
 /// A client that does not know of priorities leaves them as they are.
-fn keep(request: &Request<'_>, pod: &mut Value) {
+fn keep(request: &Request<'_>, object: &mut Value) {
     let Some(old) = request.old else { return };
     for field in ["priority", "preemptionPolicy"] {
-        if pod["spec"][field].is_null() && !old["spec"][field].is_null() {
-            pod["spec"][field] = old["spec"][field].clone();
+        if object["spec"][field].is_null() && !old["spec"][field].is_null() {
+            object["spec"][field] = old["spec"][field].clone();
         }
     }
 }

@@ -179,6 +179,15 @@ fn refusals() {
     let mut numbered = pod;
     numbered["spec"]["priority"] = 7.into();
     assert!(refused(Ask::default(), numbered).contains("must not be provided in pod spec"));
+    let group = |spec: Value| {
+        let kind = ("scheduling.k8s.io", "PodGroup", "podgroups");
+        run(&Ask { kind, ..Ask::default() }, json!({ "metadata": { "name": "p" }, "spec": spec }))
+    };
+    assert_eq!(
+        group(json!({ "priorityClassName": "system-node-critical" })).unwrap()["spec"],
+        json!({ "priorityClassName": "system-node-critical", "priority": 2_000_001_000 })
+    );
+    assert!(group(json!({ "priority": 7 })).unwrap_err().contains("must not be provided in pod group spec"));
     let class = json!({ "metadata": { "name": "second" }, "globalDefault": true });
     let ask = Ask {
         kind: ("scheduling.k8s.io", "PriorityClass", "priorityclasses"),

@@ -1,14 +1,15 @@
 //! Fields that the API knows and that do nothing yet: they are dropped before an object is judged.
 //!
-//! Answers to `dropDisabledFields` of upstream's `pkg/api/pod/util.go`, with the features that version 1.37 leaves off.
+//! Answers to `dropDisabledFields` of upstream's `pkg/api/pod/util.go`, with the features that version 1.37 leaves off;
+//! but for GenericWorkload, since the scheduler knows groups of pods.
 
 use crate::value::{items, remove};
 use serde_json::Value;
 
 const PROBES: [&str; 3] = ["livenessProbe", "readinessProbe", "startupProbe"];
 const CONTAINERS: [&str; 3] = ["containers", "initContainers", "ephemeralContainers"];
-/// Fields of the spec itself.
-const SPEC: [&str; 2] = ["evictionResponders", "schedulingGroup"];
+/// A field of the spec itself.
+const SPEC: &str = "evictionResponders";
 /// Fields of sources of volumes.
 const SOURCE: [(&str, &str); 5] = [
     ("emptyDir", "mode"),
@@ -20,9 +21,7 @@ const SOURCE: [(&str, &str); 5] = [
 
 /// Drops them from the spec of a pod or template.
 pub(crate) fn drop_disabled(spec: &mut Value) {
-    for field in SPEC {
-        remove(spec, field);
-    }
+    remove(spec, SPEC);
     if items(&spec["volumes"]).iter().any(volume_uses) {
         for volume in spec["volumes"].as_array_mut().into_iter().flatten() {
             clean_volume(volume);

@@ -19,8 +19,8 @@ mod volume;
 pub(crate) mod warning;
 mod windows;
 
-use crate::rule::{Errors, address, identity, in_range, label, named, named_text, optional_name, required};
-use crate::rule::{required_one_of, resource, unique};
+use crate::rule::{Errors, address, exactly_one, identity, in_range, label, named, named_text};
+use crate::rule::{optional_name, required, required_one_of, resource, unique};
 use crate::value::{entries, int, is_empty, items, text};
 use gifee_base::{FieldError, Path, name};
 use serde_json::{Value, json};
@@ -120,6 +120,13 @@ fn names(errors: &mut Errors, spec: &Value, path: &Path<'_>) {
         name::dns_subdomain,
     );
     optional_name(errors, &spec["nodeName"], &path.child("nodeName"), name::dns_subdomain);
+    let (group, field, at) = (&spec["schedulingGroup"], "podGroupName", path.child("schedulingGroup"));
+    if !group.is_null() {
+        exactly_one(errors, group, &at, &[field]);
+    }
+    if !group[field].is_null() {
+        named(errors, &group[field], &at.child(field), name::dns_subdomain);
+    }
     in_range(
         errors,
         &spec["activeDeadlineSeconds"],
