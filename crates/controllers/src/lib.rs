@@ -20,6 +20,7 @@ pub mod endpointslicemirroring;
 pub mod garbagecollector;
 pub mod namespace;
 pub mod nodelifecycle;
+pub mod persistentvolume;
 pub mod podcertificates;
 pub mod podgc;
 pub mod replicaset;
@@ -124,6 +125,11 @@ pub const CONTROLLERS: &[Controller] = &[
         name: volumeprotection::NAME,
         account: "pv-protection-controller",
         run: volumeprotection::run,
+    },
+    Controller {
+        name: persistentvolume::NAME,
+        account: "persistent-volume-binder",
+        run: persistentvolume::run,
     },
     Controller { name: csrapproving::NAME, account: "certificate-controller", run: csrapproving::run },
     Controller { name: csrsigning::NAME, account: "certificate-controller", run: csrsigning::run },

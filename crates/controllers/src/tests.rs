@@ -55,6 +55,7 @@ async fn every_controller_that_exists_runs() {
         kube-apiserver-serving-clustertrustbundle-publisher-controller
         namespace-controller
         node-lifecycle-controller
+        persistentvolume-binder-controller
         persistentvolume-protection-controller
         persistentvolumeclaim-protection-controller
         pod-garbage-collector-controller

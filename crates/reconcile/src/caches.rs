@@ -24,6 +24,16 @@ pub const BY_CONTROLLER: Index = Index {
 /// Pods by the node that they are bound to; unbound ones by the empty string.
 pub const BY_NODE: Index = Index { name: "node", values: |object, add| add(&node_name(object)) };
 
+/// Pods by `NAMESPACE/CLAIM` of each claim of a volume that they use, ended or not.
+pub const BY_CLAIM: Index = Index {
+    name: "claim",
+    values: |object, add| {
+        for claim in crate::pod::claims(object) {
+            add(&format!("{}/{claim}", object.namespace()));
+        }
+    },
+};
+
 fn node_name(object: &Object) -> Cow<'_, str> {
     object.text_at(&["spec", "nodeName"]).unwrap_or_default()
 }

@@ -18,7 +18,7 @@ pub mod pod;
 #[cfg(test)]
 mod tests;
 
-pub use caches::{BY_CONTROLLER, BY_NODE, Caches};
+pub use caches::{BY_CLAIM, BY_CONTROLLER, BY_NODE, Caches};
 pub use codec::{decode, encode, gvk, gvr, gvr_of};
 pub use context::Context;
 pub use driver::{Counts, Outcome, Reconcile, work};

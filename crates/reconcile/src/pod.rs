@@ -205,6 +205,26 @@ fn time<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Timestamp>,
     Ok(text.and_then(|text| clock::parse_time(&text)))
 }
 
+/// The claims of volumes that a pod names, its own ephemeral ones included.
+pub fn claims(pod: &Object) -> Vec<String> {
+    // Every change of every pod comes by here, and few have such volumes.
+    let found = |source: &str| memchr::memmem::find(pod.raw(), source.as_bytes()).is_some();
+    if !found("\"persistentVolumeClaim\":") && !found("\"ephemeral\":") {
+        return Vec::new();
+    }
+    let volumes: Vec<serde_json::Value> = pod
+        .value_at(&["spec", "volumes"])
+        .and_then(|volumes| serde_json::from_slice(volumes).ok())
+        .unwrap_or_default();
+    let claim = |volume: &serde_json::Value| {
+        let own = volume["ephemeral"]
+            .is_object()
+            .then(|| format!("{}-{}", pod.name(), volume["name"].as_str().unwrap_or("")));
+        volume["persistentVolumeClaim"]["claimName"].as_str().map(str::to_owned).or(own)
+    };
+    volumes.iter().filter_map(claim).collect()
+}
+
 impl Brief {
     /// Reads a pod.
     ///

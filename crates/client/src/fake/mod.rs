@@ -56,6 +56,7 @@ const KINDS: &[(&str, &str, &str, bool)] = &[
     ("events.k8s.io/v1", "events", "Event", true),
     ("policy/v1", "poddisruptionbudgets", "PodDisruptionBudget", true),
     ("scheduling.k8s.io/v1", "priorityclasses", "PriorityClass", false),
+    ("storage.k8s.io/v1", "storageclasses", "StorageClass", false),
     ("rbac.authorization.k8s.io/v1", "clusterroles", "ClusterRole", false),
 ];
 

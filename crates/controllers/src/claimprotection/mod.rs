@@ -12,7 +12,7 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use gifee_base::{Gvr, Object, ObjectKey};
 use gifee_client::{Cache, ListOptions, PatchKind, Queue, Scope};
-use gifee_reconcile::{Context, Error, Outcome, Reconcile, Result, patch, work};
+use gifee_reconcile::{BY_CLAIM, Context, Error, Outcome, Reconcile, Result, patch, pod, work};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -30,6 +30,7 @@ pub fn run(context: Context, _: Arc<Config>) -> BoxFuture<'static, ()> {
         let queue = Arc::new(Queue::new());
         let cache = context.caches.scope(Scope::all(claims()));
         let pods = context.caches.pods();
+        pods.add_index(BY_CLAIM);
         cache.synced().await;
         pods.synced().await;
         let sink = queue.clone();
@@ -42,7 +43,7 @@ pub fn run(context: Context, _: Arc<Config>) -> BoxFuture<'static, ()> {
         pods.subscribe(move |change| {
             let pod = change.object();
             if change.new.is_none() || !uses_anything(pod) {
-                for claim in used(pod) {
+                for claim in pod::claims(pod) {
                     sink.add(ObjectKey::new(pod.namespace(), &claim));
                 }
             }
@@ -74,24 +75,6 @@ fn uses_anything(pod: &Object) -> bool {
     placed && !matches!(&*text(&["status", "phase"]), "Succeeded" | "Failed")
 }
 
-/// The claims that a pod names, its own ephemeral ones included.
-fn used(pod: &Object) -> Vec<String> {
-    // Every change of every pod comes by here, and few have such volumes.
-    let volumes = pod.value_at(&["spec", "volumes"]).and_then(|volumes| std::str::from_utf8(volumes).ok());
-    let volumes = volumes.unwrap_or_default();
-    if !["persistentVolumeClaim", "ephemeral"].iter().any(|source| volumes.contains(source)) {
-        return Vec::new();
-    }
-    let volumes: Vec<Value> = serde_json::from_str(volumes).unwrap_or_default();
-    let claim = |volume: &Value| {
-        let own = volume["ephemeral"]
-            .is_object()
-            .then(|| format!("{}-{}", pod.name(), volume["name"].as_str().unwrap_or("")));
-        volume["persistentVolumeClaim"]["claimName"].as_str().map(str::to_owned).or(own)
-    };
-    volumes.iter().filter_map(claim).collect()
-}
-
 struct Claims {
     context: Context,
     cache: Arc<Cache>,
@@ -100,8 +83,9 @@ struct Claims {
 
 impl Claims {
     async fn in_use(&self, key: &ObjectKey) -> Result<bool> {
-        let uses = |pod: &Object| uses_anything(pod) && used(pod).iter().any(|claim| **claim == *key.name);
-        if self.pods.read().namespace(&key.namespace).any(|pod| uses(pod)) {
+        let uses =
+            |pod: &Object| uses_anything(pod) && pod::claims(pod).iter().any(|claim| **claim == *key.name);
+        if self.pods.read().indexed(&BY_CLAIM, &key.to_string()).any(|pod| uses_anything(pod)) {
             return Ok(true);
         }
         let live =

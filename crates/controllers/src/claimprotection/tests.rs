@@ -17,10 +17,10 @@ fn pods_use_claims_by_name_and_their_own() {
             { "name": "b", "ephemeral": {} }, { "name": "d", "emptyDir": {} }] }),
         "Running",
     );
-    assert_eq!(used(&mounts), ["c", "p-b"]);
+    assert_eq!(pod::claims(&mounts), ["c", "p-b"]);
     assert!(uses_anything(&mounts));
     let scratch = pod(json!({ "nodeName": "n", "volumes": [{ "name": "d", "emptyDir": {} }] }), "Failed");
-    assert_eq!(used(&scratch), Vec::<String>::new());
+    assert_eq!(pod::claims(&scratch), Vec::<String>::new());
     assert!(!uses_anything(&scratch));
     assert!(!uses_anything(&pod(json!({}), "Pending")));
 }

@@ -4,8 +4,9 @@
 
 use super::{Operation, Request, Rule};
 use crate::Lookup;
-use gifee_base::Status;
+use gifee_base::{Object, Status};
 use serde_json::Value;
+use std::sync::Arc;
 
 const GROUP: &str = "storage.k8s.io";
 const ANNOTATIONS: [&str; 2] =
@@ -35,8 +36,17 @@ impl Rule for DefaultStorageClass {
 
 /// The name of the class that an annotation marks; of several the youngest, then the first by name.
 pub(super) fn annotated(lookup: &dyn Lookup, group: &str, resource: &str, keys: &[&str]) -> Option<String> {
+    youngest(lookup.list(group, resource, ""), keys)
+}
+
+/// The name of the storage class of claims that name none.
+pub fn default_storage_class(classes: impl IntoIterator<Item = Arc<Object>>) -> Option<String> {
+    youngest(classes, &ANNOTATIONS)
+}
+
+fn youngest(classes: impl IntoIterator<Item = Arc<Object>>, keys: &[&str]) -> Option<String> {
     let mut found: Vec<(String, String)> = Vec::new();
-    for class in lookup.list(group, resource, "") {
+    for class in classes {
         let metadata = class.to_value().unwrap_or_default()["metadata"].take();
         if keys.iter().any(|key| metadata["annotations"][*key] == "true") {
             let since = metadata["creationTimestamp"].as_str().unwrap_or_default();
