@@ -3,7 +3,7 @@
 
 use gifee_base::Object;
 use gifee_scheduler::{Node, Scheduler, Step, decode};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
@@ -39,14 +39,44 @@ fn node(number: usize, pods: usize) -> Node {
     let name = format!("node-{number}");
     let value = json!({
         "apiVersion": "v1", "kind": "Node",
-        "metadata": { "name": name, "labels": { "kubernetes.io/hostname": name, "zone": format!("z{}", number % 3) } },
+        "metadata": { "name": name, "labels": {
+            "kubernetes.io/hostname": name, "topology.kubernetes.io/zone": format!("z{}", number % 3), "all": "one" } },
         "status": { "allocatable": { "cpu": pods.to_string(), "memory": format!("{pods}Gi"), "pods": pods.to_string() } },
     });
     Node::decode(&object(&value)).expect("a node")
 }
 
-fn pod(number: usize) -> Object {
-    object(&json!({
+/// What the pods of each measured shape ask for, beside the same resources.
+fn shapes() -> Vec<(&'static str, Value)> {
+    let own = json!({ "matchLabels": { "app": "web" } });
+    let near = |key: &str| json!({ "topologyKey": key, "labelSelector": own });
+    let required = |side: &str, key: &str| json!({ "affinity": { side: { "requiredDuringSchedulingIgnoredDuringExecution": [near(key)] } } });
+    let preferred = |side: &str, key: &str| {
+        json!({ "affinity": { side: { "preferredDuringSchedulingIgnoredDuringExecution":
+            [{ "weight": 10, "podAffinityTerm": near(key) }] } } })
+    };
+    let spread = |key: &str, action: &str| {
+        json!({ "topologySpreadConstraints":
+            [{ "maxSkew": 5, "topologyKey": key, "whenUnsatisfiable": action, "labelSelector": own }] })
+    };
+    let (zone, host) = ("topology.kubernetes.io/zone", "kubernetes.io/hostname");
+    vec![
+        ("basic", json!({})),
+        ("node selector", json!({ "nodeSelector": { zone: "z1" } })),
+        ("affinity by zone", required("podAffinity", zone)),
+        ("anti-affinity by node", required("podAntiAffinity", host)),
+        ("preferred affinity by node", preferred("podAffinity", host)),
+        ("preferred anti-affinity by node", preferred("podAntiAffinity", host)),
+        ("spread by zone", spread(zone, "DoNotSchedule")),
+        ("spread by node", spread(host, "DoNotSchedule")),
+        ("preferred spread by zone", spread(zone, "ScheduleAnyway")),
+        ("preferred spread by node", spread(host, "ScheduleAnyway")),
+        ("too large", json!({ "overhead": { "cpu": "1M" } })),
+    ]
+}
+
+fn pod(number: usize, spec: &Value) -> Object {
+    let mut pod = json!({
         "apiVersion": "v1", "kind": "Pod",
         "metadata": {
             "name": format!("web-7d9c5b8f6d-{number:05}"), "namespace": "shop",
@@ -54,7 +84,6 @@ fn pod(number: usize) -> Object {
         },
         "spec": {
             "schedulerName": "default-scheduler",
-            "nodeSelector": { "zone": "z1" },
             "containers": [{ "name": "web", "image": "web:1", "resources": { "requests": { "cpu": "100m", "memory": "64Mi" } } }],
             "tolerations": [
                 { "key": "node.kubernetes.io/not-ready", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300 },
@@ -62,16 +91,20 @@ fn pod(number: usize) -> Object {
             ],
         },
         "status": { "phase": "Pending" },
-    }))
+    });
+    for (key, value) in spec.as_object().into_iter().flatten() {
+        pod["spec"][key] = value.clone();
+    }
+    object(&pod)
 }
 
-fn measure(nodes: usize) {
+fn measure(nodes: usize, shape: &str, spec: &Value, count: usize) {
     let now = tokio::time::Instant::now();
     let mut scheduler = Scheduler::new("default-scheduler", 1);
-    let room = PODS * 4 / nodes + 100;
+    let room = count * 4 / nodes + 100;
     scheduler.replace_nodes((0..nodes.max(2)).map(|number| node(number, room)).collect(), now);
     scheduler.replace_pods(Vec::new(), now);
-    let pods: Vec<Object> = (0..PODS).map(pod).collect();
+    let pods: Vec<Object> = (0..count).map(|number| pod(number, spec)).collect();
     let before = IN_USE.load(Ordering::Relaxed);
     let start = Instant::now();
     for pod in &pods {
@@ -79,26 +112,37 @@ fn measure(nodes: usize) {
     }
     let queued = start.elapsed();
     let start = Instant::now();
-    let mut bound = Vec::with_capacity(PODS);
-    while let Some(Step::Bind(binding)) = scheduler.next(now) {
-        bound.push(binding);
+    let (mut bound, mut refused) = (Vec::with_capacity(count), 0);
+    while let Some(step) = scheduler.next(now) {
+        match step {
+            Step::Bind(binding) => bound.push(binding),
+            _ => refused += 1,
+        }
+        if bound.len() + refused == count {
+            break;
+        }
     }
     let decided = start.elapsed();
-    let count = bound.len();
+    let placed = bound.len();
     for binding in bound {
         scheduler.bound(&binding.pod);
     }
-    let bytes = IN_USE.load(Ordering::Relaxed).saturating_sub(before) / PODS;
+    let bytes = IN_USE.load(Ordering::Relaxed).saturating_sub(before) / count;
     println!(
-        "{nodes:>5} nodes: {count} placed, {:.1} us to queue, {:.1} us to decide ({:.0} a second), {bytes} bytes a pod",
-        queued.as_secs_f64() * 1e6 / PODS as f64,
-        decided.as_secs_f64() * 1e6 / PODS as f64,
-        PODS as f64 / decided.as_secs_f64(),
+        "{nodes:>5} nodes, {shape:<31}: {placed} placed, {:.1} us to queue, {:.1} us to decide ({:.0} a second), {bytes} bytes a pod",
+        queued.as_secs_f64() * 1e6 / count as f64,
+        decided.as_secs_f64() * 1e6 / count as f64,
+        count as f64 / decided.as_secs_f64(),
     );
 }
 
 fn main() {
-    for nodes in [1, 10, 100, 1000, 5000] {
-        measure(nodes);
+    // Built without optimisation, it only shows that it works.
+    let count = if cfg!(debug_assertions) { PODS / 20 } else { PODS };
+    for nodes in [1, 10, 100, 1000] {
+        measure(nodes, "basic", &json!({}), count);
+    }
+    for (shape, spec) in shapes() {
+        measure(5000, shape, &spec, count);
     }
 }

@@ -1,14 +1,16 @@
 //! The nodes and what is placed on them, in columns by the index of a node.
 //!
 //! Invariants: a node's load is the sum of the pods placed on it, bound and assumed; an index keeps its
-//! node as long as the node is known or a pod is placed there. Kept up change by change, never rebuilt.
-//! Answers to the scheduler's cache and snapshot.
+//! node as long as the node is known or a pod is placed there. Kept up change by change, never rebuilt; what
+//! follows it reads the journal. Answers to the scheduler's cache and snapshot.
 
+use crate::journal::{Change, Journal, Moved};
 use crate::node::Node;
 use crate::pod::{HostPort, Life, Pod, Template};
 use crate::resources::Resources;
+use crate::topology::{Topologies, Topology};
 use gifee_base::ObjectKey;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 /// What is placed on a node.
@@ -20,8 +22,62 @@ pub struct Load {
     pub weight: (i64, i64),
     /// Ports in use.
     pub ports: Vec<HostPort>,
-    /// The pods.
-    pub pods: Vec<ObjectKey>,
+    /// How many pods there are.
+    pub count: i64,
+}
+
+impl Load {
+    /// A pod comes.
+    pub fn add(&mut self, template: &Template) {
+        self.requested.add(&template.requests);
+        self.weight.0 += template.weight.0;
+        self.weight.1 += template.weight.1;
+        self.ports.extend(template.ports.iter().cloned());
+        self.count += 1;
+    }
+
+    /// A pod goes.
+    pub fn subtract(&mut self, template: &Template) {
+        self.requested.subtract(&template.requests);
+        self.weight.0 -= template.weight.0;
+        self.weight.1 -= template.weight.1;
+        for port in &template.ports {
+            if let Some(at) = self.ports.iter().position(|one| one == port) {
+                self.ports.swap_remove(at);
+            }
+        }
+        self.count -= 1;
+    }
+}
+
+/// Labels of namespaces, sorted by key.
+#[derive(Debug, Default)]
+pub struct Namespaces(HashMap<Box<str>, Labels>);
+
+/// Labels, sorted by key.
+pub type Labels = Box<[(Box<str>, Box<str>)]>;
+
+impl Namespaces {
+    /// The names of all.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().map(|name| &**name)
+    }
+
+    /// The value of a namespace's label.
+    pub fn label(&self, namespace: &str, key: &str) -> Option<&str> {
+        let labels = self.0.get(namespace)?;
+        let found = labels.binary_search_by(|(one, _)| (**one).cmp(key));
+        found.ok().map(|at| &*labels[at].1)
+    }
+}
+
+/// Where the pods of one template are.
+#[derive(Debug)]
+pub struct Placements {
+    /// The template.
+    pub template: Arc<Template>,
+    /// How many there are on a node: those that stay, and those that are being deleted.
+    pub nodes: HashMap<u32, (u32, u32)>,
 }
 
 /// A pod on a node.
@@ -55,6 +111,21 @@ pub struct Cluster {
     images: HashMap<Box<str>, usize>,
     /// How many placed pods there are of each priority.
     priorities: BTreeMap<i32, usize>,
+    /// The pods on a node.
+    residents: Vec<Vec<ObjectKey>>,
+    /// By the address of the template.
+    placements: HashMap<usize, Placements>,
+    /// Those of them whose terms concern others.
+    concerning: HashSet<usize>,
+    /// Keys of labels by which terms of placed pods select; they are few, and stay.
+    selecting: HashSet<Box<str>>,
+    namespaces: Namespaces,
+    topologies: Topologies,
+    journal: Journal,
+    /// Counts changes after which counts by domain must begin anew.
+    structure: u64,
+    /// Pods that are to have room on a node.
+    nominees: HashMap<usize, Vec<(ObjectKey, Arc<Template>)>>,
 }
 
 impl Cluster {
@@ -93,6 +164,110 @@ impl Cluster {
         self.pods.iter()
     }
 
+    /// The pods on a node.
+    pub fn residents(&self, index: usize) -> &[ObjectKey] {
+        &self.residents[index]
+    }
+
+    /// One more than the highest index of a node.
+    pub fn limit(&self) -> usize {
+        self.nodes.len()
+    }
+
+    /// Whether the node of an index is known.
+    pub fn is_known(&self, index: usize) -> bool {
+        self.is_known[index]
+    }
+
+    /// Where pods are, by template; only of those whose terms concern others, if so asked.
+    pub fn placements(&self, concerning: bool) -> Box<dyn Iterator<Item = &Placements> + '_> {
+        match concerning {
+            true => Box::new(self.concerning.iter().filter_map(|at| self.placements.get(at))),
+            false => Box::new(self.placements.values()),
+        }
+    }
+
+    /// Whether no placed pod has terms that concern others.
+    pub fn none_concern(&self) -> bool {
+        self.concerning.is_empty()
+    }
+
+    /// Keys of the labels by which terms of placed pods select.
+    pub fn selecting(&self) -> &HashSet<Box<str>> {
+        &self.selecting
+    }
+
+    /// Labels of namespaces.
+    pub fn namespaces(&self) -> &Namespaces {
+        &self.namespaces
+    }
+
+    /// A namespace is new, changed or gone.
+    pub fn put_namespace(&mut self, name: &str, labels: Option<Labels>) -> bool {
+        let old = match labels.clone() {
+            Some(labels) => self.namespaces.0.insert(name.into(), labels),
+            None => self.namespaces.0.remove(name),
+        };
+        let changed = old != labels;
+        self.structure += u64::from(changed);
+        changed
+    }
+
+    /// The domains of a key by its number.
+    pub fn topology(&self, number: usize) -> &Topology {
+        self.topologies.get(number)
+    }
+
+    /// The number of a key, which comes into use if it was not.
+    pub fn count_by(&mut self, key: &Arc<str>) -> usize {
+        let (nodes, known) = (&self.nodes, &self.known);
+        let found = self.topologies.find(key);
+        found.unwrap_or_else(|| self.topologies.add(key, nodes, known))
+    }
+
+    /// The number of a key in use.
+    pub fn counted(&self, key: &str) -> Option<usize> {
+        self.topologies.find(key)
+    }
+
+    /// What has changed since when.
+    pub fn journal(&self) -> &Journal {
+        &self.journal
+    }
+
+    /// Differs after a change that more than the journal tells of.
+    pub fn structure(&self) -> u64 {
+        self.structure
+    }
+
+    /// The pods that are to have room on a node.
+    pub fn nominees(&self, index: usize) -> &[(ObjectKey, Arc<Template>)] {
+        if self.nominees.is_empty() {
+            return &[];
+        }
+        self.nominees.get(&index).map_or(&[], Vec::as_slice)
+    }
+
+    /// A pod is to have room on a node.
+    pub fn nominate(&mut self, key: &ObjectKey, template: &Arc<Template>, node: &Arc<str>) {
+        let index = self.slot(node);
+        self.nominees.entry(index).or_default().push((key.clone(), template.clone()));
+        self.journal.push(Change { node: index, moved: None });
+    }
+
+    /// A pod is not to have room on a node any more.
+    pub fn dismiss(&mut self, key: &ObjectKey, node: &Arc<str>) {
+        let Some(index) = self.by_name.get(node).copied() else { return };
+        if let Some(nominees) = self.nominees.get_mut(&index) {
+            nominees.retain(|(one, _)| one != key);
+            if nominees.is_empty() {
+                self.nominees.remove(&index);
+            }
+        }
+        self.journal.push(Change { node: index, moved: None });
+        self.release(index);
+    }
+
     /// Puts a node in, or in place of its older state, which is returned; and its index.
     pub fn put_node(&mut self, node: Node) -> (usize, Option<Node>) {
         let index = self.slot(&node.name);
@@ -101,9 +276,16 @@ impl Cluster {
             *self.images.entry(image.clone()).or_default() += 1;
         }
         let old = std::mem::replace(&mut self.nodes[index], node);
+        self.topologies.put(index, Some(&self.nodes[index]));
+        self.journal.push(Change { node: index, moved: None });
         if !is_known {
             self.known.push(index);
+            self.restructure();
             return (index, None);
+        }
+        let new = &self.nodes[index];
+        if new.labels != old.labels || new.taints != old.taints || new.unschedulable != old.unschedulable {
+            self.restructure();
         }
         self.forget_images(&old);
         (index, Some(old))
@@ -117,8 +299,16 @@ impl Cluster {
         let name = self.nodes[index].name.clone();
         let old = std::mem::replace(&mut self.nodes[index], Node { name, ..Node::default() });
         self.forget_images(&old);
+        self.topologies.put(index, None);
+        self.journal.push(Change { node: index, moved: None });
+        self.restructure();
         self.release(index);
         true
+    }
+
+    fn restructure(&mut self) {
+        self.structure += 1;
+        self.topologies.tidy(&self.nodes, &self.known);
     }
 
     fn forget_images(&mut self, node: &Node) {
@@ -146,6 +336,7 @@ impl Cluster {
             None => {
                 self.nodes.push(node);
                 self.loads.push(Load::default());
+                self.residents.push(Vec::new());
                 self.is_known.push(false);
                 self.nodes.len() - 1
             }
@@ -156,7 +347,8 @@ impl Cluster {
 
     /// Frees the index of a node that is not known and has no pods.
     fn release(&mut self, index: usize) {
-        if self.loads[index].pods.is_empty() && !self.is_known[index] {
+        let empty = self.residents[index].is_empty() && !self.nominees.contains_key(&index);
+        if empty && !self.is_known[index] {
             let name = self.nodes[index].name.clone();
             self.by_name.remove(&name);
             self.free.push(index);
@@ -172,23 +364,50 @@ impl Cluster {
         old
     }
 
-    /// Puts a pod back that was taken out.
-    pub fn restore(&mut self, key: &ObjectKey, placed: Placed) {
-        let load = &mut self.loads[placed.node];
-        let template = &placed.template;
-        load.requested.add(&template.requests);
-        load.weight.0 += template.weight.0;
-        load.weight.1 += template.weight.1;
-        load.ports.extend(template.ports.iter().cloned());
-        load.pods.push(key.clone());
-        *self.priorities.entry(template.priority).or_default() += 1;
+    fn restore(&mut self, key: &ObjectKey, placed: Placed) {
+        self.loads[placed.node].add(&placed.template);
+        self.residents[placed.node].push(key.clone());
+        *self.priorities.entry(placed.template.priority).or_default() += 1;
+        self.moved(&placed, 1);
         self.pods.insert(key.clone(), placed);
+    }
+
+    /// Notes that a pod came to a node, or left it.
+    fn moved(&mut self, placed: &Placed, delta: i32) {
+        let address = Arc::as_ptr(&placed.template) as usize;
+        let placements = self.placements.entry(address).or_insert_with(|| {
+            let terms = &placed.template.terms;
+            if terms.concern_others() {
+                self.concerning.insert(address);
+                let new = terms.keys().filter(|key| !self.selecting.contains(*key));
+                let new: Vec<Box<str>> = new.map(Into::into).collect();
+                self.selecting.extend(new);
+            }
+            Placements { template: placed.template.clone(), nodes: HashMap::new() }
+        });
+        let index = u32::try_from(placed.node).unwrap_or(u32::MAX);
+        let counts = placements.nodes.entry(index).or_default();
+        let count = if placed.life.deleting { &mut counts.1 } else { &mut counts.0 };
+        *count = count.saturating_add_signed(delta);
+        if *counts == (0, 0) {
+            placements.nodes.remove(&index);
+            if placements.nodes.is_empty() {
+                self.placements.remove(&address);
+                self.concerning.remove(&address);
+            }
+        }
+        let moved = Moved { template: placed.template.clone(), delta, stays: !placed.life.deleting };
+        self.journal.push(Change { node: placed.node, moved: Some(moved) });
     }
 
     /// A pod's life has gone on.
     pub fn live(&mut self, key: &ObjectKey, life: Life) {
-        if let Some(placed) = self.pods.get_mut(key) {
-            placed.life = life;
+        let Some(placed) = self.pods.get_mut(key) else { return };
+        let old = placed.clone();
+        placed.life = life;
+        if old.life.deleting != life.deleting {
+            self.moved(&old, -1);
+            self.moved(&Placed { life, ..old }, 1);
         }
     }
 
@@ -199,28 +418,22 @@ impl Cluster {
     }
 
     /// The pods on a node of lower priority than a template's.
-    pub fn lower(&self, index: usize, template: &Template) -> Vec<ObjectKey> {
-        let below = |key: &&ObjectKey| {
-            self.pods.get(*key).is_some_and(|placed| placed.template.priority < template.priority)
-        };
-        self.loads[index].pods.iter().filter(below).cloned().collect()
+    pub fn lower(&self, index: usize, template: &Template) -> Vec<(ObjectKey, Placed)> {
+        let found = self.residents[index].iter().filter_map(|key| {
+            let placed = self.pods.get(key).filter(|one| one.template.priority < template.priority)?;
+            Some((key.clone(), placed.clone()))
+        });
+        found.collect()
     }
 
     /// Takes a pod out; where it was.
     pub fn remove(&mut self, key: &ObjectKey) -> Option<Placed> {
         let placed = self.pods.remove(key)?;
-        let load = &mut self.loads[placed.node];
         let template = &placed.template;
-        load.requested.subtract(&template.requests);
-        load.weight.0 -= template.weight.0;
-        load.weight.1 -= template.weight.1;
-        for port in &template.ports {
-            if let Some(at) = load.ports.iter().position(|one| one == port) {
-                load.ports.swap_remove(at);
-            }
-        }
-        if let Some(at) = load.pods.iter().position(|one| one == key) {
-            load.pods.swap_remove(at);
+        self.loads[placed.node].subtract(template);
+        let residents = &mut self.residents[placed.node];
+        if let Some(at) = residents.iter().position(|one| one == key) {
+            residents.swap_remove(at);
         }
         if let Some(count) = self.priorities.get_mut(&template.priority) {
             *count -= 1;
@@ -228,6 +441,7 @@ impl Cluster {
                 self.priorities.remove(&template.priority);
             }
         }
+        self.moved(&placed, -1);
         self.release(placed.node);
         Some(placed)
     }

@@ -3,8 +3,9 @@
 //! Answers to upstream's `PodRequests` and the `corev1` scheduling functions.
 
 use crate::node::{Term, nullable};
-use crate::pod::{Condition, HostPort, Life, Pod, Template};
+use crate::pod::{Condition, HostPort, Life, Owner, Pod, Shape, Template};
 use crate::resources::{Amounts, Resources};
+use crate::terms::{self, Constraint, Wishes};
 use gifee_base::Object;
 use gifee_base::clock::parse_time;
 use gifee_base::labels::{Operator, Requirement};
@@ -50,6 +51,8 @@ struct Spec {
     affinity: Affinity,
     #[serde(deserialize_with = "nullable")]
     tolerations: Vec<Toleration>,
+    #[serde(deserialize_with = "nullable")]
+    topology_spread_constraints: Vec<Constraint>,
     #[serde(deserialize_with = "nullable")]
     scheduling_gates: Vec<Gate>,
 }
@@ -97,6 +100,10 @@ struct Gate {
 struct Affinity {
     #[serde(deserialize_with = "nullable")]
     node_affinity: NodeAffinity,
+    #[serde(deserialize_with = "nullable")]
+    pod_affinity: Wishes,
+    #[serde(deserialize_with = "nullable")]
+    pod_anti_affinity: Wishes,
 }
 
 #[derive(Default, Deserialize)]
@@ -199,7 +206,8 @@ pub fn pod(object: &Object) -> Result<Pod, serde_json::Error> {
         })
     });
     let affinity = spec.affinity.node_affinity;
-    let template = Template {
+    let (to, from) = (spec.affinity.pod_affinity, spec.affinity.pod_anti_affinity);
+    let shape = Shape {
         requests,
         weight: (weights.cpu, weights.memory),
         priority: spec.priority,
@@ -210,8 +218,15 @@ pub fn pod(object: &Object) -> Result<Pod, serde_json::Error> {
         preferred: affinity.preferred.into_iter().map(|one| (one.weight, term(one.preference))).collect(),
         tolerations: spec.tolerations,
         images: images(&spec.init_containers, &spec.containers),
+    };
+    let key = object.key();
+    let template = Template {
+        shape: shape.into(),
+        terms: terms::understood(&key.namespace, to, from, spec.topology_spread_constraints).into(),
         gates: spec.scheduling_gates.into_iter().map(|gate| gate.name).collect(),
+        namespace: key.namespace.clone(),
         labels: labels(object),
+        owner: owner(object),
     };
     let preempted = |one: &PodCondition| {
         one.r#type == "DisruptionTarget" && one.status == "True" && one.reason == "PreemptionByScheduler"
@@ -222,7 +237,7 @@ pub fn pod(object: &Object) -> Result<Pod, serde_json::Error> {
         preempted: object.deleting() && conditions.iter().any(preempted),
     };
     Ok(Pod {
-        key: object.key(),
+        key,
         uid: object.uid().into(),
         template: template.into(),
         node: name(&spec.node_name),
@@ -238,6 +253,17 @@ pub fn pod(object: &Object) -> Result<Pod, serde_json::Error> {
 
 fn name(text: &str) -> Option<Arc<str>> {
     (!text.is_empty()).then(|| text.into())
+}
+
+fn owner(object: &Object) -> Option<(Owner, Box<str>)> {
+    let controller = object.controller()?;
+    let kind = match controller.kind {
+        "ReplicaSet" => Owner::ReplicaSet,
+        "ReplicationController" => Owner::ReplicationController,
+        "StatefulSet" => Owner::StatefulSet,
+        _ => return None,
+    };
+    Some((kind, controller.name.into()))
 }
 
 fn labels(object: &Object) -> Vec<(Box<str>, Box<str>)> {

@@ -5,6 +5,7 @@
 use crate::effects::Effects;
 use crate::feed::{Feed, Watched};
 use crate::scheduler::{Nominate, Report, Scheduler, Step};
+use futures_util::future::join_all;
 use gifee_client::cache::follow;
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -34,11 +35,13 @@ impl Shared {
             let feed = Arc::new(Feed::new(self.clone(), what));
             follow(self.effects.client.clone(), what.scope(), feed, shutdown.clone())
         };
+        {
+            let others = Watched::ALL.iter().filter(|what| !matches!(what, Watched::Nodes | Watched::Pods));
+            self.scheduler.lock().await_known(others.map(|what| what.bit()).sum());
+        }
         tokio::select! {
             () = shutdown.cancelled() => {}
-            () = feed(Watched::Nodes) => {}
-            () = feed(Watched::Pods) => {}
-            () = feed(Watched::Budgets) => {}
+            _ = join_all(Watched::ALL.map(feed)) => {}
             () = self.decide() => {}
         }
     }

@@ -6,12 +6,14 @@ use crate::budgets::Budget;
 use crate::decode;
 use crate::drive::Shared;
 use crate::node::Node;
-use crate::pod::Pod;
+use crate::pod::{Owner, Pod};
+use crate::scheduler::Scheduler;
 use gifee_base::{FieldSelector, Gvr, Object};
 use gifee_client::Scope;
 use gifee_client::cache::Sink;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use tokio::time::Instant;
 
 /// What is watched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,9 +24,32 @@ pub enum Watched {
     Pods,
     /// PodDisruptionBudgets.
     Budgets,
+    /// Namespaces.
+    Namespaces,
+    /// Services.
+    Services,
+    /// Controllers of a kind, whose selectors pods are spread by.
+    Controllers(Owner),
 }
 
 impl Watched {
+    /// All that is watched.
+    pub const ALL: [Self; 8] = [
+        Self::Nodes,
+        Self::Pods,
+        Self::Budgets,
+        Self::Namespaces,
+        Self::Services,
+        Self::Controllers(Owner::ReplicaSet),
+        Self::Controllers(Owner::ReplicationController),
+        Self::Controllers(Owner::StatefulSet),
+    ];
+
+    /// Its bit among what must be known before the first decision; nodes and pods tell of themselves.
+    pub fn bit(self) -> u32 {
+        Self::ALL.iter().position(|one| *one == self).map_or(0, |at| 1 << at)
+    }
+
     /// Which objects that are.
     pub fn scope(self) -> Scope {
         match self {
@@ -34,6 +59,13 @@ impl Watched {
                 Scope { fields: fields.unwrap_or_default(), ..Scope::all(Gvr::core("pods")) }
             }
             Self::Budgets => Scope::all(Gvr::new("policy", "v1", "poddisruptionbudgets")),
+            Self::Namespaces => Scope::all(Gvr::core("namespaces")),
+            Self::Services => Scope::all(Gvr::core("services")),
+            Self::Controllers(Owner::ReplicaSet) => Scope::all(Gvr::new("apps", "v1", "replicasets")),
+            Self::Controllers(Owner::ReplicationController) => {
+                Scope::all(Gvr::core("replicationcontrollers"))
+            }
+            Self::Controllers(Owner::StatefulSet) => Scope::all(Gvr::new("apps", "v1", "statefulsets")),
         }
     }
 }
@@ -70,25 +102,64 @@ impl Feed {
     fn budget(&self, object: &Object) -> Option<Budget> {
         self.decoded(object, Budget::decode(object))
     }
+
+    /// An object that only others are judged by is new or changed.
+    fn put(&self, scheduler: &mut Scheduler, object: &Object, now: Instant) {
+        match self.what {
+            Watched::Nodes | Watched::Pods => {}
+            Watched::Budgets => {
+                if let Some(budget) = self.budget(object) {
+                    scheduler.budgets.0.insert(object.key(), budget);
+                }
+            }
+            Watched::Namespaces => {
+                let mut labels: Vec<(Box<str>, Box<str>)> =
+                    object.labels().map(|(key, value)| (key.into(), value.into())).collect();
+                labels.sort();
+                scheduler.namespace_changed(object.name(), Some(labels.into()), now);
+            }
+            Watched::Services => {
+                self.decoded(object, scheduler.selectors.put_service(object));
+            }
+            Watched::Controllers(kind) => {
+                self.decoded(object, scheduler.selectors.put_controller(kind, object));
+            }
+        }
+    }
+
+    /// All such objects are to be told anew.
+    fn clear(&self, scheduler: &mut Scheduler, objects: &[Object], now: Instant) {
+        match self.what {
+            Watched::Nodes | Watched::Pods => {}
+            Watched::Budgets => scheduler.budgets.0.clear(),
+            Watched::Namespaces => {
+                let known: Vec<Box<str>> = scheduler.cluster.namespaces().names().map(Into::into).collect();
+                for name in known.iter().filter(|name| objects.iter().all(|one| *one.name() != ***name)) {
+                    scheduler.namespace_changed(name, None, now);
+                }
+            }
+            Watched::Services => scheduler.selectors.clear(None),
+            Watched::Controllers(kind) => scheduler.selectors.clear(Some(kind)),
+        }
+    }
 }
 
 impl Sink for Feed {
     fn replace(&self, objects: Vec<Object>, revision: u64) {
-        let objects = objects.iter();
         match self.what {
             Watched::Nodes => {
-                let nodes = objects.filter_map(|object| self.node(object)).collect();
+                let nodes = objects.iter().filter_map(|object| self.node(object)).collect();
                 self.shared.tell(|scheduler, now| scheduler.replace_nodes(nodes, now));
             }
             Watched::Pods => {
-                let pods = objects.filter_map(|object| self.pod(object)).collect();
+                let pods = objects.iter().filter_map(|object| self.pod(object)).collect();
                 self.shared.tell(|scheduler, now| scheduler.replace_pods(pods, now));
             }
-            Watched::Budgets => {
-                let budgets =
-                    objects.filter_map(|object| Some((object.key(), self.budget(object)?))).collect();
-                self.shared.tell(|scheduler, _| scheduler.budgets.0 = budgets);
-            }
+            _ => self.shared.tell(|scheduler, now| {
+                self.clear(scheduler, &objects, now);
+                objects.iter().for_each(|object| self.put(scheduler, object, now));
+                scheduler.known(self.what.bit());
+            }),
         }
         self.revision.store(revision, Ordering::Relaxed);
     }
@@ -105,11 +176,7 @@ impl Sink for Feed {
                     self.shared.tell(|scheduler, now| scheduler.pod_changed(pod, now));
                 }
             }
-            Watched::Budgets => {
-                if let Some(budget) = self.budget(&object) {
-                    self.shared.tell(|scheduler, _| drop(scheduler.budgets.0.insert(object.key(), budget)));
-                }
-            }
+            _ => self.shared.tell(|scheduler, now| self.put(scheduler, &object, now)),
         }
         self.advance(object.revision());
     }
@@ -119,6 +186,9 @@ impl Sink for Feed {
             Watched::Nodes => scheduler.node_removed(last.name()),
             Watched::Pods => scheduler.pod_removed(&last.key(), now),
             Watched::Budgets => drop(scheduler.budgets.0.remove(&last.key())),
+            Watched::Namespaces => scheduler.namespace_changed(last.name(), None, now),
+            Watched::Services => scheduler.selectors.remove_service(&last.key()),
+            Watched::Controllers(kind) => scheduler.selectors.remove_controller(kind, &last.key()),
         });
         self.advance(last.revision());
     }

@@ -23,9 +23,9 @@ pub struct Nominee {
 pub struct Nominations(BTreeMap<ObjectKey, Nominee>);
 
 impl Nominations {
-    /// A pod is to have a node.
-    pub fn put(&mut self, nominee: Nominee) {
-        self.0.insert(nominee.pod.key.clone(), nominee);
+    /// A pod is to have a node; what it was to have before.
+    pub fn put(&mut self, nominee: Nominee) -> Option<Nominee> {
+        self.0.insert(nominee.pod.key.clone(), nominee)
     }
 
     /// What a pod is to have.
@@ -36,12 +36,6 @@ impl Nominations {
     /// A pod is to have nothing any more.
     pub fn take(&mut self, key: &ObjectKey) -> Option<Nominee> {
         self.0.remove(key)
-    }
-
-    /// Those whose room a pod must not take: the others of at least its priority.
-    pub fn before(&self, pod: &Pod) -> Vec<Nominee> {
-        let others = self.0.values().filter(|one| one.pod.key != pod.key);
-        others.filter(|one| one.pod.template.priority >= pod.template.priority).cloned().collect()
     }
 
     /// Those that a pod takes the room of: the others of lower priority on a node.

@@ -1,16 +1,48 @@
-//! A pod's place: filters, then scores. Pure.
+//! What is asked about a pod's place: filters node by node, scores, and why there is none. Pure.
 //!
-//! Invariant: the same cluster, pod, start and random numbers give the same place. Answers to upstream's
-//! `schedulePod`.
+//! Answers to upstream's `schedulePod` and its diagnosis.
 
-use crate::cluster::Cluster;
-use crate::plugins::{Filter, PLUGINS, Set, Text, Verdict};
-use crate::pod::Pod;
+use crate::cluster::{Cluster, Load};
+use crate::node::Node;
+use crate::plugins::{Filter, PLUGINS, Scale, Score, Set, Text, Verdict};
+use crate::pod::{Pod, Template};
+use crate::profile::Profile;
+use crate::relations::Relations;
+use gifee_base::ObjectKey;
 use smallvec::SmallVec;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-/// Up to so many nodes are all looked at.
-const SAMPLE_MINIMUM: usize = 100;
+/// What plugins look at.
+#[derive(Clone, Copy)]
+pub struct View<'a> {
+    /// Nodes and what is placed.
+    pub cluster: &'a Cluster,
+    /// How the pod stands to what is placed.
+    pub relations: &'a Relations,
+    /// How it is scheduled.
+    pub profile: &'a Profile,
+    /// What is supposed to be on one node, in place of what is.
+    pub supposed: Option<(usize, &'a Load)>,
+}
+
+impl<'a> View<'a> {
+    /// What is placed on a node.
+    pub fn load(&self, index: usize) -> &'a Load {
+        match self.supposed {
+            Some((one, load)) if one == index => load,
+            _ => self.cluster.load(index),
+        }
+    }
+
+    /// A node by its index.
+    pub fn node(&self, index: usize) -> &'a Node {
+        self.cluster.node(index)
+    }
+}
+
+/// Nodes where a pod may run: one for each group of those that are alike, and how many of them there are.
+pub type Feasible = [(usize, usize)];
 
 /// Where a pod goes.
 #[derive(Debug, PartialEq, Eq)]
@@ -30,8 +62,8 @@ pub struct Diagnosis {
     pub reasons: BTreeMap<Text, usize>,
     /// Which plugins rejected nodes.
     pub rejected: Set,
-    /// Nodes where it could run if other pods went away.
-    pub resolvable: Vec<usize>,
+    /// On how many nodes it could run if other pods went away.
+    pub resolvable: usize,
 }
 
 impl Diagnosis {
@@ -43,19 +75,23 @@ impl Diagnosis {
         unavailable(self.nodes, &self.reasons)
     }
 
-    fn reject(&mut self, index: usize, rejection: Rejection) {
+    /// Some nodes are rejected alike.
+    pub fn reject(&mut self, rejection: &Rejection, nodes: usize) {
+        if nodes == 0 {
+            return;
+        }
         self.rejected.insert(rejection.plugin);
-        for reason in rejection.reasons {
-            *self.reasons.entry(reason).or_default() += 1;
+        for reason in &rejection.reasons {
+            *self.reasons.entry(reason.clone()).or_default() += nodes;
         }
         if rejection.resolvable {
-            self.resolvable.push(index);
+            self.resolvable += nodes;
         }
     }
 }
 
 /// Which plugin rejects a node, and why.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rejection {
     /// Its place in [`PLUGINS`].
     pub plugin: usize,
@@ -65,23 +101,47 @@ pub struct Rejection {
     pub resolvable: bool,
 }
 
-type Filters<'a> = SmallVec<[(usize, Filter<'a>); PLUGINS.len()]>;
+/// Filters of plugins that have something to say about a pod.
+pub type Filters<'a> = SmallVec<[(usize, Filter<'a>); PLUGINS.len()]>;
 
-fn prepare<'a>(cluster: &'a Cluster, pod: &'a Pod) -> Filters<'a> {
-    let plugins = PLUGINS.iter().enumerate();
-    plugins.filter_map(|(number, plugin)| Some((number, (plugin.filter)(pod, cluster)?))).collect()
+/// Prepares filters: of what depends on a node alone, or of what depends on others too.
+pub fn prepare<'a>(pod: &'a Pod, view: &'a View<'a>, relational: bool) -> Filters<'a> {
+    let plugins = PLUGINS.iter().zip(&view.profile.plugins).enumerate();
+    let taking_part =
+        plugins.filter(|(_, (plugin, (filters, _)))| *filters && plugin.relational == relational);
+    taking_part.filter_map(|(number, (plugin, _))| Some((number, (plugin.filter)(pod, view)?))).collect()
 }
 
-fn reject(filters: &Filters<'_>, index: usize) -> Option<Rejection> {
+/// Why filters reject a node; none if they do not.
+pub fn reject(filters: &Filters<'_>, index: usize) -> Option<Rejection> {
     filters.iter().find_map(|(plugin, filter)| match filter(index) {
         Verdict::Fits => None,
         Verdict::Rejects { reasons, resolvable } => Some(Rejection { plugin: *plugin, reasons, resolvable }),
     })
 }
 
-/// Why a pod may not run on one node; none if it may.
-pub fn rejection(cluster: &Cluster, pod: &Pod, index: usize) -> Option<Rejection> {
-    reject(&prepare(cluster, pod), index)
+/// Those on a node whose room a pod must not take: the others of at least its priority.
+pub fn ahead<'a>(
+    cluster: &'a Cluster,
+    pod: &'a Pod,
+    index: usize,
+) -> impl Iterator<Item = &'a (ObjectKey, Arc<Template>)> {
+    let priority = pod.template.priority;
+    cluster.nominees(index).iter().filter(move |(key, one)| one.priority >= priority && *key != pod.key)
+}
+
+/// Why a node by itself is rejected, with and without those that are to have room there.
+pub fn reject_alone(pod: &Pod, view: &View<'_>, filters: &Filters<'_>, index: usize) -> Option<Rejection> {
+    if ahead(view.cluster, pod, index).next().is_some() {
+        let mut load = view.load(index).clone();
+        ahead(view.cluster, pod, index).for_each(|(_, template)| load.add(template));
+        let crowded = View { supposed: Some((index, &load)), ..*view };
+        let why = reject(&prepare(pod, &crowded, false), index);
+        if why.is_some() {
+            return why;
+        }
+    }
+    reject(filters, index)
 }
 
 /// `0/3 nodes are available: 1 for a reason, 2 for another.`
@@ -91,90 +151,76 @@ pub fn unavailable(nodes: usize, reasons: &BTreeMap<Text, usize>) -> String {
     format!("0/{nodes} nodes are available: {}.", parts.join(", "))
 }
 
-/// Finds a pod's place. `start` is the node to begin with where not all are looked at, and is moved on.
-pub fn decide(cluster: &Cluster, pod: &Pod, start: &mut usize, random: &mut dyn FnMut() -> u64) -> Placement {
-    let mut diagnosis = Diagnosis { nodes: cluster.known().len(), ..Diagnosis::default() };
-    let mut candidates = cluster.known();
-    let narrowed = narrow(cluster, pod, &mut diagnosis);
-    if let Some(narrowed) = &narrowed {
-        candidates = narrowed;
-    }
-    let filters = prepare(cluster, pod);
-    let wanted = sample(candidates.len());
-    let mut feasible = Vec::with_capacity(wanted.min(candidates.len()));
-    let mut seen = 0;
-    for offset in 0..candidates.len() {
-        let index = candidates[(*start + offset) % candidates.len()];
-        seen += 1;
-        match reject(&filters, index) {
-            None => {
-                feasible.push(index);
-                if feasible.len() == wanted {
-                    break;
-                }
+/// Scores that depend on a node alone: their weighed sum, and those that are yet to be scaled.
+pub struct Scores<'a> {
+    whole: SmallVec<[(Score<'a>, i64); 4]>,
+    /// Numbers of the plugins whose scores are to be scaled.
+    pub scaled: SmallVec<[usize; 2]>,
+    raw: SmallVec<[Score<'a>; 2]>,
+}
+
+/// Scores of a node that are yet to be scaled.
+pub type Raw = SmallVec<[i64; 2]>;
+
+impl<'a> Scores<'a> {
+    /// Prepares them.
+    pub fn prepare(pod: &'a Pod, view: &'a View<'a>) -> Self {
+        let (mut whole, mut scaled, mut raw) = (SmallVec::new(), SmallVec::new(), SmallVec::new());
+        for (number, plugin) in PLUGINS.iter().enumerate().filter(|(_, plugin)| !plugin.relational) {
+            let weight = view.profile.plugins[number].1;
+            let Some(scoring) = plugin.score.filter(|_| weight != 0) else { continue };
+            let Some(score) = (scoring.prepare)(pod, view, &[]) else { continue };
+            if scoring.scale == Scale::Absolute {
+                whole.push((score, weight));
+            } else {
+                scaled.push(number);
+                raw.push(score);
             }
-            Some(rejection) => diagnosis.reject(index, rejection),
         }
+        Self { whole, scaled, raw }
     }
-    if narrowed.is_none() && !candidates.is_empty() {
-        *start = (*start + seen) % candidates.len();
-    }
-    match feasible.as_slice() {
-        [] => Placement::None(Box::new(diagnosis)),
-        [only] => Placement::Node(*only),
-        several => Placement::Node(best(cluster, pod, several, random)),
+
+    /// Of one node.
+    pub fn of(&self, index: usize) -> (i64, Raw) {
+        let whole = self.whole.iter().map(|(score, weight)| score(index) * weight).sum();
+        (whole, self.raw.iter().map(|score| score(index)).collect())
     }
 }
 
-/// How many feasible nodes are enough: all of a small cluster, at least a twentieth of a large one.
-fn sample(nodes: usize) -> usize {
-    if nodes < SAMPLE_MINIMUM {
-        return nodes;
-    }
-    let percent = 50_usize.saturating_sub(nodes / 125).max(5);
-    (nodes * percent / 100).max(SAMPLE_MINIMUM)
+/// Nodes that are alike but for the scores that depend on a node alone.
+#[derive(Debug)]
+pub struct Group {
+    /// One of them.
+    pub node: usize,
+    /// How many there are.
+    pub count: usize,
+    /// Their scores that are yet to be scaled.
+    pub raw: Raw,
 }
 
-/// The nodes that come into question where plugins name them; all others are rejected.
-fn narrow(cluster: &Cluster, pod: &Pod, diagnosis: &mut Diagnosis) -> Option<Vec<usize>> {
-    let mut narrowed: Option<Vec<usize>> = None;
-    let mut by = Vec::new();
-    let mut set = Set::default();
-    for (number, plugin) in PLUGINS.iter().enumerate() {
-        let Some(names) = (plugin.narrow)(&pod.template) else { continue };
-        by.push(plugin.name);
-        set.insert(number);
-        let found = names.iter().filter_map(|name| cluster.find(name));
-        narrowed = Some(match narrowed {
-            None => found.collect(),
-            Some(earlier) => found.filter(|index| earlier.contains(index)).collect(),
-        });
-    }
-    let kept = narrowed.as_ref()?.len();
-    if diagnosis.nodes > kept {
-        let reason = format!("node(s) didn't satisfy plugin(s) [{}]", by.join(" "));
-        diagnosis.reasons.insert(reason.into(), diagnosis.nodes - kept);
-        diagnosis.rejected = set;
-    }
-    narrowed
-}
-
-/// The node with the highest score; of several, one drawn by lot.
-fn best(cluster: &Cluster, pod: &Pod, nodes: &[usize], random: &mut dyn FnMut() -> u64) -> usize {
-    let mut totals = vec![0_i64; nodes.len()];
-    let mut scores = Vec::with_capacity(nodes.len());
-    for scoring in PLUGINS.iter().filter_map(|plugin| plugin.score) {
-        let Some(score) = (scoring.prepare)(pod, cluster) else { continue };
+/// What scores that compare nodes give to each group.
+pub fn compare(pod: &Pod, view: &View<'_>, scaled: &[usize], groups: &[Group]) -> Vec<i64> {
+    let mut totals = vec![0_i64; groups.len()];
+    let mut scores = Vec::with_capacity(groups.len());
+    let mut add = |scores: &mut Vec<i64>, number: usize, scale: Scale| {
+        scale.apply(scores);
+        for (total, score) in totals.iter_mut().zip(scores) {
+            *total += *score * view.profile.plugins[number].1;
+        }
+    };
+    for (at, number) in scaled.iter().enumerate() {
         scores.clear();
-        scores.extend(nodes.iter().map(|index| score(*index)));
-        scoring.scale.apply(&mut scores);
-        for (total, score) in totals.iter_mut().zip(&scores) {
-            *total += score * scoring.weight;
-        }
+        scores.extend(groups.iter().map(|group| group.raw[at]));
+        add(&mut scores, *number, PLUGINS[*number].score.map_or(Scale::Absolute, |one| one.scale));
     }
-    let highest = totals.iter().copied().max().unwrap_or_default();
-    let mut equals = nodes.iter().zip(&totals).filter(|(_, total)| **total == highest).map(|(node, _)| *node);
-    let count = totals.iter().filter(|total| **total == highest).count();
-    let lot = if count > 1 { random() % count as u64 } else { 0 };
-    equals.nth(usize::try_from(lot).unwrap_or_default()).unwrap_or(nodes[0])
+    let feasible: SmallVec<[(usize, usize); 8]> =
+        groups.iter().map(|group| (group.node, group.count)).collect();
+    for (number, plugin) in PLUGINS.iter().enumerate().filter(|(_, plugin)| plugin.relational) {
+        let Some(scoring) = plugin.score.filter(|_| view.profile.plugins[number].1 != 0) else { continue };
+        let Some(score) = (scoring.prepare)(pod, view, &feasible) else { continue };
+        scores.clear();
+        scores.extend(groups.iter().map(|group| score(group.node)));
+        add(&mut scores, number, scoring.scale);
+    }
+    totals
 }

@@ -5,14 +5,51 @@
 
 use crate::node::Term;
 use crate::resources::Resources;
+use crate::terms::Terms;
 use gifee_base::ObjectKey;
 use gifee_reconcile::pod::Toleration;
 use std::collections::HashSet;
 use std::sync::Arc;
 
 /// What placement depends on, shared by all pods that agree in it.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Template {
+    /// What it asks of a node.
+    pub shape: Arc<Shape>,
+    /// What it asks of the pods around it.
+    pub terms: Arc<Terms>,
+    /// `spec.schedulingGates`
+    pub gates: Vec<String>,
+    /// Namespace.
+    pub namespace: Arc<str>,
+    /// Labels, sorted by key.
+    pub labels: Vec<(Box<str>, Box<str>)>,
+    /// Kind and name of its controller, if that has a selector by which its pods are spread.
+    pub owner: Option<(Owner, Box<str>)>,
+}
+
+/// A kind of controller whose pods are spread by its selector.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Owner {
+    /// ReplicaSet
+    ReplicaSet,
+    /// ReplicationController
+    ReplicationController,
+    /// StatefulSet
+    StatefulSet,
+}
+
+impl std::ops::Deref for Template {
+    type Target = Shape;
+
+    fn deref(&self) -> &Shape {
+        &self.shape
+    }
+}
+
+/// What a pod asks of a node, whatever runs around it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Shape {
     /// What the pod takes from its node.
     pub requests: Resources,
     /// The same for scores: thousandths of a CPU, bytes of memory, with a share for containers that ask for nothing.
@@ -33,10 +70,6 @@ pub struct Template {
     pub tolerations: Vec<Toleration>,
     /// Images of its containers, with tag.
     pub images: Vec<String>,
-    /// `spec.schedulingGates`
-    pub gates: Vec<String>,
-    /// Labels, sorted by key.
-    pub labels: Vec<(Box<str>, Box<str>)>,
 }
 
 impl Template {
@@ -123,6 +156,8 @@ pub struct Condition {
 #[derive(Debug, Default)]
 pub struct Templates {
     known: HashSet<Arc<Template>>,
+    shapes: HashSet<Arc<Shape>>,
+    terms: HashSet<Arc<Terms>>,
     purge_at: usize,
 }
 
@@ -130,16 +165,28 @@ const PURGE_MINIMUM: usize = 256;
 
 impl Templates {
     /// The one copy of a template.
-    pub fn share(&mut self, template: Template) -> Arc<Template> {
+    pub fn share(&mut self, mut template: Template) -> Arc<Template> {
         if let Some(known) = self.known.get(&template) {
             return known.clone();
         }
         if self.known.len() >= self.purge_at {
             self.known.retain(|template| Arc::strong_count(template) > 1);
+            self.shapes.retain(|shape| Arc::strong_count(shape) > 1);
+            self.terms.retain(|terms| Arc::strong_count(terms) > 1);
             self.purge_at = (self.known.len() * 2).max(PURGE_MINIMUM);
         }
+        template.shape = shared(&mut self.shapes, template.shape);
+        template.terms = shared(&mut self.terms, template.terms);
         let template = Arc::new(template);
         self.known.insert(template.clone());
         template
     }
+}
+
+fn shared<T: Eq + std::hash::Hash>(known: &mut HashSet<Arc<T>>, one: Arc<T>) -> Arc<T> {
+    if let Some(known) = known.get(&one) {
+        return known.clone();
+    }
+    known.insert(one.clone());
+    one
 }

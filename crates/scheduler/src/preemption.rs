@@ -5,13 +5,17 @@
 //! those that a PodDisruptionBudget protects. Answers to DefaultPreemption.
 
 use crate::budgets::Budgets;
-use crate::cluster::{Cluster, Placed};
-use crate::placement::{Diagnosis, rejection, unavailable};
+use crate::cluster::{Cluster, Load, Placed};
+use crate::placement::{Diagnosis, Rejection, View, ahead, prepare, reject, unavailable};
 use crate::plugins::{Set, Text};
-use crate::pod::Pod;
+use crate::pod::{Pod, Template};
+use crate::profile::Profile;
+use crate::ranking::Ranking;
+use crate::relations::Relations;
 use gifee_base::ObjectKey;
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// So many nodes are found at least, and a tenth of those that come into question, before the best is chosen.
 const CANDIDATES_MINIMUM: usize = 100;
@@ -40,7 +44,8 @@ pub enum Outcome {
 
 /// Searches. `rejected` learns which plugins kept nodes from being candidates; `random` says where to begin.
 pub fn find(
-    cluster: &mut Cluster,
+    (cluster, profile): (&Cluster, &Profile),
+    ranking: &mut Ranking,
     pod: &Pod,
     diagnosis: &Diagnosis,
     budgets: &Budgets,
@@ -50,27 +55,33 @@ pub fn find(
     if !pod.template.preempts {
         return Outcome::Waiting("preemption: not eligible due to preemptionPolicy=Never.".into());
     }
-    if waits(cluster, pod, diagnosis) {
-        return Outcome::Waiting(WAITS.into());
-    }
     let mut reasons: BTreeMap<Text, usize> = BTreeMap::new();
-    let nodes = &diagnosis.resolvable;
-    let wanted = CANDIDATES_MINIMUM.max(nodes.len() / 10);
-    let mut candidates = Vec::new();
-    let offset = usize::try_from(random % (nodes.len().max(1) as u64)).unwrap_or_default();
-    for number in 0..nodes.len() {
-        match on_node(cluster, pod, nodes[(offset + number) % nodes.len()], budgets, rejected) {
-            Ok(candidate) => candidates.push(candidate),
-            Err(why) => why.into_iter().for_each(|reason| *reasons.entry(reason).or_default() += 1),
+    if cluster.has_lower(&pod.template) {
+        let nodes = ranking.resolvable();
+        if waits(cluster, pod, &nodes) {
+            return Outcome::Waiting(WAITS.into());
         }
-        if candidates.len() == wanted {
-            break;
+        let wanted = CANDIDATES_MINIMUM.max(nodes.len() / 10);
+        let mut candidates = Vec::new();
+        let offset = usize::try_from(random % (nodes.len().max(1) as u64)).unwrap_or_default();
+        for number in 0..nodes.len() {
+            let node = nodes[(offset + number) % nodes.len()];
+            let trial = Trial::new(cluster, profile, pod, &mut ranking.relations, node);
+            match on_node(trial, budgets, rejected) {
+                Ok(candidate) => candidates.push(candidate),
+                Err(why) => why.into_iter().for_each(|reason| *reasons.entry(reason).or_default() += 1),
+            }
+            if candidates.len() == wanted {
+                break;
+            }
         }
+        if let Some(best) = candidates.into_iter().min_by_key(preference) {
+            return Outcome::Found(best);
+        }
+    } else if diagnosis.resolvable > 0 {
+        reasons.insert(NO_VICTIMS.into(), diagnosis.resolvable);
     }
-    if let Some(best) = candidates.into_iter().min_by_key(preference) {
-        return Outcome::Found(best);
-    }
-    let helpless = diagnosis.nodes - nodes.len();
+    let helpless = diagnosis.nodes - diagnosis.resolvable;
     if helpless > 0 {
         reasons.insert("Preemption is not helpful for scheduling".into(), helpless);
     }
@@ -80,31 +91,102 @@ pub fn find(
 /// What a pod says while those that leave for it have not left.
 pub const WAITS: &str = "preemption: not eligible due to a terminating pod on the nominated node.";
 
+const NO_VICTIMS: &str = "No preemption victims found for incoming pod";
+
 /// Whether pods that were pushed out for this one are still leaving the node that it is to have.
-fn waits(cluster: &Cluster, pod: &Pod, diagnosis: &Diagnosis) -> bool {
+fn waits(cluster: &Cluster, pod: &Pod, resolvable: &[usize]) -> bool {
     let Some(node) = pod.nominated.as_deref().and_then(|name| cluster.find(name)) else { return false };
-    let leaving = |key: &ObjectKey| cluster.placed(key).is_some_and(|placed| placed.life.preempted);
-    diagnosis.resolvable.contains(&node) && cluster.lower(node, &pod.template).iter().any(leaving)
+    let leaving = |(_, placed): &(ObjectKey, Placed)| placed.life.preempted;
+    resolvable.contains(&node) && cluster.lower(node, &pod.template).iter().any(leaving)
+}
+
+/// A node with other pods on it than there are; dropped, all counts are as they were.
+struct Trial<'a> {
+    cluster: &'a Cluster,
+    profile: &'a Profile,
+    pod: &'a Pod,
+    relations: &'a mut Relations,
+    node: usize,
+    load: Load,
+    /// What was changed, to be changed back.
+    done: Vec<(Arc<Template>, (i32, bool))>,
+    ahead: Vec<Arc<Template>>,
+}
+
+impl<'a> Trial<'a> {
+    fn new(
+        cluster: &'a Cluster,
+        profile: &'a Profile,
+        pod: &'a Pod,
+        relations: &'a mut Relations,
+        node: usize,
+    ) -> Self {
+        let ahead = ahead(cluster, pod, node).map(|(_, one)| one.clone()).collect();
+        let load = cluster.load(node).clone();
+        Self { cluster, profile, pod, relations, node, load, done: Vec::new(), ahead }
+    }
+
+    fn count(&mut self, template: &Arc<Template>, how: (i32, bool)) {
+        self.relations.apply(self.cluster, self.profile, &self.pod.template, template, self.node, how);
+    }
+
+    fn take(&mut self, placed: &Placed) {
+        self.load.subtract(&placed.template);
+        let how = (-1, !placed.life.deleting);
+        self.count(&placed.template, how);
+        self.done.push((placed.template.clone(), how));
+    }
+
+    fn give(&mut self, placed: &Placed) {
+        self.load.add(&placed.template);
+        let how = (1, !placed.life.deleting);
+        self.count(&placed.template, how);
+        self.done.push((placed.template.clone(), how));
+    }
+
+    /// Why the pod is rejected, with those that are to have room there or without.
+    fn rejection(&mut self) -> Option<Rejection> {
+        if self.ahead.is_empty() {
+            return self.rejection_of(&self.load);
+        }
+        let ahead = std::mem::take(&mut self.ahead);
+        let mut crowded = self.load.clone();
+        for one in &ahead {
+            crowded.add(one);
+            self.count(one, (1, true));
+        }
+        let why = self.rejection_of(&crowded);
+        for one in &ahead {
+            self.count(one, (-1, true));
+        }
+        self.ahead = ahead;
+        why.or_else(|| self.rejection_of(&self.load))
+    }
+
+    fn rejection_of(&self, load: &Load) -> Option<Rejection> {
+        let supposed = Some((self.node, load));
+        let view = View { cluster: self.cluster, relations: self.relations, profile: self.profile, supposed };
+        let alone = reject(&prepare(self.pod, &view, false), self.node);
+        alone.or_else(|| reject(&prepare(self.pod, &view, true), self.node))
+    }
+}
+
+impl Drop for Trial<'_> {
+    fn drop(&mut self) {
+        for (template, (delta, stays)) in std::mem::take(&mut self.done) {
+            self.count(&template, (-delta, stays));
+        }
+    }
 }
 
 /// Who must leave a node for a pod; or why that would not help.
-fn on_node(
-    cluster: &mut Cluster,
-    pod: &Pod,
-    node: usize,
-    budgets: &Budgets,
-    rejected: &mut Set,
-) -> Result<Candidate, Vec<Text>> {
-    let lower = cluster.lower(node, &pod.template);
-    if lower.is_empty() {
-        return Err(vec!["No preemption victims found for incoming pod".into()]);
+fn on_node(mut trial: Trial<'_>, budgets: &Budgets, rejected: &mut Set) -> Result<Candidate, Vec<Text>> {
+    let mut out = trial.cluster.lower(trial.node, &trial.pod.template);
+    if out.is_empty() {
+        return Err(vec![NO_VICTIMS.into()]);
     }
-    let mut out: Vec<(ObjectKey, Placed)> =
-        lower.into_iter().filter_map(|key| cluster.remove(&key).map(|placed| (key, placed))).collect();
-    if let Some(why) = rejection(cluster, pod, node) {
-        for (key, placed) in out {
-            cluster.restore(&key, placed);
-        }
+    out.iter().for_each(|(_, placed)| trial.take(placed));
+    if let Some(why) = trial.rejection() {
         rejected.insert(why.plugin);
         return Err(why.reasons.into_vec());
     }
@@ -116,25 +198,20 @@ fn on_node(
     let mut violations = 0;
     let mut leave = vec![false; out.len()];
     for number in order {
-        let (key, placed) = &out[number];
-        cluster.restore(key, placed.clone());
-        if let Some(why) = rejection(cluster, pod, node) {
+        let placed = &out[number].1;
+        trial.give(placed);
+        if let Some(why) = trial.rejection() {
             rejected.insert(why.plugin);
-            cluster.remove(key);
+            trial.take(placed);
             leave[number] = true;
             violations += usize::from(violated[number]);
         }
     }
-    let mut victims = Vec::new();
-    for ((key, placed), leaves) in out.into_iter().zip(leave) {
-        if leaves {
-            cluster.restore(&key, placed.clone());
-            victims.push((key, placed));
-        }
-    }
+    let victims: Vec<_> =
+        out.into_iter().zip(leave).filter(|(_, leaves)| *leaves).map(|(one, _)| one).collect();
     match victims.is_empty() {
         true => Err(vec!["expected at least one victim pod".into()]),
-        false => Ok(Candidate { node, victims, violations }),
+        false => Ok(Candidate { node: trial.node, victims, violations }),
     }
 }
 

@@ -94,6 +94,8 @@ pub struct Queue {
     backoff: BTreeMap<(Instant, u64), ObjectKey>,
     /// By the time of the failure.
     waiting: BTreeMap<(Instant, u64), ObjectKey>,
+    /// Those of the waiting that nothing tells apart when something changes, by template and what rejected them.
+    alike: HashMap<(usize, Set), BTreeSet<(Instant, u64)>>,
     numbers: u64,
 }
 
@@ -156,7 +158,15 @@ impl Queue {
                 self.backoff.remove(&(until, pending.number));
             }
             Place::Waiting => {
-                self.waiting.remove(&(pending.since, pending.number));
+                let place = (pending.since, pending.number);
+                self.waiting.remove(&place);
+                let kind = alike(&pending);
+                if let Some(places) = self.alike.get_mut(&kind) {
+                    places.remove(&place);
+                    if places.is_empty() {
+                        self.alike.remove(&kind);
+                    }
+                }
             }
             Place::Gated => {}
         }
@@ -208,14 +218,16 @@ impl Queue {
         self.waiting.is_empty()
     }
 
-    /// Something changed: those that it might let in come back.
+    /// Something changed: those that it might let in come back. It is asked once for all that are alike.
     pub fn wake(&mut self, now: Instant, lets_in: impl Fn(&Pending) -> bool) {
-        let woken: Vec<ObjectKey> = self
-            .waiting
-            .values()
-            .filter(|key| self.pods.get(*key).is_some_and(|one| lets_in(one)))
-            .cloned()
-            .collect();
+        let mut woken: Vec<ObjectKey> = Vec::new();
+        for places in self.alike.values() {
+            let keys = || places.iter().filter_map(|place| self.waiting.get(place));
+            let one = keys().next().and_then(|key| self.pods.get(key));
+            if one.is_some_and(|one| lets_in(one)) {
+                woken.extend(keys().cloned());
+            }
+        }
         for key in woken {
             if let Some(pending) = self.take(&key) {
                 self.ready(pending, now);
@@ -277,7 +289,9 @@ impl Queue {
                 self.backoff.insert((until, pending.number), key.clone());
             }
             Place::Waiting => {
-                self.waiting.insert((pending.since, pending.number), key.clone());
+                let place = (pending.since, pending.number);
+                self.waiting.insert(place, key.clone());
+                self.alike.entry(alike(&pending)).or_default().insert(place);
             }
             Place::Gated => {}
         }
@@ -290,6 +304,10 @@ pub fn give_back<V>(map: &mut HashMap<ObjectKey, V>) {
     if map.capacity() > GIVE_BACK_MINIMUM && map.len() < map.capacity() / 8 {
         map.shrink_to(map.len() * 2);
     }
+}
+
+fn alike(pending: &Pending) -> (usize, Set) {
+    (Arc::as_ptr(&pending.pod.template) as usize, pending.rejected)
 }
 
 fn rank(pending: &Pending) -> Rank {

@@ -7,11 +7,14 @@ use crate::budgets::Budgets;
 use crate::cluster::{Cluster, Placed};
 use crate::node::Node;
 use crate::nominations::{Nominations, Nominee};
-use crate::placement::{Diagnosis, Placement, decide, rejection};
+use crate::placement::{Diagnosis, Placement};
 use crate::plugins::{self, Event};
 use crate::pod::{Condition, Pod, Templates};
 use crate::preemption::{self, Candidate, Outcome};
+use crate::profile::Profile;
 use crate::queue::{Pending, Put, Queue, give_back};
+use crate::ranking::{Ranking, Rankings};
+use crate::selectors::Selectors;
 use gifee_base::ObjectKey;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
@@ -95,7 +98,10 @@ pub struct Scheduler {
     pub queue: Queue,
     /// Which pods are protected.
     pub budgets: Budgets,
-    name: Box<str>,
+    /// By what pods are spread that do not say so themselves.
+    pub selectors: Selectors,
+    profiles: Vec<Arc<Profile>>,
+    rankings: Rankings,
     templates: Templates,
     /// Pods whose binding is under way.
     binding: HashMap<ObjectKey, Box<Pending>>,
@@ -104,11 +110,15 @@ pub struct Scheduler {
     preempting: HashMap<ObjectKey, bool>,
     /// Steps that are due; at most two for each pod.
     steps: VecDeque<Step>,
-    start: usize,
     random: u64,
-    /// Whether the nodes and the pods are known.
-    synced: (bool, bool),
+    /// What must be known before the first decision and is not yet, as bits.
+    unknown: u32,
 }
+
+/// Stands for the nodes among what must be known.
+const NODES: u32 = 1;
+/// Stands for the pods.
+const PODS: u32 = 2;
 
 impl Scheduler {
     /// Knows nothing yet, and decides on pods that name it as their scheduler.
@@ -117,16 +127,37 @@ impl Scheduler {
             cluster: Cluster::default(),
             queue: Queue::default(),
             budgets: Budgets::default(),
-            name: name.into(),
+            selectors: Selectors::default(),
+            profiles: vec![Arc::new(Profile::new(name))],
+            rankings: Rankings::default(),
             templates: Templates::default(),
             binding: HashMap::new(),
             nominations: Nominations::default(),
             preempting: HashMap::new(),
             steps: VecDeque::new(),
-            start: 0,
             random: seed,
-            synced: (false, false),
+            unknown: NODES | PODS,
         }
+    }
+
+    /// Decides on the pods of these profiles, and on no others.
+    pub fn with_profiles(mut self, profiles: Vec<Profile>) -> Self {
+        self.profiles = profiles.into_iter().map(Arc::new).collect();
+        self
+    }
+
+    /// What must be known before the first decision beside nodes and pods, as bits from the third on.
+    pub fn await_known(&mut self, bits: u32) {
+        self.unknown |= bits;
+    }
+
+    /// It is known.
+    pub fn known(&mut self, bits: u32) {
+        self.unknown &= !bits;
+    }
+
+    fn profile(&self, name: &str) -> Option<Arc<Profile>> {
+        self.profiles.iter().find(|profile| *profile.name == *name).cloned()
     }
 
     /// These are all nodes there are.
@@ -140,7 +171,7 @@ impl Scheduler {
         for node in nodes {
             self.node_changed(node, now);
         }
-        self.synced.0 = true;
+        self.known(NODES);
     }
 
     /// A node is new or changed.
@@ -168,7 +199,7 @@ impl Scheduler {
         for pod in pods {
             self.pod_changed(pod, now);
         }
-        self.synced.1 = true;
+        self.known(PODS);
     }
 
     /// A pod is new or changed.
@@ -186,7 +217,7 @@ impl Scheduler {
             self.drop_nomination(&pod.key, Some(&node), now);
             return self.pod_bound(&pod, &node, now);
         }
-        if pod.life.deleting || *pod.scheduler != *self.name {
+        if pod.life.deleting || self.profile(&pod.scheduler).is_none() {
             self.queue.take(&pod.key);
             return self.drop_nomination(&pod.key, None, now);
         }
@@ -207,8 +238,15 @@ impl Scheduler {
     /// Brings together what the server and what this scheduler says of a pod's nomination.
     fn nominate(&mut self, pod: &mut Pod, now: Instant) {
         match (&pod.nominated, self.nominations.get(&pod.key)) {
-            (Some(node), _) => {
-                self.nominations.put(Nominee { pod: pod.clone(), node: node.clone(), told: true });
+            (Some(node), known) => {
+                let same = known.is_some_and(|known| {
+                    known.node == *node && Arc::ptr_eq(&known.pod.template, &pod.template)
+                });
+                let nominee = Nominee { pod: pod.clone(), node: node.clone(), told: true };
+                match same {
+                    true => drop(self.nominations.put(nominee)),
+                    false => self.put_nominee(nominee),
+                }
             }
             // The server has not been told yet.
             (None, Some(nominee)) if !nominee.told && nominee.pod.uid == pod.uid => {
@@ -219,9 +257,24 @@ impl Scheduler {
         }
     }
 
+    fn put_nominee(&mut self, nominee: Nominee) {
+        let (key, template, node) =
+            (nominee.pod.key.clone(), nominee.pod.template.clone(), nominee.node.clone());
+        if let Some(old) = self.nominations.put(nominee) {
+            self.cluster.dismiss(&key, &old.node);
+        }
+        self.cluster.nominate(&key, &template, &node);
+    }
+
+    fn take_nominee(&mut self, key: &ObjectKey) -> Option<Nominee> {
+        let nominee = self.nominations.take(key)?;
+        self.cluster.dismiss(key, &nominee.node);
+        Some(nominee)
+    }
+
     /// A pod needs no nomination any more, because it has a node or no hope of one.
     fn drop_nomination(&mut self, key: &ObjectKey, placed: Option<&Arc<str>>, now: Instant) {
-        let Some(nominee) = self.nominations.take(key) else { return };
+        let Some(nominee) = self.take_nominee(key) else { return };
         if placed != Some(&nominee.node)
             && let Some(index) = self.cluster.find(&nominee.node)
         {
@@ -238,7 +291,12 @@ impl Scheduler {
         if same {
             return self.cluster.live(&pod.key, pod.life);
         }
-        if let Some(old) = self.cluster.place(pod, node, true) {
+        let old = self.cluster.place(pod, node, true);
+        let Some(index) = self.cluster.find(node) else { return };
+        if old.is_none() {
+            self.wake(&Event::Placed(pod.template.clone(), index), now);
+        }
+        if let Some(old) = old {
             let moved = *self.cluster.node(old.node).name != **node;
             if moved || !Arc::ptr_eq(&old.template, &pod.template) {
                 self.wake(&Event::Freed(old.template, old.node), now);
@@ -261,62 +319,69 @@ impl Scheduler {
             return;
         }
         let cluster = &self.cluster;
-        self.queue.wake(now, |pending| plugins::hint(pending.rejected, &pending.pod, event, cluster));
+        self.queue
+            .wake(now, |pending| plugins::hint(pending.rejected, &pending.pod.template, event, cluster));
+    }
+
+    /// A namespace is new or has other labels, or none any more because it is gone.
+    pub fn namespace_changed(&mut self, name: &str, labels: Option<crate::cluster::Labels>, now: Instant) {
+        if self.cluster.put_namespace(name, labels) {
+            self.wake(&Event::Namespace, now);
+        }
     }
 
     /// The next effect to carry out; none until something happens or the deadline comes.
     pub fn next(&mut self, now: Instant) -> Option<Step> {
-        if self.synced != (true, true) {
+        if self.unknown != 0 {
             return None;
         }
         if let Some(step) = self.steps.pop_front() {
             return Some(step);
         }
         let pending = self.queue.pop(now)?;
-        // The room of nominees counts as taken.
-        let nominees = self.nominations.before(&pending.pod);
-        for nominee in &nominees {
-            self.cluster.place(&nominee.pod, &nominee.node, false);
-        }
-        let placement = self.decide(&pending.pod);
-        let refusal = match &placement {
-            Placement::Node(_) => None,
-            Placement::None(diagnosis) => Some(self.preempt(&pending.pod, diagnosis)),
-        };
-        for nominee in &nominees {
-            self.cluster.remove(&nominee.pod.key);
-        }
-        Some(match (placement, refusal) {
-            (Placement::None(diagnosis), Some((outcome, rejected))) => {
+        let profile = self.profile(&pending.pod.scheduler)?;
+        let placement = self.decide(&profile, &pending.pod);
+        Some(match placement {
+            Placement::Node(index) => self.place(pending, index, now),
+            Placement::None(diagnosis) => {
+                let (outcome, rejected) = self.preempt(&profile, &pending.pod, &diagnosis);
                 self.refuse(pending, &diagnosis, outcome, rejected, now)
             }
-            (Placement::Node(index), _) => self.place(pending, index, now),
-            (Placement::None(_), None) => return None,
         })
     }
 
-    fn decide(&mut self, pod: &Pod) -> Placement {
+    /// Where a pod goes.
+    pub fn decide(&mut self, profile: &Profile, pod: &Pod) -> Placement {
+        let spread = self.selectors.spread(profile, &pod.template);
         let own = pod.nominated.as_deref().and_then(|name| self.cluster.find(name));
-        match own {
-            Some(index) if rejection(&self.cluster, pod, index).is_none() => Placement::Node(index),
-            _ => {
-                let random = &mut self.random;
-                decide(&self.cluster, pod, &mut self.start, &mut || draw(random))
+        if let Some(index) = own {
+            let mut only = Ranking::new(&mut self.cluster, profile, pod, spread.clone(), Some(vec![index]));
+            if let Placement::Node(index) = only.choose(&self.cluster, profile, pod, &mut || 0) {
+                return Placement::Node(index);
             }
         }
+        let ranking = self.rankings.of(&mut self.cluster, profile, pod, spread);
+        let random = &mut self.random;
+        ranking.choose(&self.cluster, profile, pod, &mut || draw(random))
     }
 
     fn place(&mut self, pending: Box<Pending>, index: usize, now: Instant) -> Step {
         let node = self.cluster.node(index).name.clone();
         self.cluster.place(&pending.pod, &node, false);
         let pod = pending.pod.clone();
+        self.wake(&Event::Placed(pod.template.clone(), index), now);
         self.binding.insert(pod.key.clone(), pending);
         self.drop_nomination(&pod.key, Some(&node), now);
         Step::Bind(Binding { pod, node })
     }
 
     /// Whether others can be pushed out, and all plugins that stand in the way.
-    fn preempt(&mut self, pod: &Pod, diagnosis: &Diagnosis) -> (Option<Outcome>, plugins::Set) {
+    fn preempt(
+        &mut self,
+        profile: &Profile,
+        pod: &Pod,
+        diagnosis: &Diagnosis,
+    ) -> (Option<Outcome>, plugins::Set) {
         let mut rejected = diagnosis.rejected;
         if diagnosis.nodes == 0 {
             return (None, rejected);
@@ -326,8 +391,10 @@ impl Scheduler {
             return (Some(Outcome::Waiting(preemption::WAITS.into())), rejected);
         }
         let random = draw(&mut self.random);
-        let cluster = &mut self.cluster;
-        let outcome = preemption::find(cluster, pod, diagnosis, &self.budgets, &mut rejected, random);
+        let spread = self.selectors.spread(profile, &pod.template);
+        let ranking = self.rankings.again(&mut self.cluster, profile, pod, spread);
+        let about = (&self.cluster, profile);
+        let outcome = preemption::find(about, ranking, pod, diagnosis, &self.budgets, &mut rejected, random);
         (Some(outcome), rejected)
     }
 
@@ -371,10 +438,10 @@ impl Scheduler {
         let node = self.cluster.node(candidate.node).name.clone();
         let mut cleared = Vec::new();
         for key in self.nominations.behind(pod, &node) {
-            cleared.extend(self.nominations.take(&key).map(|nominee| nominee.pod));
+            cleared.extend(self.take_nominee(&key).map(|nominee| nominee.pod));
             self.queue.activate(&key, now);
         }
-        self.nominations.put(Nominee { pod: pod.clone(), node: node.clone(), told: false });
+        self.put_nominee(Nominee { pod: pod.clone(), node: node.clone(), told: false });
         let mut victims = candidate.victims;
         victims.retain(|(_, placed)| !placed.life.deleting);
         if !victims.is_empty() || !cleared.is_empty() {

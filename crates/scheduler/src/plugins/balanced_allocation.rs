@@ -12,12 +12,12 @@ pub const PLUGIN: Plugin = Plugin {
     score: Some(Scoring {
         weight: 1,
         scale: Scale::Absolute,
-        prepare: |pod, cluster| {
+        prepare: |pod, view, _| {
             let wanted = &pod.template.requests;
             if wanted.cpu == 0 && wanted.memory == 0 {
                 return None;
             }
-            Some(Box::new(|index| balance(wanted, cluster.node(index), cluster.load(index))))
+            Some(Box::new(|index| balance(wanted, view.node(index), view.load(index))))
         },
     }),
     ..Plugin::named("NodeResourcesBalancedAllocation")

@@ -11,7 +11,8 @@ pub const PLUGIN: Plugin = Plugin {
     score: Some(Scoring {
         weight: 1,
         scale: Scale::Absolute,
-        prepare: |pod, cluster| {
+        prepare: |pod, view, _| {
+            let cluster = view.cluster;
             let images = &pod.template.images;
             let nodes = i64::try_from(cluster.known().len()).unwrap_or(i64::MAX).max(1);
             // Images that no node has change nothing.
@@ -34,5 +35,10 @@ pub const PLUGIN: Plugin = Plugin {
             }))
         },
     }),
+    fingerprint: |template, cluster| {
+        let nodes = template.images.iter().map(|image| cluster.nodes_with_image(image) as u64);
+        let sum = nodes.fold(0_u64, |sum, nodes| sum.wrapping_mul(1_000_003).wrapping_add(nodes));
+        if sum == 0 { 0 } else { sum.wrapping_mul(1_000_003).wrapping_add(cluster.known().len() as u64) }
+    },
     ..Plugin::named("ImageLocality")
 };

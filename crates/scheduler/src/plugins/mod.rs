@@ -6,17 +6,22 @@
 
 mod balanced_allocation;
 mod image_locality;
+mod inter_pod_affinity;
 mod node_affinity;
 mod node_name;
 mod node_ports;
 mod node_resources_fit;
 mod node_unschedulable;
+mod pod_topology_spread;
 mod priority_sort;
 mod scheduling_gates;
 mod taint_toleration;
 
+pub use pod_topology_spread::node_admits;
+
 use crate::cluster::Cluster;
 use crate::node::Node;
+use crate::placement::{Feasible, View};
 use crate::pod::{Pod, Template};
 use smallvec::SmallVec;
 use std::borrow::Cow;
@@ -33,6 +38,8 @@ pub const PLUGINS: &[Plugin] = &[
     node_affinity::PLUGIN,
     node_ports::PLUGIN,
     node_resources_fit::PLUGIN,
+    pod_topology_spread::PLUGIN,
+    inter_pod_affinity::PLUGIN,
     balanced_allocation::PLUGIN,
     image_locality::PLUGIN,
 ];
@@ -83,11 +90,20 @@ pub enum Scale {
     Highest,
     /// The highest is 0, and 0 is 100.
     Lowest,
+    /// The highest is 100, the lowest 0.
+    Range,
+    /// The lowest is 100; nodes that are ignored get 0.
+    Spread,
 }
 
 impl Scale {
     /// Scales the raw scores of all nodes.
     pub fn apply(self, scores: &mut [i64]) {
+        match self {
+            Self::Range => return range(scores),
+            Self::Spread => return spread(scores),
+            Self::Absolute | Self::Highest | Self::Lowest => {}
+        }
         let highest = scores.iter().copied().max().unwrap_or_default();
         if self == Self::Absolute || (highest == 0 && self == Self::Highest) {
             return;
@@ -99,6 +115,29 @@ impl Scale {
     }
 }
 
+#[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation)]
+fn range(scores: &mut [i64]) {
+    let (Some(lowest), Some(highest)) = (scores.iter().copied().min(), scores.iter().copied().max()) else {
+        return;
+    };
+    for score in scores {
+        let part = (*score - lowest) as f64 / (highest - lowest).max(1) as f64;
+        *score = (SCORE_MAXIMUM as f64 * part) as i64;
+    }
+}
+
+fn spread(scores: &mut [i64]) {
+    let scored = || scores.iter().copied().filter(|score| *score != pod_topology_spread::IGNORED);
+    let (lowest, highest) = (scored().min().unwrap_or_default(), scored().max().unwrap_or_default());
+    for score in scores {
+        *score = match *score {
+            pod_topology_spread::IGNORED => 0,
+            _ if highest == 0 => SCORE_MAXIMUM,
+            score => SCORE_MAXIMUM * (highest + lowest - score) / highest,
+        };
+    }
+}
+
 /// A plugin's scores.
 #[derive(Clone, Copy)]
 pub struct Scoring {
@@ -106,8 +145,9 @@ pub struct Scoring {
     pub weight: i64,
     /// How they are scaled.
     pub scale: Scale,
-    /// None if the plugin has nothing to say about the pod.
-    pub prepare: for<'a> fn(&'a Pod, &'a Cluster) -> Option<Score<'a>>,
+    /// None if the plugin has nothing to say about the pod. Plugins that look at a node alone are not told
+    /// which nodes there are.
+    pub prepare: for<'a> fn(&'a Pod, &'a View<'a>, &'a Feasible) -> Option<Score<'a>>,
 }
 
 /// What happened that might let a pod in.
@@ -117,6 +157,10 @@ pub enum Event {
     Node(Option<Node>, usize),
     /// A pod is gone from a node, or takes less of it.
     Freed(Arc<Template>, usize),
+    /// A pod came to a node.
+    Placed(Arc<Template>, usize),
+    /// A namespace has other labels.
+    Namespace,
 }
 
 /// One plugin. What it does not do stays at the default, which changes nothing.
@@ -128,14 +172,18 @@ pub struct Plugin {
     pub gate: fn(&Template) -> Option<Text>,
     /// Which of two pods is decided on first.
     pub order: fn(&Template, &Template) -> Ordering,
+    /// Whether what it says of a node depends on what is placed on others.
+    pub relational: bool,
+    /// Differs where something has changed that all nodes are judged by.
+    pub fingerprint: fn(&Template, &Cluster) -> u64,
     /// The names of the only nodes that come into question.
     pub narrow: fn(&Template) -> Option<Vec<&str>>,
     /// Prepares a filter; none if every node is fine.
-    pub filter: for<'a> fn(&'a Pod, &'a Cluster) -> Option<Filter<'a>>,
+    pub filter: for<'a> fn(&'a Pod, &'a View<'a>) -> Option<Filter<'a>>,
     /// Prepares scores.
     pub score: Option<Scoring>,
     /// Whether an event might let in a pod that the plugin rejected.
-    pub hint: fn(&Pod, &Event, &Cluster) -> bool,
+    pub hint: fn(&Template, &Event, &Cluster) -> bool,
 }
 
 impl Plugin {
@@ -145,6 +193,8 @@ impl Plugin {
             name,
             gate: |_| None,
             order: |_, _| Ordering::Equal,
+            relational: false,
+            fingerprint: |_, _| 0,
             narrow: |_| None,
             filter: |_, _| None,
             score: None,
@@ -154,10 +204,15 @@ impl Plugin {
 }
 
 /// A set of plugins, by their place in [`PLUGINS`].
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Set(u64);
 
 impl Set {
+    /// Whether one is in it that looks at what is placed on other nodes.
+    pub fn is_relational(self) -> bool {
+        self.plugins().any(|plugin| plugin.relational)
+    }
+
     /// Adds one.
     pub fn insert(&mut self, plugin: usize) {
         self.0 |= 1 << plugin;
@@ -185,7 +240,7 @@ pub fn order(one: &Template, other: &Template) -> Ordering {
 }
 
 /// Whether an event might let in a pod that some plugins rejected.
-pub fn hint(rejected: Set, pod: &Pod, event: &Event, cluster: &Cluster) -> bool {
+pub fn hint(rejected: Set, pod: &Template, event: &Event, cluster: &Cluster) -> bool {
     rejected.is_empty() || rejected.plugins().any(|plugin| (plugin.hint)(pod, event, cluster))
 }
 
@@ -193,6 +248,6 @@ pub fn hint(rejected: Set, pod: &Pod, event: &Event, cluster: &Cluster) -> bool 
 fn accepts_now(event: &Event, cluster: &Cluster, accepts: impl Fn(&Node) -> bool) -> bool {
     match event {
         Event::Node(old, index) => accepts(cluster.node(*index)) && !old.as_ref().is_some_and(accepts),
-        Event::Freed(..) => false,
+        Event::Freed(..) | Event::Placed(..) | Event::Namespace => false,
     }
 }

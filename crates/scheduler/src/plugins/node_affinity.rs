@@ -8,26 +8,26 @@ use gifee_base::labels::Operator;
 /// NodeAffinity
 pub const PLUGIN: Plugin = Plugin {
     narrow,
-    filter: |pod, cluster| {
+    filter: |pod, view| {
         let template = &pod.template;
         if template.node_selector.is_empty() && template.required.is_none() {
             return None;
         }
         Some(Box::new(|index| {
-            let rejected = !accepts(template, cluster.node(index));
+            let rejected = !accepts(template, view.node(index));
             Verdict::unless(rejected, "node(s) didn't match Pod's node affinity/selector")
         }))
     },
     score: Some(Scoring {
         weight: 2,
         scale: Scale::Highest,
-        prepare: |pod, cluster| {
+        prepare: |pod, view, _| {
             let preferred = &pod.template.preferred;
             if preferred.is_empty() {
                 return None;
             }
             Some(Box::new(|index| {
-                let node = cluster.node(index);
+                let node = view.node(index);
                 // Unlike a required term, an empty preferred one matches every node, but weighs nothing
                 // either way.
                 let matching = preferred.iter().filter(|(_, term)| term.matches(node));
@@ -35,11 +35,12 @@ pub const PLUGIN: Plugin = Plugin {
             }))
         },
     }),
-    hint: |pod, event, cluster| accepts_now(event, cluster, |node| accepts(&pod.template, node)),
+    hint: |pod, event, cluster| accepts_now(event, cluster, |node| accepts(pod, node)),
     ..Plugin::named("NodeAffinity")
 };
 
-fn accepts(template: &Template, node: &Node) -> bool {
+/// Whether the pod's node affinity selects a node.
+pub fn accepts(template: &Template, node: &Node) -> bool {
     template.node_selector.iter().all(|(key, value)| node.label(key) == Some(value))
         && template.required.as_ref().is_none_or(|terms| terms.iter().any(|term| term.matches(node)))
 }

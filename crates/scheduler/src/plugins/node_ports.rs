@@ -4,13 +4,13 @@ use super::{Event, Plugin, Verdict};
 
 /// NodePorts
 pub const PLUGIN: Plugin = Plugin {
-    filter: |pod, cluster| {
+    filter: |pod, view| {
         let wanted = &pod.template.ports;
         if wanted.is_empty() {
             return None;
         }
         Some(Box::new(|index| {
-            let used = &cluster.load(index).ports;
+            let used = &view.load(index).ports;
             if wanted.iter().any(|port| used.iter().any(|one| one.conflicts(port))) {
                 return Verdict::rejects("node(s) didn't have free ports for the requested pod ports", true);
             }
@@ -20,8 +20,9 @@ pub const PLUGIN: Plugin = Plugin {
     hint: |pod, event, _| match event {
         Event::Node(old, _) => old.is_none(),
         Event::Freed(freed, _) => {
-            pod.template.ports.iter().any(|port| freed.ports.iter().any(|one| one.conflicts(port)))
+            pod.ports.iter().any(|port| freed.ports.iter().any(|one| one.conflicts(port)))
         }
+        Event::Placed(..) | Event::Namespace => false,
     },
     ..Plugin::named("NodePorts")
 };

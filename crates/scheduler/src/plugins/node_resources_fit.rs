@@ -10,16 +10,16 @@ use smallvec::SmallVec;
 
 /// NodeResourcesFit
 pub const PLUGIN: Plugin = Plugin {
-    filter: |pod, cluster| {
+    filter: |pod, view| {
         let template = &pod.template;
-        Some(Box::new(|index| fits(template, cluster.node(index), cluster.load(index))))
+        Some(Box::new(|index| fits(template, view.node(index), view.load(index))))
     },
     score: Some(Scoring {
         weight: 1,
         scale: Scale::Absolute,
-        prepare: |pod, cluster| {
+        prepare: |pod, view, _| {
             let weight = pod.template.weight;
-            Some(Box::new(move |index| least_allocated(weight, cluster.node(index), cluster.load(index))))
+            Some(Box::new(move |index| least_allocated(weight, view.node(index), view.load(index))))
         },
     }),
     hint: |pod, event, cluster| {
@@ -28,9 +28,10 @@ pub const PLUGIN: Plugin = Plugin {
                 (old.as_ref().is_none_or(|old| grown(old, cluster.node(*index))), *index)
             }
             Event::Freed(_, index) => (true, *index),
+            Event::Placed(..) | Event::Namespace => return false,
         };
         // One that can push others out may have a place before it fits.
-        grown && (cluster.has_lower(&pod.template) || fits_index(&pod.template, cluster, index))
+        grown && (cluster.has_lower(pod) || fits_index(pod, cluster, index))
     },
     ..Plugin::named("NodeResourcesFit")
 };
@@ -46,7 +47,7 @@ fn grown(old: &Node, new: &Node) -> bool {
 fn fits(template: &Template, node: &Node, load: &Load) -> Verdict {
     let mut reasons: SmallVec<[Text; 1]> = SmallVec::new();
     let mut resolvable = true;
-    if i64::try_from(load.pods.len()).unwrap_or(i64::MAX) >= node.pods_maximum {
+    if load.count >= node.pods_maximum {
         reasons.push("Too many pods".into());
     }
     let (wanted, has, used) = (&template.requests, &node.allocatable, &load.requested);

@@ -2,17 +2,15 @@
 
 use super::{Plugin, Verdict, accepts_now};
 use crate::node::Node;
-use crate::pod::Pod;
+use crate::pod::Template;
 
 /// NodeUnschedulable
 pub const PLUGIN: Plugin = Plugin {
-    filter: |pod, cluster| {
-        if tolerates(pod) {
+    filter: |pod, view| {
+        if tolerates(&pod.template) {
             return None;
         }
-        Some(Box::new(|index| {
-            Verdict::unless(cluster.node(index).unschedulable, "node(s) were unschedulable")
-        }))
+        Some(Box::new(|index| Verdict::unless(view.node(index).unschedulable, "node(s) were unschedulable")))
     },
     hint: |pod, event, cluster| {
         accepts_now(event, cluster, |node: &Node| !node.unschedulable || tolerates(pod))
@@ -20,7 +18,7 @@ pub const PLUGIN: Plugin = Plugin {
     ..Plugin::named("NodeUnschedulable")
 };
 
-fn tolerates(pod: &Pod) -> bool {
+fn tolerates(pod: &Template) -> bool {
     let taint = ("node.kubernetes.io/unschedulable", "", "NoSchedule");
-    pod.template.tolerations.iter().any(|one| one.tolerates(taint.0, taint.1, taint.2))
+    pod.tolerations.iter().any(|one| one.tolerates(taint.0, taint.1, taint.2))
 }

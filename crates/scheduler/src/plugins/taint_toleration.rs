@@ -2,22 +2,23 @@
 
 use super::{Plugin, Scale, Scoring, Verdict, accepts_now};
 use crate::node::{Node, Taint};
-use crate::pod::Pod;
+use crate::pod::Template;
 
 /// TaintToleration
 pub const PLUGIN: Plugin = Plugin {
-    filter: |pod, cluster| {
+    filter: |pod, view| {
         Some(Box::new(|index| {
-            Verdict::unless(!accepts(pod, cluster.node(index)), "node(s) had untolerated taint(s)")
+            Verdict::unless(!accepts(&pod.template, view.node(index)), "node(s) had untolerated taint(s)")
         }))
     },
     score: Some(Scoring {
         weight: 3,
         scale: Scale::Lowest,
-        prepare: |pod, cluster| {
-            let soft = |taint: &&Taint| taint.effect == "PreferNoSchedule" && !tolerated(pod, taint);
+        prepare: |pod, view, _| {
+            let soft =
+                |taint: &&Taint| taint.effect == "PreferNoSchedule" && !tolerated(&pod.template, taint);
             Some(Box::new(move |index| {
-                i64::try_from(cluster.node(index).taints.iter().filter(soft).count()).unwrap_or(i64::MAX)
+                i64::try_from(view.node(index).taints.iter().filter(soft).count()).unwrap_or(i64::MAX)
             }))
         },
     }),
@@ -25,11 +26,12 @@ pub const PLUGIN: Plugin = Plugin {
     ..Plugin::named("TaintToleration")
 };
 
-fn accepts(pod: &Pod, node: &Node) -> bool {
+/// Whether the pod bears a node's hard taints.
+pub fn accepts(pod: &Template, node: &Node) -> bool {
     let hard = |taint: &&Taint| matches!(taint.effect.as_str(), "NoSchedule" | "NoExecute");
     node.taints.iter().filter(hard).all(|taint| tolerated(pod, taint))
 }
 
-fn tolerated(pod: &Pod, taint: &Taint) -> bool {
-    pod.template.tolerations.iter().any(|one| one.tolerates(&taint.key, &taint.value, &taint.effect))
+fn tolerated(pod: &Template, taint: &Taint) -> bool {
+    pod.tolerations.iter().any(|one| one.tolerates(&taint.key, &taint.value, &taint.effect))
 }

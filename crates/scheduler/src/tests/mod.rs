@@ -1,5 +1,6 @@
 //! The scheduler against fixtures, a reference, a simulation and a fake server.
 
+mod around;
 mod decode;
 mod places;
 mod preempt;
@@ -11,10 +12,13 @@ mod simulation;
 use crate::budgets::Budgets;
 use crate::cluster::Cluster;
 use crate::node::Node;
-use crate::placement::{Placement, decide};
+use crate::placement::Placement;
 use crate::plugins::Set;
 use crate::pod::Pod;
 use crate::preemption::Outcome;
+use crate::profile::Profile;
+use crate::ranking::Rankings;
+use crate::selectors::Selectors;
 use crate::{decode as decoding, preemption};
 use gifee_base::Object;
 use serde_json::{Value, json};
@@ -92,14 +96,18 @@ fn cluster(nodes: &[Value], placed: &[(&str, Value)]) -> Cluster {
 
 /// The name of the node, or the message why there is none, or who must leave which node.
 fn outcome(cluster: &mut Cluster, budgets: &Budgets, pod: &Pod) -> String {
-    let diagnosis = match decide(cluster, pod, &mut 0, &mut || 0) {
+    let profile = Profile::new("default-scheduler");
+    let spread = Selectors::default().spread(&profile, &pod.template);
+    let mut rankings = Rankings::default();
+    let ranking = rankings.of(cluster, &profile, pod, spread);
+    let diagnosis = match ranking.choose(cluster, &profile, pod, &mut || 0) {
         Placement::Node(index) => return cluster.node(index).name.to_string(),
         Placement::None(diagnosis) => diagnosis,
     };
     if diagnosis.nodes == 0 {
         return diagnosis.message();
     }
-    match preemption::find(cluster, pod, &diagnosis, budgets, &mut Set::default(), 0) {
+    match preemption::find((cluster, &profile), ranking, pod, &diagnosis, budgets, &mut Set::default(), 0) {
         Outcome::None(why) | Outcome::Waiting(why) => format!("{} {why}", diagnosis.message()),
         Outcome::Found(candidate) => {
             let victims: Vec<&str> = candidate.victims.iter().map(|(key, _)| &*key.name).collect();

@@ -1,7 +1,10 @@
 //! Decisions on generated clusters against a slow reference that reads everything from the objects' trees.
 
 use super::{cluster, merge, node_with, pod, pod_with};
-use crate::placement::{Placement, decide};
+use crate::placement::Placement;
+use crate::profile::Profile;
+use crate::ranking::Rankings;
+use crate::selectors::Selectors;
 use gifee_base::Quantity;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -19,7 +22,7 @@ impl Dice {
         self.below(count) == 0
     }
 
-    fn pick(&mut self, words: &[&'static str]) -> &'static str {
+    pub(super) fn pick(&mut self, words: &[&'static str]) -> &'static str {
         words[usize::try_from(self.below(words.len() as u64)).unwrap()]
     }
 }
@@ -102,15 +105,15 @@ fn request(pod: &Value, resource: &str) -> i64 {
     amount(&pod["spec"]["containers"][0]["resources"]["requests"][resource], resource == "cpu")
 }
 
-fn list(value: &Value) -> impl Iterator<Item = &Value> {
+pub(super) fn list(value: &Value) -> impl Iterator<Item = &Value> {
     value.as_array().into_iter().flatten()
 }
 
-fn text(value: &Value) -> &str {
+pub(super) fn text(value: &Value) -> &str {
     value.as_str().unwrap_or_default()
 }
 
-fn tolerated(pod: &Value, taint: &Value) -> bool {
+pub(super) fn tolerated(pod: &Value, taint: &Value) -> bool {
     // The generator only makes tolerations that are there or not, whatever the value.
     list(&pod["spec"]["tolerations"]).any(|one| {
         (text(&one["key"]).is_empty() || one["key"] == taint["key"])
@@ -131,7 +134,7 @@ fn expression_matches(node: &Value, expression: &Value) -> bool {
     }
 }
 
-fn term_matches(node: &Value, term: &Value) -> bool {
+pub(super) fn term_matches(node: &Value, term: &Value) -> bool {
     list(&term["matchExpressions"]).all(|expression| expression_matches(node, expression))
 }
 
@@ -182,7 +185,7 @@ pub(super) fn rejection(node: &Value, others: &[&Value], pod: &Value) -> Vec<&'s
 }
 
 /// The score of each feasible node, all plugins together.
-fn scores(
+pub(super) fn scores(
     nodes: &[&Value],
     all: usize,
     having_image: i64,
@@ -256,7 +259,7 @@ fn check(seed: u64) {
         placed.push((node, random_spec(&mut dice)));
     }
     let named: Vec<(&str, Value)> = placed.iter().map(|(node, spec)| (node.as_str(), spec.clone())).collect();
-    let cluster = cluster(&nodes, &named);
+    let mut cluster = cluster(&nodes, &named);
     let tree = pod_with("web", &random_spec(&mut dice));
     let on = |node: &Value| -> Vec<Value> {
         let here = placed.iter().filter(|(name, _)| node["metadata"]["name"] == **name);
@@ -274,7 +277,12 @@ fn check(seed: u64) {
             *reasons.entry(reason).or_default() += 1;
         }
     }
-    match decide(&cluster, &pod(&tree), &mut 0, &mut || dice.0) {
+    let profile = Profile::new("default-scheduler");
+    let web = pod(&tree);
+    let spread = Selectors::default().spread(&profile, &web.template);
+    let mut rankings = Rankings::default();
+    let ranking = rankings.of(&mut cluster, &profile, &web, spread);
+    match ranking.choose(&cluster, &profile, &web, &mut || dice.0) {
         Placement::None(diagnosis) => {
             assert!(feasible.is_empty(), "seed {seed}: {} of {:?}", feasible.len(), diagnosis);
             let said: BTreeMap<&str, usize> =

@@ -174,7 +174,6 @@ impl World {
             let load = |cluster: &Cluster| {
                 let index = cluster.find(name).unwrap();
                 let mut load = cluster.load(index).clone();
-                load.pods.sort();
                 load.ports.sort_by_key(|port| (port.port, port.protocol.clone(), port.ip.clone()));
                 load.requested.others.clear();
                 (load, cluster.node(index).clone())
