@@ -10,12 +10,29 @@ const CONCURRENT_MAXIMUM: usize = 32;
 
 /// Makes all calls; fails with the first reason if any failed.
 pub(crate) async fn all<F: Future<Output = Result<(), ClientError>>>(calls: Vec<F>) -> Result<()> {
+    each(calls).await.1
+}
+
+/// Makes all calls; the places of those that failed, and the first reason.
+pub(crate) async fn each<F>(calls: Vec<F>) -> (Vec<usize>, Result<()>)
+where
+    F: Future<Output = Result<(), ClientError>>,
+{
     let total = calls.len();
-    let outcomes: Vec<_> = stream::iter(calls).buffer_unordered(CONCURRENT_MAXIMUM).collect().await;
-    let mut errors = outcomes.into_iter().filter_map(std::result::Result::err);
-    match errors.next() {
+    let placed = calls.into_iter().enumerate().map(|(at, call)| async move { (at, call.await) });
+    let outcomes: Vec<_> = stream::iter(placed).buffer_unordered(CONCURRENT_MAXIMUM).collect().await;
+    let mut failed = Vec::new();
+    let mut first = None;
+    for (at, outcome) in outcomes {
+        if let Err(error) = outcome {
+            failed.push(at);
+            first.get_or_insert(error);
+        }
+    }
+    let outcome = match first {
         None => Ok(()),
         Some(error) if total == 1 => Err(error.into()),
-        Some(error) => Err(Error::Partly { failed: errors.count() + 1, total, source: Box::new(error) }),
-    }
+        Some(error) => Err(Error::Partly { failed: failed.len(), total, source: Box::new(error) }),
+    };
+    (failed, outcome)
 }

@@ -18,11 +18,13 @@ pub mod endpoints;
 pub mod endpointslice;
 pub mod endpointslicemirroring;
 pub mod garbagecollector;
+pub mod job;
 pub mod namespace;
 pub mod nodelifecycle;
 pub mod persistentvolume;
 pub mod podcertificates;
 pub mod podgc;
+mod pods;
 pub mod replicaset;
 pub mod replicationcontroller;
 pub mod resourcequota;
@@ -34,6 +36,7 @@ mod tests;
 pub mod tokencleaner;
 pub mod tokens;
 pub mod trustbundle;
+pub mod ttlafterfinished;
 pub mod volumeprotection;
 
 use futures_util::future::BoxFuture;
@@ -81,7 +84,7 @@ pub struct Controller {
     pub run: fn(Context, Arc<Config>) -> BoxFuture<'static, ()>,
 }
 
-// Not extensions: calls, certificate.
+// Not extensions: calls, certificate, pods.
 /// Every controller there is.
 pub const CONTROLLERS: &[Controller] = &[
     Controller { name: deployment::NAME, account: "deployment-controller", run: deployment::run },
@@ -99,6 +102,12 @@ pub const CONTROLLERS: &[Controller] = &[
         run: replicationcontroller::run,
     },
     Controller { name: cronjob::NAME, account: "cronjob-controller", run: cronjob::run },
+    Controller { name: job::NAME, account: "job-controller", run: job::run },
+    Controller {
+        name: ttlafterfinished::NAME,
+        account: "ttl-after-finished-controller",
+        run: ttlafterfinished::run,
+    },
     Controller { name: disruption::NAME, account: "disruption-controller", run: disruption::run },
     Controller { name: namespace::NAME, account: "namespace-controller", run: namespace::run },
     Controller { name: rootca::NAME, account: "root-ca-cert-publisher", run: rootca::run },

@@ -52,6 +52,7 @@ async fn every_controller_that_exists_runs() {
         endpointslice-controller
         endpointslice-mirroring-controller
         garbage-collector-controller
+        job-controller
         kube-apiserver-serving-clustertrustbundle-publisher-controller
         namespace-controller
         node-lifecycle-controller
@@ -68,6 +69,7 @@ async fn every_controller_that_exists_runs() {
         serviceaccount-token-controller
         taint-eviction-controller
         token-cleaner-controller
+        ttl-after-finished-controller
     "#]]
     .assert_eq(&names());
     // The bundle of the authority belongs to every cluster, empty as it may be.

@@ -21,6 +21,10 @@ pub struct Brief {
     pub spec: Spec,
     /// Parts of the status.
     pub status: PodStatus,
+    /// `metadata.finalizers`
+    pub finalizers: Vec<String>,
+    /// `metadata.deletionGracePeriodSeconds`
+    pub grace_seconds: i64,
     annotations: std::collections::BTreeMap<String, String>,
 }
 
@@ -41,6 +45,9 @@ struct Metadata {
     creation_timestamp: Option<Timestamp>,
     #[serde(deserialize_with = "time")]
     deletion_timestamp: Option<Timestamp>,
+    deletion_grace_period_seconds: Option<i64>,
+    #[serde(deserialize_with = "nullable")]
+    finalizers: Vec<String>,
     #[serde(deserialize_with = "nullable")]
     annotations: std::collections::BTreeMap<String, String>,
 }
@@ -163,6 +170,9 @@ pub struct PodStatus {
     /// States of the containers.
     #[serde(deserialize_with = "nullable")]
     pub container_statuses: Vec<ContainerStatus>,
+    /// States of the init containers.
+    #[serde(deserialize_with = "nullable")]
+    pub init_container_statuses: Vec<ContainerStatus>,
 }
 
 /// One address.
@@ -190,8 +200,32 @@ pub struct Condition {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct ContainerStatus {
+    /// Name.
+    pub name: String,
     /// How often it was restarted.
     pub restart_count: i32,
+    /// What it is doing.
+    #[serde(deserialize_with = "nullable")]
+    pub state: ContainerState,
+}
+
+/// What a container is doing, as far as it has ended.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct ContainerState {
+    /// How it ended.
+    pub terminated: Option<Terminated>,
+}
+
+/// How a container ended.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Terminated {
+    /// Its exit code.
+    pub exit_code: i32,
+    /// When it ended.
+    #[serde(deserialize_with = "time")]
+    pub finished_at: Option<Timestamp>,
 }
 
 fn nullable<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(
@@ -240,6 +274,8 @@ impl Brief {
             object: object.clone(),
             created: whole.metadata.creation_timestamp,
             deleted: whole.metadata.deletion_timestamp,
+            finalizers: whole.metadata.finalizers,
+            grace_seconds: whole.metadata.deletion_grace_period_seconds.unwrap_or_default(),
             annotations: whole.metadata.annotations,
             spec: whole.spec,
             status: whole.status,

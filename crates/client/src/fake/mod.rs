@@ -3,7 +3,8 @@
 //! Honest where controllers depend on it: resource versions, conflicts, generations, finalizers, graceful
 //! deletion, status subresources, bindings, selectors, paging, watches with bookmarks and streaming lists,
 //! 410 after compaction. It neither defaults nor validates, and knows of patches only JSON merge patches
-//! and, of strategic ones, that conditions merge by type and that `$patch: replace` replaces a list.
+//! and, of strategic ones, that conditions merge by type, that `$patch: replace` replaces a list, and
+//! `$deleteFromPrimitiveList`.
 //! Everything written is counted, so that a test can assert that nothing was.
 
 mod route;

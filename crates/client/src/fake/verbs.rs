@@ -232,7 +232,11 @@ fn merge(target: &mut Value, patch: &Value) {
     }
     let Some(map) = target.as_object_mut() else { return };
     for (key, change) in changes {
-        if change.is_null() {
+        if let Some(list) = key.strip_prefix("$deleteFromPrimitiveList/") {
+            if let Some(list) = map.get_mut(list).and_then(Value::as_array_mut) {
+                list.retain(|one| change.as_array().is_none_or(|gone| !gone.contains(one)));
+            }
+        } else if change.is_null() {
             map.remove(key);
         } else if let Some(list) = change.as_array() {
             merge_list(map.entry(key.as_str()).or_insert(Value::Null), key, list);

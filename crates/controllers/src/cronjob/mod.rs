@@ -145,7 +145,7 @@ impl CronJobs {
                 self.context.events.normal(about.clone(), "SuccessfulCreate", message);
                 job
             }
-            Err(error) if crate::replicaset::namespace_terminating(&error) => return Ok(()),
+            Err(error) if crate::pods::namespace_terminating(&error) => return Ok(()),
             // Made before, by a controller that ended before it could say so.
             Err(error) if error.is_already_exists() => {
                 let job = self.context.client.get(&jobs(), &ObjectKey::new(&namespace, &name)).await?;

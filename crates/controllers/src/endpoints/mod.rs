@@ -92,7 +92,7 @@ impl Reconcile<ObjectKey> for Endpoints {
         };
         match outcome {
             Ok(object) => self.expected.wrote(key, object.revision()),
-            Err(error) if crate::replicaset::namespace_terminating(&error) => {}
+            Err(error) if crate::pods::namespace_terminating(&error) => {}
             Err(error) => return Err(error.into()),
         }
         Ok(Outcome::Done)

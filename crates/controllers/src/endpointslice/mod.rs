@@ -108,7 +108,7 @@ pub(crate) async fn apply(
     for body in plan.create {
         match client.create(&slices(), &key.namespace, body).await {
             Ok(slice) => expected.wrote(key, slice.revision()),
-            Err(error) if crate::replicaset::namespace_terminating(&error) => return Ok(()),
+            Err(error) if crate::pods::namespace_terminating(&error) => return Ok(()),
             Err(error) => return Err(error.into()),
         }
     }

@@ -8,14 +8,15 @@ pub mod plan;
 mod tests;
 
 use crate::Config;
+use crate::pods::Control;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::FutureExt;
-use futures_util::future::{BoxFuture, join_all};
+use futures_util::future::BoxFuture;
 use gifee_base::{Gvk, Gvr, LabelSelector, Object, ObjectKey, clock};
-use gifee_client::{Cache, Change, DeleteOptions, PatchKind, Queue, Scope};
+use gifee_client::{Cache, Change, PatchKind, Queue, Scope};
 use gifee_reconcile::pod::Brief;
-use gifee_reconcile::{BY_CONTROLLER, Context, Error, Expectations, Outcome, Reconcile, Reference, Result};
+use gifee_reconcile::{BY_CONTROLLER, Context, Error, Expectations, Outcome, Reconcile, Result};
 use gifee_reconcile::{owner, patch, work};
 use plan::{Plan, View};
 use serde_json::{Value, json};
@@ -25,8 +26,6 @@ use std::sync::Arc;
 /// Upstream's name.
 pub const NAME: &str = "replicaset-controller";
 const WORKERS: usize = 5;
-/// The first batch of creations; each that succeeds doubles it.
-const FIRST_BATCH: usize = 1;
 
 /// What is kept: the two kinds differ in their names, in the form of their selectors, and in what their status counts.
 pub struct Kept {
@@ -213,7 +212,8 @@ impl ReplicaSets {
     /// Adopts and releases, then creates or deletes, then writes the status.
     async fn apply(&self, mut view: View, tree: &Value, plan: Plan) -> Result<()> {
         let key = view.set.key();
-        self.claim(&view.set, &plan).await?;
+        let claims = (plan.adopt.as_slice(), plan.release.as_slice());
+        self.control(&view.set).claim(&self.kept.gvr(), claims, None).await?;
         let managed = match (plan.create, plan.delete.len()) {
             (0, 0) => Ok(()),
             (0, _) => self.delete(&view.set, &plan.delete).await,
@@ -233,95 +233,18 @@ impl ReplicaSets {
         managed
     }
 
-    async fn claim(&self, set: &Object, plan: &Plan) -> Result<()> {
-        let (client, key, pods) = (&self.context.client, set.key(), Gvr::core("pods"));
-        if !plan.adopt.is_empty() {
-            // The cache may still show a set that is gone, or another of its name.
-            let live = client.get(&self.kept.gvr(), &key).await?;
-            if live.uid() != set.uid() || live.deleting() {
-                return Err(Error::invalid(&key, "it was deleted or replaced, and adopts no pods"));
-            }
-        }
-        let reference = owner::controller_reference(set, &self.kept.gvk());
-        let adoptions = plan.adopt.iter().map(|pod| (pod, owner::adopt_patch(pod, reference.clone())));
-        let releases = plan.release.iter().map(|pod| (pod, owner::release_patch(pod, set.uid())));
-        for (pod, change) in adoptions.chain(releases) {
-            match client.patch(&pods, &pod.key(), PatchKind::Merge, change?).await {
-                Ok(object) => self.expected_pods.wrote(&key, object.revision()),
-                Err(error) if error.is_not_found() => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
-        Ok(())
-    }
-
-    /// Creates in growing batches, so that what fails for one reason does not fail hundreds of times.
     async fn create(&self, set: &Object, template: &Value, count: usize) -> Result<()> {
         let body = Bytes::from(pod(set, &self.kept.gvk(), template).to_string());
-        let reference = Reference::new(set, &self.kept.gvk());
-        let (mut left, mut batch) = (count, FIRST_BATCH);
-        while left > 0 {
-            let size = batch.min(left);
-            let created = join_all((0..size).map(|_| self.create_one(set, body.clone()))).await;
-            for outcome in created {
-                match outcome {
-                    Ok(name) => {
-                        self.context.events.normal(
-                            reference.clone(),
-                            "SuccessfulCreate",
-                            format!("Created pod: {name}"),
-                        );
-                    }
-                    // The namespace is going away, and the set with it.
-                    Err(error) if namespace_terminating(&error) => return Ok(()),
-                    Err(error) => {
-                        let message = format!("Error creating: {error}");
-                        self.context.events.warning(reference, "FailedCreate", message);
-                        return Err(error.into());
-                    }
-                }
-            }
-            left -= size;
-            batch *= 2;
-        }
-        Ok(())
-    }
-
-    async fn create_one(&self, set: &Object, body: Bytes) -> gifee_client::Result<String> {
-        let created = self.context.client.create(&Gvr::core("pods"), set.namespace(), body).await?;
-        self.expected_pods.wrote(&set.key(), created.revision());
-        Ok(created.name().to_owned())
+        self.control(set).create(&vec![body; count]).await.1
     }
 
     async fn delete(&self, set: &Object, pods: &[Arc<Object>]) -> Result<()> {
-        let key = set.key();
-        let reference = Reference::new(set, &self.kept.gvk());
-        for pod in pods {
-            self.expected_pods.deleting(&key, &pod.key(), pod.uid());
-        }
-        let calls = pods.iter().map(|pod| {
-            let (key, reference) = (key.clone(), reference.clone());
-            async move {
-                let options = DeleteOptions::of_uid(pod.uid());
-                match self.context.client.delete(&Gvr::core("pods"), &pod.key(), &options).await {
-                    Ok(_) => {
-                        let message = format!("Deleted pod: {}", pod.name());
-                        self.context.events.normal(reference, "SuccessfulDelete", message);
-                        Ok(())
-                    }
-                    Err(error) => {
-                        self.expected_pods.kept(&key, pod.uid());
-                        if error.is_not_found() {
-                            return Ok(());
-                        }
-                        let message = format!("Error deleting: {error}");
-                        self.context.events.warning(reference, "FailedDelete", message);
-                        Err(error)
-                    }
-                }
-            }
-        });
-        crate::calls::all(calls.collect()).await
+        let control = self.control(set);
+        crate::calls::all(pods.iter().map(|pod| control.delete(pod)).collect()).await
+    }
+
+    fn control<'a>(&'a self, set: &'a Object) -> Control<'a> {
+        Control { context: &self.context, owner: set, kind: self.kept.gvk(), expected: &self.expected_pods }
     }
 }
 
@@ -354,7 +277,7 @@ pub(crate) fn minimum_ready_seconds(tree: &Value) -> i32 {
 
 /// The pod that a template makes for its owner. The template is copied as it is, so that fields that are
 /// newer than this code survive.
-fn pod(set: &Object, kind: &Gvk, template: &Value) -> Value {
+pub(crate) fn pod(set: &Object, kind: &Gvk, template: &Value) -> Value {
     let mut metadata = json!({
         "generateName": format!("{}-", set.name()),
         "namespace": set.namespace(),
@@ -366,13 +289,6 @@ fn pod(set: &Object, kind: &Gvk, template: &Value) -> Value {
         }
     }
     json!({ "apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": template["spec"] })
-}
-
-/// Whether a creation was refused because its namespace is being deleted.
-pub(crate) fn namespace_terminating(error: &gifee_client::Error) -> bool {
-    let details = error.status().and_then(|status| status.details.as_deref());
-    let causes = details.into_iter().flat_map(|details| &details.causes);
-    causes.into_iter().any(|cause| cause.reason == "NamespaceTerminating")
 }
 
 /// `metadata.creationTimestamp`

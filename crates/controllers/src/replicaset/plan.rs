@@ -99,7 +99,7 @@ fn rank<'a>(active: &[&'a Brief], related: &HashMap<String, usize>, now: Timesta
     ranked
 }
 
-fn phase_order(pod: &Brief) -> u8 {
+pub(crate) fn phase_order(pod: &Brief) -> u8 {
     match pod.status.phase.as_str() {
         "" | "Pending" => 0,
         "Unknown" => 1,

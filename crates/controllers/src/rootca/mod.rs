@@ -93,7 +93,7 @@ impl Reconcile<ObjectKey> for Publisher {
         };
         match outcome {
             Err(error) if error.is_already_exists() || error.is_not_found() => Ok(Outcome::Done),
-            Err(error) if crate::replicaset::namespace_terminating(&error) => Ok(Outcome::Done),
+            Err(error) if crate::pods::namespace_terminating(&error) => Ok(Outcome::Done),
             other => Ok(other.map(|_| Outcome::Done)?),
         }
     }

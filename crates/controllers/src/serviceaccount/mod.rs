@@ -69,7 +69,7 @@ impl Reconcile<ObjectKey> for ServiceAccounts {
         match self.context.client.create(&Gvr::core("serviceaccounts"), &key.name, body).await {
             // The namespace is on its way out, or somebody was faster.
             Err(error) if error.is_already_exists() || error.is_not_found() => Ok(Outcome::Done),
-            Err(error) if crate::replicaset::namespace_terminating(&error) => Ok(Outcome::Done),
+            Err(error) if crate::pods::namespace_terminating(&error) => Ok(Outcome::Done),
             other => Ok(other.map(|_| Outcome::Done)?),
         }
     }
