@@ -5,6 +5,7 @@ mod costs;
 mod definition;
 mod instances;
 mod jsonpath;
+mod path;
 mod rules;
 mod structure;
 

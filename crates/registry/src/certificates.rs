@@ -1,5 +1,6 @@
 //! Rows of certificates.k8s.io/v1.
 
+mod issued;
 mod pod;
 mod rules;
 

@@ -3,6 +3,7 @@
 mod data;
 pub(crate) mod endpoints;
 mod namespace;
+mod node;
 mod pod;
 mod pod_change;
 mod pod_status;
@@ -73,7 +74,7 @@ fn cluster_rows() -> Vec<Kind> {
             .connect("proxy", "NodeProxyOptions")
             .status()
             .fields(&["spec.unschedulable=false"])
-            .rules(namespace::NODE),
+            .rules(node::NODE),
         row(V1, "PersistentVolume", "persistentvolumes")
             .table(cluster::table_of_persistent_volumes())
             .cluster()

@@ -29,6 +29,8 @@ pub(crate) struct Rules {
     pub validate_update: fn(&mut Errors, &Value, &Value),
     /// What is wrong with a change of a part, such as the status.
     pub validate_part: fn(&mut Errors, &Value, &Value, &str),
+    /// The same for what depends on the time or on who asks.
+    pub validate_part_at: fn(&mut Errors, &Value, &Value, &str, &Context<'_>),
     /// Warnings about a new object, or about a change of one.
     pub warnings: fn(&mut Vec<String>, &Value, Option<&Value>),
     /// When a deletion that cannot end at once has begun.
@@ -53,6 +55,7 @@ pub(crate) const RULES: Rules = Rules {
     validate_create: |_, _| {},
     validate_update: |_, _, _| {},
     validate_part: |_, _, _, _| {},
+    validate_part_at: |_, _, _, _, _| {},
     warnings: |_, _, _| {},
     mark_deleting: |_| {},
     held: |_| false,
@@ -133,7 +136,7 @@ impl Hooks for Ruled {
         object: &Value,
         old: &Value,
         subresource: &str,
-        _: &Context<'_>,
+        context: &Context<'_>,
     ) -> Vec<FieldError> {
         collect(|errors| {
             // A scale changes the object itself.
@@ -141,6 +144,7 @@ impl Hooks for Ruled {
                 (self.rules.validate_update)(errors, object, old);
             } else {
                 (self.rules.validate_part)(errors, object, old, subresource);
+                (self.rules.validate_part_at)(errors, object, old, subresource, context);
             }
         })
     }

@@ -19,7 +19,6 @@ pub fn rows() -> Vec<Kind> {
             .table(cluster::table_of_priority_classes())
             .cluster()
             .short(&["pc"])
-            .generation()
             .rules(rules::PRIORITY_CLASS),
         row(V1BETA1, "PodGroup", "podgroups")
             .defaults(include_str!("../defaults/scheduling.txt"))

@@ -78,9 +78,12 @@ async fn requests_of_pods_are_answered_once() {
     let world = World::new().await;
     let requests = "/apis/certificates.k8s.io/v1/namespaces/default/podcertificaterequests";
     let uid = |digit: char| format!("7d3c6e0a-6f4b-4c3f-8f5e-0d7e5a0f9c1{digit}");
+    let key = rcgen::KeyPair::generate().unwrap();
+    let stub = rcgen::CertificateParams::default().serialize_request(&key).unwrap();
+    let stub = base64::engine::general_purpose::STANDARD.encode(stub.der());
     let body = json!({ "apiVersion": "certificates.k8s.io/v1", "kind": "PodCertificateRequest", "metadata": { "name": "web" },
         "spec": { "signerName": "example.com/signer", "podName": "web", "podUID": uid('1'), "serviceAccountName": "default",
-            "serviceAccountUID": uid('2'), "nodeName": "n", "nodeUID": uid('3'), "maxExpirationSeconds": 86_400, "stubPKCS10Request": "AAEC" } });
+            "serviceAccountUID": uid('2'), "nodeName": "n", "nodeUID": uid('3'), "maxExpirationSeconds": 86_400, "stubPKCS10Request": stub } });
     world.post(requests, &body).await.expect(201);
     let found = world
         .get("/apis/certificates.k8s.io/v1/podcertificaterequests?fieldSelector=spec.nodeName%3Dn")

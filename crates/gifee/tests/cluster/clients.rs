@@ -1,5 +1,5 @@
 //! Programs of other clients, unchanged: client-go over protobuf, an operator of controller-runtime and one of kopf,
-//! kube-rs, the Python and the JavaScript client, and Helm.
+//! kube-rs, the Python and the JavaScript client, and Helm; and a validator of OpenAPI documents.
 
 use crate::fixture::{Cluster, target};
 use crate::run::{Ran, run};
@@ -17,6 +17,9 @@ fn clients() {
     steps.step("kube-rs", || says(&cluster, &program("kube-rs"), &[]));
     steps.step("the Python client", || {
         says(&cluster, &program("python/bin/python"), &[&source("python/client.py")]);
+    });
+    steps.step("an independent validator of OpenAPI", || {
+        says(&cluster, &program("python/bin/python"), &[&source("python/openapi.py")]);
     });
     steps.step("the JavaScript client", || javascript(&cluster));
     steps.step("an operator of controller-runtime", || echo(&cluster));

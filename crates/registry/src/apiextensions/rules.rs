@@ -3,11 +3,14 @@
 //! Invariant: exactly one version is stored, and every version that ever was stands in the status. Answers to
 //! upstream's `apiextensions/validation` and strategy.
 
-use super::{columns, structure};
+use super::{columns, path, structure};
 use crate::admissionregistration::{client_config, review_versions};
-use crate::rule::{Errors, METADATA, SPEC, immutable, required, required_name, required_one_of};
+use crate::rule::{Errors, METADATA, SPEC, STATUS, immutable, required, required_name};
+use crate::rule::{required_one_of, x509};
 use crate::rules::{RULES, Rules};
 use crate::value::{is_empty, items, same, text};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use gifee_base::{FieldError, Path, name};
 use gifee_schema::structural::unrecognized;
 use serde_json::{Value, json};
@@ -23,37 +26,23 @@ pub(crate) const DEFINITION: Rules = Rules {
             note_stored_version(definition);
         }
     },
-    validate,
+    validate_create: |errors, definition| {
+        validate(errors, definition, &Value::Null);
+        rest(errors, definition, &Value::Null);
+    },
     validate_update: |errors, definition, old| {
+        validate(errors, definition, old);
         let (spec, before) = (&definition["spec"], &old["spec"]);
-        immutable(errors, &spec["group"], &before["group"], &SPEC.child("group"));
         let names = SPEC.child("names");
-        let established = items(&old["status"]["conditions"])
-            .iter()
-            .any(|one| one["type"] == "Established" && one["status"] == "True");
-        if established {
+        if established(old) {
             immutable(errors, &spec["scope"], &before["scope"], &SPEC.child("scope"));
             let kind = |spec: &Value| spec["names"]["kind"].clone();
             immutable(errors, &kind(spec), &kind(before), &names.child("kind"));
         }
+        immutable(errors, &spec["group"], &before["group"], &SPEC.child("group"));
         let plural = |spec: &Value| spec["names"]["plural"].clone();
         immutable(errors, &plural(spec), &plural(before), &names.child("plural"));
-    },
-    validate_part: |errors, definition, old, _| {
-        let path = Path::root("status");
-        let at = path.child("storedVersions");
-        let known = |one: &Value| items(&definition["spec"]["versions"]).iter().any(|v| v["name"] == *one);
-        let stored = &definition["status"]["storedVersions"];
-        if is_empty(stored) && !is_empty(&old["status"]["storedVersions"]) {
-            let why = "must have at least one stored version";
-            errors.push(FieldError::invalid(&at, stored.clone(), why));
-        }
-        for (index, one) in items(stored).iter().enumerate() {
-            if !known(one) {
-                let why = "must appear in spec.versions";
-                errors.push(FieldError::invalid(&at.index(index), text(one), why));
-            }
-        }
+        rest(errors, definition, old);
     },
     mark_deleting: |definition| {
         let finalizers = &mut definition["metadata"]["finalizers"];
@@ -190,7 +179,47 @@ fn note_stored_version(definition: &mut Value) {
     }
 }
 
-fn validate(errors: &mut Errors, definition: &Value) {
+fn established(definition: &Value) -> bool {
+    items(&definition["status"]["conditions"])
+        .iter()
+        .any(|one| one["type"] == "Established" && one["status"] == "True")
+}
+
+/// What is said of a definition besides its spec; `old` is null for a new one.
+fn rest(errors: &mut Errors, definition: &Value, old: &Value) {
+    let (stored, versions) = (&definition["status"]["storedVersions"], &definition["spec"]["versions"]);
+    let at = STATUS.child("storedVersions");
+    if is_empty(stored) {
+        errors.push(FieldError::invalid(&at, stored.clone(), "must have at least one stored version"));
+    }
+    for (index, one) in items(stored).iter().enumerate() {
+        if !items(versions).iter().any(|version| version["name"] == *one) {
+            let one = text(one);
+            let why = format!(
+                "missing from spec.versions; {one} was previously a storage version, and must remain in spec.versions until a storage migration ensures no data remains persisted in {one} and removes {one} from status.storedVersions"
+            );
+            errors.push(FieldError::invalid(&at.index(index), one, &why));
+        }
+    }
+    if let Some((state, why)) = approval(definition)
+        && approval(old).is_none_or(|(before, _)| before != state)
+    {
+        let at = METADATA.child("annotations");
+        let given = text(&definition["metadata"]["annotations"][APPROVED]);
+        match state {
+            Approval::Missing => errors.push(FieldError::required(&at.key(APPROVED), &why)),
+            Approval::Invalid => errors.push(FieldError::invalid(&at.key(APPROVED), given, &why)),
+            Approval::Approved | Approval::Bypassed => {}
+        }
+    }
+    let keeps = |one: &Value| one["spec"]["preserveUnknownFields"] == true;
+    if keeps(definition) && !keeps(old) {
+        let why = "cannot set to true, set x-kubernetes-preserve-unknown-fields to true in spec.versions[*].schema instead";
+        errors.push(FieldError::invalid(&SPEC.child("preserveUnknownFields"), true, why));
+    }
+}
+
+fn validate(errors: &mut Errors, definition: &Value, old: &Value) {
     let (spec, own) = (&definition["spec"], text(&definition["metadata"]["name"]));
     let (group, plural) = (text(&spec["group"]), text(&spec["names"]["plural"]));
     if own != format!("{plural}.{group}") {
@@ -205,12 +234,30 @@ fn validate(errors: &mut Errors, definition: &Value) {
         }
     }
     required_one_of(errors, &spec["scope"], &SPEC.child("scope"), &["Cluster", "Namespaced"]);
-    versions(errors, &spec["versions"]);
+    versions(errors, &spec["versions"], &old["spec"]["versions"]);
     names(errors, &spec["names"], &SPEC.child("names"));
     conversion(errors, &spec["conversion"], &SPEC.child("conversion"));
+    // A new definition may come before what signs the certificate of its webhook has said so.
+    let bundle = |one: &Value| one["spec"]["conversion"]["webhook"]["clientConfig"]["caBundle"].clone();
+    let was_wrong = !is_empty(&bundle(old)) && bundle_error(&bundle(old)).is_some();
+    if established(old)
+        && spec["conversion"]["strategy"] == "Webhook"
+        && !was_wrong
+        && !is_empty(&bundle(definition))
+        && let Some(why) = bundle_error(&bundle(definition))
+    {
+        let at = SPEC.child("conversion");
+        let at = at.child("webhookClientConfig");
+        errors.push(FieldError::invalid(&at.child("caBundle"), bundle(definition), &why));
+    }
 }
 
-fn versions(errors: &mut Errors, list: &Value) {
+fn bundle_error(bundle: &Value) -> Option<String> {
+    let bytes = STANDARD.decode(text(bundle)).unwrap_or_default();
+    x509::bundle_error(&String::from_utf8_lossy(&bytes))
+}
+
+fn versions(errors: &mut Errors, list: &Value, old: &Value) {
     let at = SPEC.child("versions");
     if is_empty(list) {
         errors.push(FieldError::invalid(
@@ -235,7 +282,7 @@ fn versions(errors: &mut Errors, list: &Value) {
         }
         deprecation(errors, one, &at.child("deprecationWarning"));
     }
-    parts(errors, list);
+    parts(errors, list, old);
     if items(list).iter().filter(|one| one["storage"] == true).count() != 1 {
         let why = "must have exactly one version marked as storage version";
         errors.push(FieldError::invalid(&at, list.clone(), why));
@@ -258,7 +305,7 @@ fn deprecation(errors: &mut Errors, version: &Value, path: &Path<'_>) {
 }
 
 /// The parts of versions. What all versions have in common is spoken of as the definition's own, as upstream does.
-fn parts(errors: &mut Errors, list: &Value) {
+fn parts(errors: &mut Errors, list: &Value, old: &Value) {
     let all = items(list);
     let shared = |field: &str| all.iter().all(|one| !is_empty(&one[field]) && one[field] == all[0][field]);
     let own = SPEC.child("versions");
@@ -270,7 +317,9 @@ fn parts(errors: &mut Errors, list: &Value) {
         let (around, name) = if shared("schema") { (SPEC, "validation") } else { (at, "schema") };
         if schema.is_object() && (first || !shared("schema")) {
             let around = around.child(name);
-            structure::validate(errors, schema, &around.child("openAPIV3Schema"), status);
+            let before = items(old).iter().find(|one| one["name"] == version["name"]);
+            let accepted = before.is_some_and(|old| same(&old["schema"], &version["schema"]));
+            structure::validate(errors, schema, &around.child("openAPIV3Schema"), status, accepted);
         }
         if first || !shared("subresources") {
             let around = place("subresources");
@@ -344,26 +393,26 @@ fn printer_column(errors: &mut Errors, column: &Value, path: &Path<'_>) {
 /// The most fields that one version can be selected by.
 const SELECTABLE_MAXIMUM: usize = 8;
 
-fn selectable(errors: &mut Errors, list: &Value, schema: &Value, path: &Path<'_>) {
+fn selectable(errors: &mut Errors, list: &Value, schema: &Value, own: &Path<'_>) {
     let mut seen = Vec::new();
     for (index, one) in items(list).iter().enumerate() {
-        let (given, at) = (text(&one["jsonPath"]), path.index(index));
+        let (given, at) = (text(&one["jsonPath"]), own.index(index));
         let at = at.child("jsonPath");
         if given.is_empty() {
             errors.push(FieldError::required(&at, ""));
             continue;
         }
-        let mut steps = given.strip_prefix('.').unwrap_or_default().split('.');
-        let found = steps.try_fold(schema, |schema, step| schema["properties"].get(step));
-        if given.starts_with(".metadata.") {
-            errors.push(FieldError::invalid(&at, given, "must not point to fields in metadata"));
-            continue;
-        }
-        let Some(found) = found.filter(|_| given.starts_with('.')) else {
-            let why = "is an invalid path: does not refer to a valid field";
-            errors.push(FieldError::invalid(&at, given, why));
-            continue;
+        let (steps, found) = match path::resolve(given, schema, false) {
+            Ok(found) => found,
+            Err(why) => {
+                let why = format!("is an invalid path: {why}");
+                errors.push(FieldError::invalid(&at, given, &why));
+                continue;
+            }
         };
+        if steps.first().is_some_and(|step| step == "metadata") {
+            errors.push(FieldError::invalid(&at, given, "must not point to fields in metadata"));
+        }
         if !matches!(text(&found["type"]), "string" | "boolean" | "integer") {
             let why = "must point to a field of type string, boolean or integer. Enum string fields and strings with formats are allowed.";
             errors.push(FieldError::invalid(&at, given, why));
@@ -371,7 +420,7 @@ fn selectable(errors: &mut Errors, list: &Value, schema: &Value, path: &Path<'_>
         crate::rule::unique(errors, &mut seen, given, &at);
     }
     if seen.len() > SELECTABLE_MAXIMUM {
-        errors.push(FieldError::too_many(path, seen.len(), SELECTABLE_MAXIMUM));
+        errors.push(FieldError::too_many(own, seen.len(), SELECTABLE_MAXIMUM));
     }
 }
 

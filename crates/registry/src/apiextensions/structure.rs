@@ -59,8 +59,8 @@ fn fields(value: &Value) -> impl Iterator<Item = (&String, &Value)> {
     value.as_object().into_iter().flatten()
 }
 
-/// What is wrong with a schema at a path.
-pub(crate) fn validate(errors: &mut Errors, schema: &Value, path: &Path<'_>, status: bool) {
+/// What is wrong with a schema at a path; `accepted`: it is as it was before.
+pub(crate) fn validate(errors: &mut Errors, schema: &Value, path: &Path<'_>, status: bool, accepted: bool) {
     let before = errors.len();
     if status && schema["type"] != "object" && !is_empty(&schema["type"]) {
         let why = "only \"object\" is allowed as the type at the root of the schema if the status subresource is enabled";
@@ -84,7 +84,7 @@ pub(crate) fn validate(errors: &mut Errors, schema: &Value, path: &Path<'_>, sta
         defaults(errors, schema, path, true);
     }
     let sound = errors.len() == before;
-    let total: Rc<RefCell<Total>> = Rc::default();
+    let total = Rc::new(RefCell::new(Total::new(accepted)));
     let inside = Inside { root: true, sound, count: Some(1), total: total.clone(), ..Inside::default() };
     open_api(errors, schema, path, &inside);
     total.take().settle(errors, path);
@@ -553,6 +553,9 @@ fn written_rules(errors: &mut Errors, schema: &Value, path: &Path<'_>, inside: &
         if breaks(field) {
             errors.push(FieldError::invalid(&at.child("fieldPath"), field, "must not contain line breaks"));
         }
+        if !field.is_empty() && super::path::resolve(field, schema, true).is_err() {
+            errors.push(FieldError::invalid(&at.child("fieldPath"), field, "must be a valid path"));
+        }
     }
     if errors.len() == before && inside.sound {
         compiled_rules(errors, schema, &at, inside);
@@ -607,7 +610,7 @@ mod tests {
 
     fn check(schema: Value, expect: &[&str]) {
         let mut errors = Errors::new();
-        validate(&mut errors, &schema, &Path::root("s"), false);
+        validate(&mut errors, &schema, &Path::root("s"), false, false);
         let texts: Vec<String> = errors.iter().map(ToString::to_string).collect();
         assert_eq!(texts.len(), expect.len(), "{texts:#?}");
         for (text, expect) in texts.iter().zip(expect) {
@@ -691,6 +694,14 @@ mod tests {
             ],
         );
         check(object(json!({"a": list(json!({}))})), &[]);
+        let rule = json!([{"rule": "true", "fieldPath": ".b"}, {"rule": "true", "fieldPath": ".c"}]);
+        check(
+            object(json!({"a": {"type": "object", "x-kubernetes-validations": rule,
+                "properties": {"b": {"type": "string"}}}})),
+            &[
+                "s.properties[a].x-kubernetes-validations[1].fieldPath: Invalid value: \".c\": must be a valid path",
+            ],
+        );
         let rule = json!([{"rule": "self == oldSelf"}]);
         check(
             object(json!({"a": {"type": "array", "maxItems": 5,

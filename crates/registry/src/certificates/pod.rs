@@ -3,15 +3,19 @@
 //! Invariant: once issued, denied or failed, the status stays as it is. Answers to upstream's
 //! `pkg/apis/certificates/validation`.
 
+use super::issued;
 use super::rules::signer_name;
-use crate::rule::{Errors, IMMUTABLE, SPEC, STATUS, condition, label, named};
+use crate::kind::Context;
+use crate::rule::{Errors, IMMUTABLE, SPEC, STATUS, condition, label, named, required, x509};
 use crate::rules::{RULES, Rules};
 use crate::value::{is_empty, items, same, text};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use gifee_base::{FieldError, name};
 use serde_json::Value;
 
 const UID_MAXIMUM: usize = 128;
-const CHAIN_MAXIMUM: usize = 100 * 1024;
+const STUB_MAXIMUM: usize = 10 * 1024;
 const SECONDS_MINIMUM: i64 = 3_600;
 /// A day for Kubernetes' own signers, 91 days for others.
 const SECONDS_MAXIMUM: [i64; 2] = [86_400, 7_862_400];
@@ -26,7 +30,7 @@ pub(crate) const POD_REQUEST: Rules = Rules {
             errors.push(FieldError::invalid(&SPEC, request["spec"].clone(), IMMUTABLE));
         }
     },
-    validate_part: |errors, request, old, _| status(errors, request, old),
+    validate_part_at: |errors, request, old, _, context| status(errors, request, old, context),
     ..RULES
 };
 
@@ -56,9 +60,29 @@ fn spec(errors: &mut Errors, spec: &Value) {
         let why = format!("must be in the range [{SECONDS_MINIMUM}, {maximum}]");
         errors.push(FieldError::invalid(&at, seconds, &why));
     }
+    stub(errors, &spec["stubPKCS10Request"]);
 }
 
-fn status(errors: &mut Errors, request: &Value, old: &Value) {
+/// The key, and that whoever asks holds it.
+fn stub(errors: &mut Errors, value: &Value) {
+    let at = SPEC.child("stubPKCS10Request");
+    if required(errors, value, &at) {
+        return;
+    }
+    let bytes = STANDARD.decode(text(value)).unwrap_or_default();
+    if bytes.len() > STUB_MAXIMUM {
+        return errors.push(FieldError::too_long(&at, STUB_MAXIMUM));
+    }
+    let weak = match x509::request(&bytes) {
+        Ok(request) => x509::weak_key(&request.certification_request_info.subject_pki),
+        Err(error) => Some(format!("must be a valid PKCS#10 certificate signing request: {error}")),
+    };
+    if let Some(why) = weak {
+        errors.push(FieldError::omitted(&at, &why));
+    }
+}
+
+fn status(errors: &mut Errors, request: &Value, old: &Value, context: &Context<'_>) {
     let (status, before) = (&request["status"], &old["status"]);
     let mut ended = 0;
     let found = errors.len();
@@ -87,44 +111,19 @@ fn status(errors: &mut Errors, request: &Value, old: &Value) {
     if ENDS.iter().any(|kind| is(before, kind)) {
         if !same(status, before) {
             let why = "immutable after PodCertificateRequest is issued, denied, or failed";
-            errors.push(FieldError::invalid(&STATUS, status.clone(), why));
+            errors.push(FieldError::omitted(&STATUS, why));
         }
     } else if is(status, "Denied") || is(status, "Failed") {
         let others = status.as_object().into_iter().flatten().filter(|(field, _)| *field != "conditions");
         if others.into_iter().any(|(_, value)| !is_empty(value)) {
             let why =
                 "non-condition status fields must be empty when denying or failing the PodCertificateRequest";
-            errors.push(FieldError::invalid(&STATUS, status.clone(), why));
+            errors.push(FieldError::omitted(&STATUS, why));
         }
     } else if is(status, "Issued") {
-        issued(errors, status);
+        issued::check(errors, &request["spec"], status, context.now);
     } else if !same(status, before) {
-        let why = "non-condition status fields must be empty until the PodCertificateRequest is issued";
-        errors.push(FieldError::invalid(&STATUS, status.clone(), why));
-    }
-}
-
-fn issued(errors: &mut Errors, status: &Value) {
-    let (chain, at) = (text(&status["certificateChain"]), STATUS.child("certificateChain"));
-    if chain.len() > CHAIN_MAXIMUM {
-        return errors.push(FieldError::too_long(&at, CHAIN_MAXIMUM));
-    }
-    if !chain.contains("-----BEGIN ") {
-        let why = "issued certificate chain must contain at least one certificate";
-        return errors.push(FieldError::invalid(&at, chain, why));
-    }
-    if chain.matches("-----BEGIN ").count() != chain.matches("-----BEGIN CERTIFICATE-----").count() {
-        let why = "issued certificate chain must consist entirely of CERTIFICATE PEM blocks";
-        return errors.push(FieldError::invalid(&at, chain, why));
-    }
-    let consistent = "must be present and consistent with the issued certificate";
-    for (field, why) in [
-        ("notBefore", consistent),
-        ("notAfter", consistent),
-        ("beginRefreshAt", "must be present and in the range [notbefore+10min, notafter-10min]"),
-    ] {
-        if status[field].is_null() {
-            errors.push(FieldError::required(&STATUS.child(field), why));
-        }
+        let why = "status is immutable unless transitioning to \"Issued\", \"Denied\", or \"Failed\"";
+        errors.push(FieldError::omitted(&STATUS, why));
     }
 }

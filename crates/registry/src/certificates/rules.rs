@@ -4,14 +4,16 @@
 //! upstream's `pkg/apis/certificates/validation` and the strategies of the group.
 
 use crate::kind::Context;
-use crate::rule::{Errors, METADATA, SPEC, STATUS, immutable, required, required_one_of};
+use crate::rule::{Errors, METADATA, SPEC, STATUS, immutable, required, required_one_of, x509};
 use crate::rules::{RULES, Rules};
 use crate::value::{int, is_empty, items, remove, restore, same, text};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use gifee_base::{FieldError, Path, name};
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 
+const BUNDLE_MAXIMUM: usize = 1024 * 1024;
 const SUBDOMAIN_MAXIMUM: usize = 253;
 const SIGNER_NAME_MAXIMUM: usize = 253 + 1 + 253 + 63 + 1;
 const LEGACY_SIGNER: &str = "kubernetes.io/legacy-unknown";
@@ -133,7 +135,7 @@ pub(crate) const REQUEST: Rules = Rules {
             errors.push(FieldError::invalid(&SPEC.child("expirationSeconds"), given, why));
         }
     },
-    validate_part: |errors, request, old, part| decision(errors, request, old, part),
+    validate_part: |errors, request, old, _| decision(errors, request, old),
     ..RULES
 };
 
@@ -181,57 +183,71 @@ fn stamp(request: &mut Value, old: &Value, context: &Context<'_>) {
 }
 
 fn pem_request(errors: &mut Errors, value: &Value) {
-    let at = SPEC.child("request");
     let bytes = STANDARD.decode(text(value)).unwrap_or_default();
-    let pem = String::from_utf8_lossy(&bytes);
-    let block = pem.contains("-----BEGIN CERTIFICATE REQUEST-----")
-        && pem.contains("-----END CERTIFICATE REQUEST-----");
-    if !block {
-        let why = "PEM block type must be CERTIFICATE REQUEST";
-        errors.push(FieldError::invalid(&at, value.clone(), why));
+    let first = x509::blocks(&String::from_utf8_lossy(&bytes)).next();
+    let read = match &first {
+        Some(block) if block.tag() == x509::REQUEST => x509::request(block.contents()).map(drop),
+        _ => Err("PEM block type must be CERTIFICATE REQUEST".to_owned()),
+    };
+    if let Err(why) = read {
+        errors.push(FieldError::invalid(&SPEC.child("request"), value.clone(), &why));
     }
 }
 
-fn decision(errors: &mut Errors, request: &Value, old: &Value, part: &str) {
+fn decision(errors: &mut Errors, request: &Value, old: &Value) {
     let at = STATUS.child("conditions");
-    let conditions = items(&request["status"]["conditions"]);
+    conditions(errors, request, old, &at);
+    let (new, before) = (&request["status"]["certificate"], &old["status"]["certificate"]);
+    let changed = !same(new, before);
+    let decoded =
+        |one: &Value| String::from_utf8_lossy(&STANDARD.decode(text(one)).unwrap_or_default()).into_owned();
+    // What is there already may stay, whatever it is.
+    let was_wrong = !is_empty(before) && x509::chain_error(&decoded(before)).is_some();
+    if changed
+        && !is_empty(new)
+        && !was_wrong
+        && let Some(why) = x509::chain_error(&decoded(new))
+    {
+        errors.push(FieldError::invalid(&STATUS.child("certificate"), "<certificate data>", &why));
+    }
+    let count = |one: &Value, kind: &str| {
+        items(&one["status"]["conditions"]).iter().filter(|one| one["type"] == *kind).count()
+    };
+    for kind in ["Approved", "Denied", "Failed"] {
+        if count(request, kind) < count(old, kind) {
+            let why = format!("updates may not remove a condition of type {kind:?}");
+            errors.push(FieldError::forbidden(&at, &why));
+        }
+    }
+    if !is_empty(before) && changed {
+        let why = "updates may not modify existing certificate content";
+        errors.push(FieldError::forbidden(&STATUS.child("certificate"), why));
+    }
+}
+
+fn conditions(errors: &mut Errors, request: &Value, old: &Value, path: &Path<'_>) {
+    let is = |one: &Value, kind: &str| {
+        items(&one["status"]["conditions"]).iter().any(|condition| condition["type"] == *kind)
+    };
+    let both_before = is(old, "Approved") && is(old, "Denied");
     let mut seen = Vec::new();
-    for (index, one) in conditions.iter().enumerate() {
-        let at = at.index(index);
+    for (index, one) in items(&request["status"]["conditions"]).iter().enumerate() {
+        let at = path.index(index);
         required(errors, &one["type"], &at.child("type"));
         let state = &one["status"];
         if is_decision(one) || one["type"] == "Failed" {
-            if required(errors, state, &at.child("status")) {
-                continue;
-            }
-            if state != "True" {
+            if !required(errors, state, &at.child("status")) && state != "True" {
                 errors.push(FieldError::not_supported(&at.child("status"), text(state), &["True"]));
             }
         } else {
             required_one_of(errors, state, &at.child("status"), &["False", "True", "Unknown"]);
         }
-        crate::rule::unique(errors, &mut seen, text(&one["type"]), &at.child("type"));
-    }
-    let is = |kind: &str| conditions.iter().any(|one| one["type"] == kind);
-    if is("Approved") && is("Denied") {
-        let why = "Approved and Denied conditions are mutually exclusive";
-        errors.push(FieldError::invalid(&at, Value::from(conditions), why));
-    }
-    if part == "approval" {
-        for before in items(&old["status"]["conditions"])
-            .iter()
-            .filter(|one| is_decision(one) || one["type"] == "Failed")
-        {
-            if !is(text(&before["type"])) {
-                let why = format!("updates may not remove a condition of type {:?}", text(&before["type"]));
-                errors.push(FieldError::forbidden(&at, &why));
-            }
+        let other = if one["type"] == "Approved" { "Denied" } else { "Approved" };
+        if is_decision(one) && seen.contains(&other) && !both_before {
+            let why = "Approved and Denied conditions are mutually exclusive";
+            errors.push(FieldError::invalid(path, text(&one["type"]), why));
         }
-    }
-    let (new, before) = (&request["status"]["certificate"], &old["status"]["certificate"]);
-    if !is_empty(before) && !same(new, before) {
-        let why = "updates may not modify existing certificate content";
-        errors.push(FieldError::forbidden(&STATUS.child("certificate"), why));
+        crate::rule::unique(errors, &mut seen, text(&one["type"]), &at.child("type"));
     }
 }
 
@@ -262,15 +278,47 @@ pub(crate) const TRUST_BUNDLE: Rules = Rules {
             }
         };
         crate::rule::named_text(errors, rest, &at, name::dns_subdomain);
-        let bundle = text(&spec["trustBundle"]);
-        if !bundle.contains("-----BEGIN CERTIFICATE-----") {
-            let why = "at least one trust anchor must be provided";
-            errors.push(FieldError::invalid(&SPEC.child("trustBundle"), "<value omitted>", why));
-        }
     },
+    validate_create: |errors, bundle| trust_anchors(errors, text(&bundle["spec"]["trustBundle"])),
     validate_update: |errors, bundle, old| {
+        if bundle["spec"]["trustBundle"] != old["spec"]["trustBundle"] {
+            trust_anchors(errors, text(&bundle["spec"]["trustBundle"]));
+        }
         let signer = |one: &Value| one["spec"]["signerName"].clone();
         immutable(errors, &signer(bundle), &signer(old), &SPEC.child("signerName"));
     },
     ..RULES
 };
+
+/// Authorities, each once, and nothing else.
+fn trust_anchors(errors: &mut Errors, bundle: &str) {
+    let at = SPEC.child("trustBundle");
+    if bundle.len() > BUNDLE_MAXIMUM {
+        return errors.push(FieldError::too_long(&at, BUNDLE_MAXIMUM));
+    }
+    let mut wrong = |why: &str| errors.push(FieldError::invalid(&at, "<value omitted>", why));
+    let (mut seen, mut sound) = (BTreeMap::<Vec<u8>, Vec<String>>::new(), true);
+    for (index, block) in x509::blocks(bundle).enumerate() {
+        let certificate = x509::certificate(block.contents());
+        let basic = certificate.as_ref().map(|one| one.basic_constraints());
+        let why = match basic {
+            _ if block.tag() != x509::CERTIFICATE => format!("has bad block type: {}", block.tag()),
+            _ if x509::has_headers(&block) => "has PEM block headers".into(),
+            Err(_) => "does not parse as X.509".into(),
+            Ok(Ok(Some(basic))) if basic.value.ca => {
+                let places = seen.entry(block.into_contents()).or_default();
+                places.push(index.to_string());
+                continue;
+            }
+            Ok(_) => "does not have the CA bit set".into(),
+        };
+        sound = false;
+        wrong(&format!("entry {index} {why}"));
+    }
+    if sound && seen.is_empty() {
+        wrong("at least one trust anchor must be provided");
+    }
+    for places in seen.values().filter(|places| sound && places.len() > 1) {
+        wrong(&format!("duplicate trust anchor (indices [{}])", places.join(" ")));
+    }
+}

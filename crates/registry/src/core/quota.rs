@@ -2,7 +2,9 @@
 //!
 //! Answers to upstream's rules of both.
 
-use crate::rule::resource::{container_resource_name, may_overcommit, quantity, quota_list, resource_name};
+use crate::rule::resource::{
+    container_resource_name, is_quota, may_overcommit, quantity, quota_list, resource_name,
+};
 use crate::rule::{Errors, IMMUTABLE, SPEC, STATUS, named, unique};
 use crate::rules::{RULES, Rules};
 use crate::value::{entries, is_empty, items, text};
@@ -27,10 +29,9 @@ pub(crate) const QUOTA: Rules = Rules {
         quota_list(errors, &spec["hard"], &SPEC.child("hard"));
         scopes(errors, spec);
         selector(errors, spec);
-        for list in ["hard", "used"] {
-            quota_list(errors, &quota["status"][list], &STATUS.child(list));
-        }
     },
+    validate_create: |errors, quota| quota_status(errors, &quota["status"]),
+    validate_part: |errors, quota, _, _| quota_status(errors, &quota["status"]),
     validate_update: |errors, quota, old| {
         let sorted = |one: &Value| {
             let mut list: Vec<String> =
@@ -45,6 +46,12 @@ pub(crate) const QUOTA: Rules = Rules {
     },
     ..RULES
 };
+
+fn quota_status(errors: &mut Errors, status: &Value) {
+    for list in ["hard", "used"] {
+        quota_list(errors, &status[list], &STATUS.child(list));
+    }
+}
 
 fn fits(scope: &str, resource: &str) -> bool {
     let compute = ["cpu", "memory", "requests.cpu", "requests.memory", "limits.cpu", "limits.memory"];
@@ -80,7 +87,7 @@ fn scopes(errors: &mut Errors, spec: &Value) {
             errors.push(FieldError::invalid(&at, spec["scopes"].clone(), "unsupported scope"));
         }
         for (resource, _) in entries(&spec["hard"]) {
-            if !fits(scope, resource) {
+            if is_quota(resource) && !fits(scope, resource) {
                 let why = "unsupported scope applied to resource";
                 errors.push(FieldError::invalid(&at, spec["scopes"].clone(), why));
             }
@@ -99,7 +106,7 @@ fn selector(errors: &mut Errors, spec: &Value) {
             errors.push(FieldError::invalid(&at.child("scopeName"), scope, "unsupported scope"));
         }
         for (resource, _) in entries(&spec["hard"]) {
-            if !fits(scope, resource) {
+            if is_quota(resource) && !fits(scope, resource) {
                 let why = "unsupported scope applied to resource";
                 errors.push(FieldError::invalid(&at, spec["scopeSelector"].clone(), why));
             }
@@ -203,6 +210,27 @@ fn limit_amounts(errors: &mut Errors, limit: &Value, path: &Path<'_>) {
     }
 }
 
+/// Amounts up to here are compared in thousandths, as upstream does.
+const MILLI_MAXIMUM: i64 = i64::MAX / 1000;
+
+fn ratio_fits(errors: &mut Errors, one: &str, amounts: &Amounts, path: &Path<'_>) {
+    let Some(ratio) = amounts.ratio else { return };
+    let at = path.child("maxLimitRequestRatio");
+    let mut wrong = |why: &str| errors.push(FieldError::invalid(&at.key(one), ratio.to_string(), why));
+    if ratio < Quantity::from_milli(1000) {
+        wrong(&format!("ratio {ratio} is less than 1"));
+    }
+    let (Some(min), Some(max)) = (amounts.min, amounts.max) else { return };
+    let small = [ratio, min, max].iter().all(|one| one.value() < MILLI_MAXIMUM);
+    let of = |one: Quantity| if small { one.milli() } else { one.value() };
+    #[allow(clippy::cast_precision_loss)] // Upstream compares floating-point numbers.
+    let (given, limit) =
+        (of(ratio) as f64 / if small { 1000.0 } else { 1.0 }, of(max) as f64 / of(min) as f64);
+    if given > limit {
+        wrong(&format!("ratio {ratio} is greater than max/min = {limit:.6}"));
+    }
+}
+
 fn compare(errors: &mut Errors, one: &str, amounts: &Amounts, path: &Path<'_>) {
     let mut order = |low: Option<Quantity>, high: Option<Quantity>, field: &str, shown, names: [&str; 2]| {
         if let (Some(low), Some(high)) = (low, high)
@@ -213,20 +241,14 @@ fn compare(errors: &mut Errors, one: &str, amounts: &Amounts, path: &Path<'_>) {
             errors.push(FieldError::invalid(&path.child(field).key(one), given.to_string(), &why));
         }
     };
-    let Amounts { min, max, default, request, ratio } = *amounts;
+    let Amounts { min, max, default, request, .. } = *amounts;
     order(min, max, "min", 0, ["min", "max"]);
     order(min, request, "defaultRequest", 1, ["min", "default request"]);
     order(request, max, "defaultRequest", 0, ["default request", "max"]);
     order(request, default, "defaultRequest", 0, ["default request", "default limit"]);
     order(min, default, "default", 0, ["min", "default"]);
     order(default, max, "default", 1, ["default", "max"]);
-    let at = path.child("maxLimitRequestRatio");
-    if let Some(ratio) = ratio
-        && ratio < Quantity::from_milli(1000)
-    {
-        let why = format!("ratio {ratio} is less than 1");
-        errors.push(FieldError::invalid(&at.key(one), ratio.to_string(), &why));
-    }
+    ratio_fits(errors, one, amounts, path);
     if let (Some(default), Some(request)) = (default, request)
         && default != request
         && !may_overcommit(one)

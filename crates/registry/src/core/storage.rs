@@ -4,12 +4,12 @@
 
 use crate::podspec;
 use crate::podspec::source::{Owner, one_too_many, shared_source};
-use crate::podspec::warning::{OLD_VOLUMES, claim_spec};
+use crate::podspec::warning::{OLD_VOLUMES, claim_spec, selector_term};
 use crate::rule::{
-    Errors, METADATA, SPEC, STATUS, immutable, optional_name, optional_one_of, required, resource,
+    Errors, METADATA, SPEC, STATUS, immutable, named_text, optional_name, optional_one_of, required, resource,
 };
 use crate::rules::{RULES, Rules};
-use crate::value::{entries, is_empty, restore, same, text};
+use crate::value::{entries, is_empty, items, restore, same, text};
 use gifee_base::{FieldError, Path, name};
 use serde_json::Value;
 
@@ -67,6 +67,13 @@ pub(crate) const VOLUME: Rules = Rules {
         }
         if spec["persistentVolumeReclaimPolicy"] == "Recycle" {
             warnings.push("spec.persistentVolumeReclaimPolicy: The Recycle reclaim policy is deprecated. Instead, the recommended approach is to use dynamic provisioning.".into());
+        }
+        let at = SPEC.child("nodeAffinity");
+        let at = at.child("required");
+        let at = at.child("nodeSelectorTerms");
+        for (index, term) in items(&spec["nodeAffinity"]["required"]["nodeSelectorTerms"]).iter().enumerate()
+        {
+            selector_term(warnings, term, false, &at.index(index));
         }
         for (kind, since) in OLD_VOLUMES {
             if spec[kind].is_object() {
@@ -166,9 +173,6 @@ fn class_kept(errors: &mut Errors, spec: &Value, before: &Value) {
     if !before[CLASS].is_null() && spec[CLASS].is_null() {
         let why = "update from non-nil value to nil is forbidden";
         errors.push(FieldError::forbidden(&SPEC.child(CLASS), why));
-    } else if !is_empty(&before[CLASS]) && is_empty(&spec[CLASS]) {
-        let why = "update from non-nil value to an empty string is forbidden";
-        errors.push(FieldError::forbidden(&SPEC.child(CLASS), why));
     }
 }
 
@@ -215,16 +219,50 @@ pub(crate) const CLAIM: Rules = Rules {
     },
     validate: |errors, claim| podspec::claim_spec(errors, &claim["spec"], &SPEC),
     validate_update: claim_update,
-    validate_part: |errors, claim, _, _| {
-        for list in ["capacity", "allocatedResources"] {
-            let at = STATUS.child(list);
-            for (one, value) in entries(&claim["status"][list]) {
-                resource::amount(errors, one, value, &at.key(one));
-            }
-        }
-    },
+    validate_part: |errors, claim, _, _| claim_status(errors, &claim["status"]),
     ..RULES
 };
+
+/// How far the resizing of a claim has come.
+const RESIZING: [&str; 5] = [
+    "ControllerResizeInProgress",
+    "ControllerResizeInfeasible",
+    "NodeResizeInProgress",
+    "NodeResizeInfeasible",
+    "NodeResizePending",
+];
+
+fn claim_status(errors: &mut Errors, status: &Value) {
+    let at = STATUS.child("capacity");
+    for (one, value) in entries(&status["capacity"]) {
+        resource::not_negative(errors, value, &at.key(one));
+    }
+    let at = STATUS.child("allocatedResourceStatus");
+    for (one, state) in entries(&status["allocatedResourceStatuses"]) {
+        claim_resource(errors, one, &at);
+        if !RESIZING.contains(&text(state)) {
+            let mut known = RESIZING;
+            known.sort_unstable();
+            errors.push(FieldError::not_supported(&at, one, &known));
+        }
+    }
+    let at = STATUS.child("allocatedResources");
+    for (one, value) in entries(&status["allocatedResources"]) {
+        if claim_resource(errors, one, &at) {
+            resource::not_negative(errors, value, &at.key(one));
+        }
+    }
+}
+
+/// Of Kubernetes' own resources a claim has storage only; whether the name is right.
+fn claim_resource(errors: &mut Errors, one: &str, path: &Path<'_>) -> bool {
+    let before = errors.len();
+    named_text(errors, one, path, name::qualified);
+    if errors.len() == before && resource::is_native(one) && one != "storage" {
+        errors.push(FieldError::not_supported(path, one, &["storage"]));
+    }
+    errors.len() == before
+}
 
 /// The two fields for a source of data say the same, unless the newer one reaches into another namespace.
 fn normalize_sources(spec: &mut Value) {
@@ -247,14 +285,15 @@ fn claim_update(errors: &mut Errors, claim: &Value, old: &Value) {
     }
     let annotations = |one: &Value| one["metadata"]["annotations"][BETA_CLASS].clone();
     let (beta, beta_before) = (annotations(claim), annotations(old));
-    let upgraded = before["storageClassName"].is_null()
-        && !spec["storageClassName"].is_null()
-        && (beta_before.is_null() || beta_before == spec["storageClassName"]);
-    if upgraded {
-        restore(&mut munged, before, "storageClassName");
-    } else if !same(&beta, &beta_before) {
+    let named = before["storageClassName"].is_null() && !spec["storageClassName"].is_null();
+    let from_annotation =
+        named && beta_before == spec["storageClassName"] && (beta.is_null() || beta == beta_before);
+    if !from_annotation && !same(&beta, &beta_before) {
         let at = METADATA.child("annotations");
         errors.push(FieldError::invalid(&at.child(BETA_CLASS), beta, "field is immutable"));
+    }
+    if named && (beta_before.is_null() || beta_before == spec["storageClassName"]) {
+        restore(&mut munged, before, "storageClassName");
     }
     let bound = claim["status"]["phase"] == "Bound";
     let sizes = [spec, before, &old["status"]].map(|part| {
@@ -265,7 +304,9 @@ fn claim_update(errors: &mut Errors, claim: &Value, old: &Value) {
     if bound && munged["resources"]["requests"].is_object() {
         restore(&mut munged["resources"]["requests"], &before["resources"]["requests"], "storage");
     }
-    restore(&mut munged, before, CLASS);
+    if bound && !munged[CLASS].is_null() {
+        restore(&mut munged, before, CLASS);
+    }
     if !same(&munged, before) {
         let why = "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims";
         errors.push(FieldError::forbidden(&SPEC, why));
@@ -278,4 +319,8 @@ fn claim_update(errors: &mut Errors, claim: &Value, old: &Value) {
     }
     immutable(errors, &spec["volumeMode"], &before["volumeMode"], &Path::root("volumeMode"));
     class_kept(errors, spec, before);
+    if !is_empty(&before[CLASS]) && spec[CLASS] == "" {
+        let why = "update from non-nil value to an empty string is forbidden";
+        errors.push(FieldError::forbidden(&SPEC.child(CLASS), why));
+    }
 }

@@ -170,11 +170,19 @@ pub(crate) fn claim_spec(warnings: &mut Warnings, spec: &Value, path: &Path<'_>)
     }
 }
 
-fn selector_term(warnings: &mut Warnings, term: &Value, path: &Path<'_>) {
+/// Of a term that selects nodes: old labels and, if nothing refuses them, values that no label can have.
+pub(crate) fn selector_term(warnings: &mut Warnings, term: &Value, values_too: bool, path: &Path<'_>) {
     let at = path.child("matchExpressions");
     for (index, one) in items(&term["matchExpressions"]).iter().enumerate() {
+        let at = at.index(index);
         if let Some(since) = old_label(text(&one["key"])) {
-            warnings.push(format!("{}: {} is {since}", at.index(index).child("key"), text(&one["key"])));
+            warnings.push(format!("{}: {} is {since}", at.child("key"), text(&one["key"])));
+        }
+        let values = at.child("values");
+        for (index, value) in items(&one["values"]).iter().enumerate().filter(|_| values_too) {
+            for why in name::label_value(text(value)) {
+                warnings.push(format!("{}: {} is invalid, {why}", values.index(index), text(value)));
+            }
         }
     }
 }
@@ -183,11 +191,11 @@ fn node_affinity(warnings: &mut Warnings, affinity: &Value, path: &Path<'_>) {
     let at = path.child(REQUIRED);
     let at = at.child("nodeSelectorTerms");
     for (index, term) in items(&affinity[REQUIRED]["nodeSelectorTerms"]).iter().enumerate() {
-        selector_term(warnings, term, &at.index(index));
+        selector_term(warnings, term, false, &at.index(index));
     }
     let at = path.child(PREFERRED);
     for (index, one) in items(&affinity[PREFERRED]).iter().enumerate() {
-        selector_term(warnings, &one["preference"], &at.index(index).child("preference"));
+        selector_term(warnings, &one["preference"], true, &at.index(index).child("preference"));
     }
 }
 

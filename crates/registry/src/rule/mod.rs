@@ -8,6 +8,7 @@ pub(crate) mod condition;
 pub(crate) mod label;
 pub(crate) mod list;
 pub(crate) mod resource;
+pub(crate) mod x509;
 
 use crate::value::{is_empty, same, text};
 use gifee_base::{FieldError, Path};

@@ -49,7 +49,7 @@ fn is_whole(name: &str) -> bool {
     COUNTED.contains(&name) || is_extended(name)
 }
 
-fn is_quota(name: &str) -> bool {
+pub(crate) fn is_quota(name: &str) -> bool {
     let bare = name.strip_prefix("requests.").or_else(|| name.strip_prefix("limits.")).unwrap_or(name);
     COUNTED.contains(&name)
         || COMPUTE.contains(&bare)
@@ -113,6 +113,14 @@ pub(crate) fn amount(errors: &mut Errors, name: &str, value: &Value, path: &Path
     }
     if is_whole(name) && quantity.milli() % 1000 != 0 {
         errors.push(FieldError::invalid(path, value.clone(), "must be an integer"));
+    }
+}
+
+/// Reports an amount below zero, whatever it is of.
+pub(crate) fn not_negative(errors: &mut Errors, value: &Value, path: &Path<'_>) {
+    let whole = quantity(value).value();
+    if whole < 0 {
+        errors.push(FieldError::invalid(path, whole, "must be a valid resource quantity"));
     }
 }
 

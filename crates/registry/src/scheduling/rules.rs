@@ -14,6 +14,8 @@ const SYSTEM_CLASSES: [(&str, i64); 2] =
 
 /// Rules of PriorityClasses.
 pub(crate) const PRIORITY_CLASS: Rules = Rules {
+    // It has a generation, which no change raises.
+    create: |class, _| class["metadata"]["generation"] = 1.into(),
     validate: |errors, class| {
         let (own, value) = (text(&class["metadata"]["name"]), int(&class["value"]));
         if own.starts_with("system-") {
