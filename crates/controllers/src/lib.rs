@@ -3,6 +3,7 @@
 //! Invariants: each runs from a keyed queue that watches fill, never from a timer that lists; a cluster at
 //! rest is not written to; every row of [`CONTROLLERS`] is started. Answers to kube-controller-manager.
 
+pub mod attachdetach;
 pub mod bootstrapsigner;
 mod calls;
 mod certificate;
@@ -13,23 +14,31 @@ pub mod csrapproving;
 pub mod csrcleaner;
 pub mod csrsigning;
 pub mod deployment;
+pub mod devicetainteviction;
 pub mod disruption;
 pub mod endpoints;
 pub mod endpointslice;
 pub mod endpointslicemirroring;
+pub mod ephemeralvolume;
 pub mod garbagecollector;
 pub mod job;
+pub mod legacytokencleaner;
 pub mod namespace;
+pub mod nodeipam;
 pub mod nodelifecycle;
 pub mod persistentvolume;
+pub mod persistentvolumeexpander;
 pub mod podcertificates;
 pub mod podgc;
 mod pods;
 pub mod replicaset;
 pub mod replicationcontroller;
+pub mod resourceclaim;
 pub mod resourcequota;
 pub mod rootca;
 pub mod serviceaccount;
+pub mod servicecidr;
+pub mod storageversionmigrator;
 pub mod tainteviction;
 #[cfg(test)]
 mod tests;
@@ -37,6 +46,7 @@ pub mod tokencleaner;
 pub mod tokens;
 pub mod trustbundle;
 pub mod ttlafterfinished;
+pub mod volumeattributesclass;
 pub mod volumeprotection;
 
 use futures_util::future::BoxFuture;
@@ -59,6 +69,8 @@ pub struct Config {
     pub tokens: Option<tokens::Issuer>,
     /// Unique name of this process if several compete to run the controllers; none: run at once.
     pub elect_as: Option<String>,
+    /// What the ranges of nodes are cut out of, one of each family; none: nodes are given none.
+    pub cluster_ranges: Vec<String>,
     /// Clients of the controllers' own service accounts; none: all write under the identity that watches.
     pub clients: Option<Clients>,
 }
@@ -116,6 +128,7 @@ pub const CONTROLLERS: &[Controller] = &[
         account: "service-account-controller",
         run: serviceaccount::run,
     },
+    Controller { name: nodeipam::NAME, account: "node-controller", run: nodeipam::run },
     Controller { name: nodelifecycle::NAME, account: "node-controller", run: nodelifecycle::run },
     Controller { name: tainteviction::NAME, account: "node-controller", run: tainteviction::run },
     Controller { name: podgc::NAME, account: "pod-garbage-collector", run: podgc::run },
@@ -140,6 +153,39 @@ pub const CONTROLLERS: &[Controller] = &[
         account: "persistent-volume-binder",
         run: persistentvolume::run,
     },
+    Controller { name: attachdetach::NAME, account: "attachdetach-controller", run: attachdetach::run },
+    Controller {
+        name: ephemeralvolume::NAME,
+        account: "ephemeral-volume-controller",
+        run: ephemeralvolume::run,
+    },
+    Controller {
+        name: persistentvolumeexpander::NAME,
+        account: "expand-controller",
+        run: persistentvolumeexpander::run,
+    },
+    Controller {
+        name: volumeattributesclass::NAME,
+        account: "volumeattributesclass-protection-controller",
+        run: volumeattributesclass::run,
+    },
+    Controller {
+        name: storageversionmigrator::NAME,
+        account: "storage-version-migrator-controller",
+        run: storageversionmigrator::run,
+    },
+    Controller { name: servicecidr::NAME, account: "service-cidrs-controller", run: servicecidr::run },
+    Controller {
+        name: legacytokencleaner::NAME,
+        account: "legacy-service-account-token-cleaner",
+        run: legacytokencleaner::run,
+    },
+    Controller {
+        name: devicetainteviction::NAME,
+        account: "device-taint-eviction-controller",
+        run: devicetainteviction::run,
+    },
+    Controller { name: resourceclaim::NAME, account: "resource-claim-controller", run: resourceclaim::run },
     Controller { name: csrapproving::NAME, account: "certificate-controller", run: csrapproving::run },
     Controller { name: csrsigning::NAME, account: "certificate-controller", run: csrsigning::run },
     Controller { name: csrcleaner::NAME, account: "certificate-controller", run: csrcleaner::run },
@@ -165,6 +211,10 @@ pub const CONTROLLERS: &[Controller] = &[
 
 /// Runs all controllers until the shutdown; with [`Config::elect_as`] only while elected.
 pub async fn run(client: Client, config: Config, shutdown: CancellationToken) {
+    run_timed(client, config, Timing::default(), shutdown).await;
+}
+
+async fn run_timed(client: Client, config: Config, timing: Timing, shutdown: CancellationToken) {
     let Some(identity) = config.elect_as.clone() else {
         return run_all(client, config, shutdown).await;
     };
@@ -173,7 +223,7 @@ pub async fn run(client: Client, config: Config, shutdown: CancellationToken) {
         clock: Arc::new(gifee_base::SystemClock),
         lease: ObjectKey::new("kube-system", "kube-controller-manager"),
         identity,
-        timing: Timing::default(),
+        timing,
     };
     election.run(shutdown, |term| run_all(client.clone(), config.clone(), term)).await;
 }

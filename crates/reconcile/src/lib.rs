@@ -11,6 +11,7 @@ mod driver;
 mod error;
 pub mod events;
 pub mod expectations;
+pub mod health;
 pub mod lease;
 pub mod owner;
 pub mod patch;

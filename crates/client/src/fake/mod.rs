@@ -58,6 +58,17 @@ const KINDS: &[(&str, &str, &str, bool)] = &[
     ("policy/v1", "poddisruptionbudgets", "PodDisruptionBudget", true),
     ("scheduling.k8s.io/v1", "priorityclasses", "PriorityClass", false),
     ("storage.k8s.io/v1", "storageclasses", "StorageClass", false),
+    ("storage.k8s.io/v1", "csidrivers", "CSIDriver", false),
+    ("storage.k8s.io/v1", "volumeattachments", "VolumeAttachment", false),
+    ("storage.k8s.io/v1", "volumeattributesclasses", "VolumeAttributesClass", false),
+    ("storagemigration.k8s.io/v1", "storageversionmigrations", "StorageVersionMigration", false),
+    ("networking.k8s.io/v1", "servicecidrs", "ServiceCIDR", false),
+    ("networking.k8s.io/v1", "ipaddresses", "IPAddress", false),
+    ("resource.k8s.io/v1", "resourceclaims", "ResourceClaim", true),
+    ("resource.k8s.io/v1", "resourceclaimtemplates", "ResourceClaimTemplate", true),
+    ("resource.k8s.io/v1", "resourceslices", "ResourceSlice", false),
+    ("resource.k8s.io/v1", "deviceclasses", "DeviceClass", false),
+    ("resource.k8s.io/v1", "devicetaintrules", "DeviceTaintRule", false),
     ("rbac.authorization.k8s.io/v1", "clusterroles", "ClusterRole", false),
 ];
 

@@ -13,11 +13,12 @@ use crate::endpoints::service::{Service, Services};
 use async_trait::async_trait;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use gifee_base::{Gvr, ObjectKey};
+use gifee_base::{Gvr, Object, ObjectKey};
 use gifee_client::{Cache, Client, DeleteOptions, Index, PatchKind, Queue, Scope};
 use gifee_reconcile::pod::Brief;
 use gifee_reconcile::{Context, Error, Expectations, Outcome, Reconcile, Result, work};
 use plan::{MANAGED_BY, MANAGER, Plan, SERVICE_NAME, View};
+use serde_json::Value;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -51,14 +52,7 @@ pub fn run(context: Context, _: Arc<Config>) -> BoxFuture<'static, ()> {
         cache.synced().await;
         nodes.synced().await;
         services.listen(&queue).await;
-        let sink = queue.clone();
-        cache.subscribe(move |change| {
-            for slice in change.sides().filter(|slice| slice.label(MANAGED_BY) == Some(MANAGER)) {
-                if let Some(service) = slice.label(SERVICE_NAME) {
-                    sink.add(ObjectKey::new(slice.namespace(), service));
-                }
-            }
-        });
+        follow(&cache, MANAGER, queue.clone());
         let expected = Expectations::new(cache.clone());
         let controller = Arc::new(Slices { context: context.clone(), services, cache, nodes, expected });
         work(&context, NAME, queue, controller, WORKERS).await;
@@ -77,15 +71,7 @@ struct Slices {
 impl Slices {
     fn observe(&self, key: &ObjectKey, service: Service) -> Result<View> {
         let pods = self.services.selected(&service.object)?;
-        let cache = self.cache.read();
-        let own = cache
-            .indexed(&BY_SERVICE, &key.to_string())
-            .filter(|slice| slice.label(MANAGED_BY) == Some(MANAGER) && !slice.deleting());
-        let slices = own.map(|slice| {
-            let tree = slice.to_value().map_err(|error| Error::invalid(slice.key(), error))?;
-            Ok((slice.clone(), tree))
-        });
-        let slices = slices.collect::<Result<_>>()?;
+        let slices = own(&self.cache, MANAGER, key)?;
         Ok(View { zones: self.zones(&pods), service, pods, slices })
     }
 
@@ -95,6 +81,33 @@ impl Slices {
         let names = pods.iter().map(|pod| &pod.spec.node_name);
         names.filter_map(|name| Some((name.clone(), zone(name)?))).collect()
     }
+}
+
+/// Brings the Service or Endpoints whose slices change, of one keeper's slices.
+pub(crate) fn follow(cache: &Cache, manager: &'static str, queue: Arc<Queue<ObjectKey>>) {
+    cache.subscribe(move |change| {
+        for slice in change.sides().filter(|slice| slice.label(MANAGED_BY) == Some(manager)) {
+            if let Some(service) = slice.label(SERVICE_NAME) {
+                queue.add(ObjectKey::new(slice.namespace(), service));
+            }
+        }
+    });
+}
+
+/// The slices that a keeper has for a Service or Endpoints, with their trees.
+///
+/// # Errors
+/// If one of them cannot be read.
+pub(crate) fn own(cache: &Cache, manager: &str, key: &ObjectKey) -> Result<Vec<(Arc<Object>, Value)>> {
+    let cache = cache.read();
+    let own = cache
+        .indexed(&BY_SERVICE, &key.to_string())
+        .filter(|slice| slice.label(MANAGED_BY) == Some(manager) && !slice.deleting());
+    own.map(|slice| {
+        let tree = slice.to_value().map_err(|error| Error::invalid(slice.key(), error))?;
+        Ok((slice.clone(), tree))
+    })
+    .collect()
 }
 
 /// Makes the slices of an object what a plan says.

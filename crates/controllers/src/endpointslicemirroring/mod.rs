@@ -15,7 +15,7 @@ use futures_util::future::BoxFuture;
 use gifee_base::{Gvr, Object, ObjectKey};
 use gifee_client::{Cache, Queue, Scope};
 use gifee_reconcile::{Context, Error, Expectations, Outcome, Reconcile, Result, work};
-use plan::{MANAGED_BY, MANAGER, SERVICE_NAME, View, mirrored};
+use plan::{MANAGER, View, mirrored};
 use serde_json::Value;
 use std::sync::Arc;
 
@@ -42,14 +42,7 @@ pub fn run(context: Context, _: Arc<Config>) -> BoxFuture<'static, ()> {
             let sink = queue.clone();
             one.subscribe(move |change| sink.add(change.object().key()));
         }
-        let sink = queue.clone();
-        cache.subscribe(move |change| {
-            for slice in change.sides().filter(|slice| slice.label(MANAGED_BY) == Some(MANAGER)) {
-                if let Some(service) = slice.label(SERVICE_NAME) {
-                    sink.add(ObjectKey::new(slice.namespace(), service));
-                }
-            }
-        });
+        endpointslice::follow(&cache, MANAGER, queue.clone());
         let expected = Expectations::new(cache.clone());
         let mirrors = Mirrors { context: context.clone(), endpoints, services, cache, expected };
         work(&context, NAME, queue, Arc::new(mirrors), WORKERS).await;
@@ -71,11 +64,7 @@ fn tree(object: &Object) -> Result<Value> {
 
 impl Mirrors {
     fn observe(&self, key: &ObjectKey) -> Result<View> {
-        let cache = self.cache.read();
-        let own = cache
-            .indexed(&BY_SERVICE, &key.to_string())
-            .filter(|slice| slice.label(MANAGED_BY) == Some(MANAGER) && !slice.deleting());
-        let slices = own.map(|slice| Ok((slice.clone(), tree(slice)?))).collect::<Result<_>>()?;
+        let slices = endpointslice::own(&self.cache, MANAGER, key)?;
         let service = self.services.get(key).map(|service| tree(&service)).transpose()?;
         let endpoints = match self.endpoints.get(key).filter(|endpoints| !endpoints.deleting()) {
             Some(endpoints) => {

@@ -4,22 +4,20 @@
 //! next sign is overdue; nothing is listed. A condition turns into its taint by one reconcile, within
 //! milliseconds. Answers to upstream's nodelifecycle controller.
 
-mod health;
 pub mod node;
 pub mod plan;
 #[cfg(test)]
 mod tests;
-pub mod zones;
 
 use crate::{Config, calls};
 use async_trait::async_trait;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use gifee_base::{Gvk, Gvr, Object, ObjectKey, clock};
-use gifee_client::{Cache, PatchKind, Queue, Scope};
+use gifee_client::{Cache, Change, PatchKind, Queue, Scope};
+use gifee_reconcile::health::{Permit, Shift, Signs, Zones};
 use gifee_reconcile::pod::Brief;
 use gifee_reconcile::{BY_NODE, Context, Outcome, Reconcile, Reference, Result, patch, work};
-use health::Health;
 use node::Node;
 use parking_lot::Mutex;
 use plan::{Plan, Timing, View};
@@ -27,7 +25,6 @@ use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
-use zones::{Permit, Shift};
 
 /// Upstream's name.
 pub const NAME: &str = "node-lifecycle-controller";
@@ -54,6 +51,34 @@ async fn run_timed(context: Context, timing: Timing) {
     controller.pods.synced().await;
     controller.clone().listen();
     work(&context, NAME, queue, controller, WORKERS).await;
+}
+
+/// What is known of the health of all nodes.
+#[derive(Default)]
+struct Health {
+    signs: Signs,
+    zones: Zones,
+}
+
+impl Health {
+    /// Notes what a Node says; whether it was not known before.
+    fn observe(&mut self, node: &Node) -> bool {
+        // The change to Unknown is this controller's own, and brings no heartbeat.
+        let heartbeat = node.condition("Ready").and_then(|ready| ready["lastHeartbeatTime"].as_str());
+        self.signs.observe(
+            node.object.name(),
+            node.object.uid(),
+            heartbeat.unwrap_or_default(),
+            Instant::now(),
+        )
+    }
+
+    /// Notes a change of a Lease of the name of a node.
+    fn lease_changed(&mut self, change: &Change<'_>) {
+        let Some(lease) = change.new else { return self.signs.unlease(change.object().name()) };
+        let at = lease.text_at(&["spec", "renewTime"]).and_then(|text| clock::parse_time(&text));
+        self.signs.renewed(lease.name(), at, Instant::now());
+    }
 }
 
 struct Nodes {
@@ -107,7 +132,7 @@ impl Nodes {
     fn shifted(&self, shift: Shift) {
         if shift == Shift::Recovered {
             tracing::info!("some nodes are ready again: evictions go on");
-            self.health.lock().excuse();
+            self.health.lock().signs.excuse(Instant::now());
         }
         if shift != Shift::None {
             for node in self.nodes.read().all() {
@@ -124,7 +149,7 @@ impl Nodes {
             let message = format!("Node {name} event: Registered Node {name} in Controller");
             self.context.events.normal(reference(name, object.uid()), "RegisteredNode", message);
         }
-        let silent = self.health.lock().silent(name);
+        let silent = self.health.lock().signs.silent(name, Instant::now());
         let ready = self.timing.readiness(&node, silent);
         self.note(&node, ready);
         let mut health = self.health.lock();
@@ -193,7 +218,10 @@ impl Nodes {
     }
 
     fn forget(&self, name: &str) {
-        let (uid, shift) = self.health.lock().forget(name);
+        let (uid, shift) = {
+            let mut health = self.health.lock();
+            (health.signs.forget(name), health.zones.remove(name))
+        };
         self.shifted(shift);
         if let Some(uid) = uid {
             let message = format!("Node {name} event: Removing Node {name} from Controller");

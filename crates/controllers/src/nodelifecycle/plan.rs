@@ -1,8 +1,8 @@
 //! Which conditions, taints and labels a node should have, and which of its pods cannot be ready. Pure.
 
 use super::node::Node;
-use super::zones::Permit;
 use gifee_base::{Object, clock};
+use gifee_reconcile::health::Permit;
 use gifee_reconcile::pod::Brief;
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};

@@ -1,7 +1,6 @@
 //! Health and taints of nodes from fixtures.
 
 use super::plan::plan;
-use super::zones::Zones;
 use super::*;
 use gifee_client::fake::Fake;
 use gifee_reconcile::Recorder;
@@ -166,40 +165,6 @@ fn old_labels_follow_new_ones() {
     let plan = plan(&view(&tree, Duration::ZERO, Permit::Held), now());
     let expected = json!({ "beta.kubernetes.io/os": "linux", "beta.kubernetes.io/arch": "amd64" });
     assert_eq!(Value::from(plan.labels), expected);
-}
-
-#[test]
-fn zones_ration_by_how_many_nodes_fail() {
-    let at = Instant::now();
-    let mut zones = Zones::default();
-    assert_eq!(zones.set("a", "z", false), Shift::None);
-    assert!(zones.all_down(), "the only node is not ready");
-    assert_eq!(zones.set("b", "z", true), Shift::Recovered);
-    assert_eq!(zones.take("z", at), Permit::Now);
-    assert_eq!(zones.take("z", at), Permit::Later(Duration::from_secs(10)));
-    zones.give_back("z");
-    assert_eq!(zones.take("z", at), Permit::Now);
-    assert_eq!(zones.take("z", at + Duration::from_secs(10)), Permit::Now);
-    // Three of four in one zone, while another zone is well.
-    zones.set("other", "y", true);
-    zones.set("c", "z", false);
-    assert_eq!(zones.set("d", "z", false), Shift::Changed);
-    assert_eq!(zones.take("z", at + Duration::from_secs(99)), Permit::Held);
-    // A zone that fails as a whole is evicted at the usual pace as long as another is well.
-    assert_eq!(zones.set("b", "z", false), Shift::Changed);
-    assert_eq!(zones.take("z", at + Duration::from_secs(99)), Permit::Now);
-    assert_eq!(zones.set("other", "y", false), Shift::Changed);
-    assert!(zones.all_down());
-    assert_eq!(zones.remove("other"), Shift::None);
-    for name in ["a", "b", "c", "d"] {
-        zones.remove(name);
-    }
-    assert!(!zones.all_down(), "without nodes nothing is down");
-    for number in 0..60 {
-        zones.set(&number.to_string(), "z", number < 20);
-    }
-    assert_eq!(zones.take("z", at), Permit::Now);
-    assert_eq!(zones.take("z", at), Permit::Later(Duration::from_secs(100)));
 }
 
 struct World {

@@ -48,7 +48,8 @@ pub fn plan(claim: &Value, volume: &Value) -> Plan {
     }
     let asked = &claim["spec"]["resources"]["requests"]["storage"];
     let conditions = claim["status"]["conditions"].as_array().into_iter().flatten();
-    let resizing = |one: &&Value| !matches!(one["type"].as_str(), Some("Resizing" | "FileSystemResizePending"));
+    let resizing =
+        |one: &&Value| !matches!(one["type"].as_str(), Some("Resizing" | "FileSystemResizePending"));
     Plan::Write {
         capacity: asked.as_str().unwrap_or_default().to_owned(),
         volume: quantity(&volume["spec"]["capacity"]["storage"]) < quantity(asked),

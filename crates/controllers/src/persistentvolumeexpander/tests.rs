@@ -45,7 +45,8 @@ async fn a_volume_of_a_host_grows_at_once() {
     fake.put(claim("2Gi", "1Gi", "Bound"));
     let key = ObjectKey::new("web", "c");
     for _ in 0..1000 {
-        let grown = fake.object(&claims(), &key).is_some_and(|one| one["status"]["capacity"]["storage"] == "2Gi");
+        let grown =
+            fake.object(&claims(), &key).is_some_and(|one| one["status"]["capacity"]["storage"] == "2Gi");
         if grown && fake.object(&volumes(), &ObjectKey::cluster("v")).is_some() {
             break;
         }

@@ -136,23 +136,10 @@ impl Evictions {
     }
 
     async fn evict(&self, pod: &Object) -> Result<()> {
-        let (client, key) = (&self.context.client, pod.key());
+        let key = pod.key();
         let message = "Taint manager: deleting due to NoExecute taint";
-        let now = self.context.clock.now();
-        let condition = disruption::condition(pod, "DeletionByTaintManager", message, now)
-            .map_err(|error| Error::invalid(&key, error))?;
-        if let Some(condition) = condition {
-            let change = json!({
-                "metadata": { "uid": pod.uid() }, "status": { "conditions": [condition] },
-            });
-            match client.patch_status(&pods(), &key, PatchKind::Strategic, change).await {
-                Err(error) if error.is_not_found() => return Ok(()),
-                other => other?,
-            };
-        }
-        match client.delete(&pods(), &key, &DeleteOptions::of_uid(pod.uid())).await {
-            Err(error) if !error.is_not_found() => return Err(error.into()),
-            _ => {}
+        if !evict(&self.context, pod, "DeletionByTaintManager", message).await? {
+            return Ok(());
         }
         if let Some(entry) = self.waiting.lock().get_mut(&key) {
             entry.evicted = true;
@@ -160,6 +147,24 @@ impl Evictions {
         let message = format!("Marking for deletion Pod {key}");
         self.context.events.normal(Reference::new(pod, &kind()), "TaintManagerEviction", message);
         Ok(())
+    }
+}
+
+/// Says in a pod's status why it goes, and deletes it; whether it was still there.
+pub(crate) async fn evict(context: &Context, pod: &Object, reason: &str, message: &str) -> Result<bool> {
+    let (client, key) = (&context.client, pod.key());
+    let condition = disruption::condition(pod, reason, message, context.clock.now())
+        .map_err(|error| Error::invalid(&key, error))?;
+    if let Some(condition) = condition {
+        let change = json!({ "metadata": { "uid": pod.uid() }, "status": { "conditions": [condition] } });
+        match client.patch_status(&pods(), &key, PatchKind::Strategic, change).await {
+            Err(error) if error.is_not_found() => return Ok(false),
+            other => drop(other?),
+        }
+    }
+    match client.delete(&pods(), &key, &DeleteOptions::of_uid(pod.uid())).await {
+        Err(error) if !error.is_not_found() => Err(error.into()),
+        _ => Ok(true),
     }
 }
 

@@ -53,6 +53,12 @@ fn secrets() -> Gvr {
     Gvr::core("secrets")
 }
 
+/// All Secrets that hold tokens of accounts.
+pub(crate) fn scope() -> Scope {
+    let fields = FieldSelector::parse("type=kubernetes.io/service-account-token").unwrap_or_default();
+    Scope { fields, ..Scope::all(secrets()) }
+}
+
 fn accounts() -> Gvr {
     Gvr::core("serviceaccounts")
 }
@@ -62,8 +68,7 @@ pub fn run(context: Context, config: Arc<Config>) -> BoxFuture<'static, ()> {
     async move {
         let Some(issuer) = config.tokens.clone() else { return context.shutdown.cancelled().await };
         let queue = Arc::new(Queue::new());
-        let fields = FieldSelector::parse("type=kubernetes.io/service-account-token").unwrap_or_default();
-        let secrets = context.caches.scope(Scope { fields, ..Scope::all(secrets()) });
+        let secrets = context.caches.scope(scope());
         let accounts = context.caches.scope(Scope::metadata(accounts()));
         secrets.synced().await;
         accounts.synced().await;

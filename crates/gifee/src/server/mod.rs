@@ -197,6 +197,7 @@ impl Start<'_> {
                     .map_err(|error| error.to_string())
             }))),
             root_ca: Some(self.authority.certificate().to_owned()),
+            cluster_ranges: vec![self.settings.cluster_cidr.clone()],
             clients: Some(gifee_controllers::Clients({
                 let loopback = loopback.clone();
                 Arc::new(move |account: &str| loopback.controller(account))

@@ -1,22 +1,39 @@
-//! How fast nodes may get NoExecute taints: rationed by zone, slower or not at all where most nodes of a
-//! zone fail, and not at all while no node of the cluster is well, since then the fault is more likely here.
+//! How fast costly repairs may be made: rationed by zone, slower or not at all where most members of a zone fail, and
+//! not at all while no member is well, since then the fault is more likely here.
 //!
-//! Pure: time is passed in. Bounded by the number of nodes.
+//! Pure: time is passed in. Bounded by the number of members. Answers to the rate-limited queues and zone states of
+//! upstream's nodelifecycle controller.
 
 use std::collections::HashMap;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// Time between two nodes of a zone.
-const INTERVAL: Duration = Duration::from_secs(10);
-/// The same where most nodes of a large zone fail.
-const INTERVAL_SLOW: Duration = Duration::from_secs(100);
-/// A zone of more nodes is large; in a smaller one nothing is evicted while most nodes fail.
-const LARGE_ZONE: usize = 50;
-/// This many hundredths of a zone are most.
-const UNHEALTHY_PERCENT: usize = 55;
+/// How repairs are rationed.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Time between two repairs in a zone.
+    pub interval: Duration,
+    /// The same where most members of a large zone fail.
+    pub interval_slow: Duration,
+    /// A zone of more members is large; in a smaller one nothing is repaired while most members fail.
+    pub large_zone: usize,
+    /// This many hundredths of a zone are most, if they are more than two.
+    pub unhealthy_percent: usize,
+}
 
-/// Whether a node may get a NoExecute taint.
+impl Default for Limits {
+    /// Upstream's for nodes.
+    fn default() -> Self {
+        Self {
+            interval: Duration::from_secs(10),
+            interval_slow: Duration::from_secs(100),
+            large_zone: 50,
+            unhealthy_percent: 55,
+        }
+    }
+}
+
+/// Whether a member may be repaired at a cost to others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Permit {
     /// It may.
@@ -25,7 +42,7 @@ pub enum Permit {
     Later(Duration),
     /// It may not until its zone is better.
     Held,
-    /// It may not, and one that is there goes: no node of the cluster is well.
+    /// It may not, and a repair that was begun is taken back: no member is well.
     Never,
 }
 
@@ -40,18 +57,18 @@ enum State {
 struct Zone {
     ready: usize,
     unready: usize,
-    /// When the next node may be tainted; none: at once.
+    /// When the next may be repaired; none: at once.
     next: Option<Instant>,
     /// What `next` was before the last permit.
     before: Option<Instant>,
 }
 
 impl Zone {
-    fn state(&self) -> State {
+    fn state(&self, limits: &Limits) -> State {
         let total = self.ready + self.unready;
         if self.ready == 0 && self.unready > 0 {
             State::Full
-        } else if self.unready > 2 && self.unready * 100 >= UNHEALTHY_PERCENT * total {
+        } else if self.unready > 2 && self.unready * 100 >= limits.unhealthy_percent * total {
             State::Partial
         } else {
             State::Normal
@@ -59,41 +76,47 @@ impl Zone {
     }
 }
 
-/// What a change of one node means to the others.
+/// What a change of one member means to the others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shift {
     /// Nothing.
     None,
     /// All must be looked at again.
     Changed,
-    /// The first node is well after none was: all others get time to report.
+    /// The first member is well after none was: all others get time to report.
     Recovered,
 }
 
-/// All nodes that count, by zone.
+/// All members that count, by zone.
 #[derive(Debug, Default)]
 pub struct Zones {
-    nodes: HashMap<String, (String, bool)>,
+    limits: Limits,
+    members: HashMap<String, (String, bool)>,
     zones: HashMap<String, Zone>,
 }
 
 impl Zones {
-    /// Notes how a node is.
-    pub fn set(&mut self, node: &str, zone: &str, ready: bool) -> Shift {
-        if self.nodes.get(node).is_some_and(|(old, was)| old == zone && *was == ready) {
+    /// Without members, with limits of one's own.
+    pub fn limited(limits: Limits) -> Self {
+        Self { limits, ..Self::default() }
+    }
+
+    /// Notes how a member is.
+    pub fn set(&mut self, member: &str, zone: &str, ready: bool) -> Shift {
+        if self.members.get(member).is_some_and(|(old, was)| old == zone && *was == ready) {
             return Shift::None;
         }
         self.change(|zones| {
-            zones.take_out(node);
+            zones.take_out(member);
             let counts = zones.zones.entry(zone.to_owned()).or_default();
             *(if ready { &mut counts.ready } else { &mut counts.unready }) += 1;
-            zones.nodes.insert(node.to_owned(), (zone.to_owned(), ready));
+            zones.members.insert(member.to_owned(), (zone.to_owned(), ready));
         })
     }
 
-    /// Forgets a node.
-    pub fn remove(&mut self, node: &str) -> Shift {
-        self.change(|zones| zones.take_out(node))
+    /// Forgets a member.
+    pub fn remove(&mut self, member: &str) -> Shift {
+        self.change(|zones| zones.take_out(member))
     }
 
     fn change(&mut self, change: impl FnOnce(&mut Self)) -> Shift {
@@ -116,8 +139,8 @@ impl Zones {
         }
     }
 
-    fn take_out(&mut self, node: &str) {
-        let Some((zone, ready)) = self.nodes.remove(node) else { return };
+    fn take_out(&mut self, member: &str) {
+        let Some((zone, ready)) = self.members.remove(member) else { return };
         if let Some(counts) = self.zones.get_mut(&zone) {
             *(if ready { &mut counts.ready } else { &mut counts.unready }) -= 1;
             if counts.ready + counts.unready == 0 {
@@ -127,17 +150,18 @@ impl Zones {
     }
 
     fn states(&self) -> HashMap<String, State> {
-        self.zones.iter().map(|(name, zone)| (name.clone(), zone.state())).collect()
+        self.zones.iter().map(|(name, zone)| (name.clone(), zone.state(&self.limits))).collect()
     }
 
-    /// Whether a node of a zone may get its first taint; [`Permit::Now`] is used up by the answer.
+    /// Whether a member of a zone may be repaired; [`Permit::Now`] is used up by the answer.
     pub fn take(&mut self, zone: &str, now: Instant) -> Permit {
-        // A node that does not count may be the only one of its zone.
+        // A member that does not count may be the only one of its zone.
         let Some(zone) = self.zones.get_mut(zone) else { return Permit::Now };
-        let interval = match zone.state() {
-            State::Partial if zone.ready + zone.unready > LARGE_ZONE => INTERVAL_SLOW,
+        let limits = self.limits;
+        let interval = match zone.state(&limits) {
+            State::Partial if zone.ready + zone.unready > limits.large_zone => limits.interval_slow,
             State::Partial => return Permit::Held,
-            State::Normal | State::Full => INTERVAL,
+            State::Normal | State::Full => limits.interval,
         };
         match zone.next {
             Some(next) if next > now => Permit::Later(next - now),
@@ -149,9 +173,9 @@ impl Zones {
         }
     }
 
-    /// Whether no node is well.
+    /// Whether no member is well.
     pub fn all_down(&self) -> bool {
-        !self.zones.is_empty() && self.zones.values().all(|zone| zone.state() == State::Full)
+        !self.zones.is_empty() && self.zones.values().all(|zone| zone.state(&self.limits) == State::Full)
     }
 
     /// Takes a permit back that could not be used.
