@@ -231,7 +231,7 @@ impl Attacher {
             all.indexed(&ATTACHMENTS, &format!("node/{name}")).map(read)
         {
             // What others made has another name.
-            if !volume.as_ref().is_some_and(|volume| volume.attachment(name) == attachment) {
+            if volume.as_ref().is_none_or(|volume| volume.attachment(name) != attachment) {
                 continue;
             }
             let wanted = wanted.iter().any(|one| Some(&one.volume) == volume.as_ref());
