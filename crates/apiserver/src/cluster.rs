@@ -4,9 +4,8 @@
 
 use crate::cache::{RANGES, store_failed};
 use crate::server::Server;
-use crate::write::{DeleteOptions, SERVER, Updated, Write, create_object, delete_object, update_object};
+use crate::write::{DeleteOptions, Updated, Write, create_object, delete_object, update_object};
 use bytes::Bytes;
-use gifee_base::clock::format_time;
 use gifee_base::{Object, ObjectKey, Reason, Status};
 use gifee_policy::{Attributes, Lookup, User};
 use gifee_registry::kind::Cluster;
@@ -69,19 +68,10 @@ pub async fn own_status(
     let attributes = own_attributes("update", group, resource, &ObjectKey::cluster(name));
     let warnings = Mutex::default();
     let write = Write {
-        server,
-        resource: row,
         subresource: "status",
-        attributes: &attributes,
-        dry_run: false,
-        admitted: false,
         trusted: true,
         manager: Cow::Borrowed(manager),
-        applies: false,
-        subject: None,
-        now: format_time(server.config.clock.now()),
-        options: Cow::Borrowed(&Value::Null),
-        warnings: &warnings,
+        ..Write::own(server, row, &attributes, &warnings)
     };
     let mut edit = |old: &Value| {
         let mut new = old.clone();
@@ -107,21 +97,7 @@ impl Cluster for Inside<'_> {
         let namespace = object["metadata"]["namespace"].as_str().unwrap_or_default().to_owned();
         let attributes = own_attributes("create", group, resource, &ObjectKey::new(&namespace, ""));
         let warnings = Mutex::default();
-        let write = Write {
-            server: self.server,
-            resource: row,
-            subresource: "",
-            attributes: &attributes,
-            dry_run: self.dry_run,
-            admitted: false,
-            trusted: false,
-            manager: Cow::Borrowed(SERVER),
-            applies: false,
-            subject: None,
-            now: format_time(self.server.config.clock.now()),
-            options: Cow::Borrowed(&Value::Null),
-            warnings: &warnings,
-        };
+        let write = Write { dry_run: self.dry_run, ..Write::own(self.server, row, &attributes, &warnings) };
         create_object(&write, &namespace, object).await.map(drop)
     }
 
@@ -130,21 +106,7 @@ impl Cluster for Inside<'_> {
         let row = kinds.preferred(group, resource).ok_or_else(Status::no_such_path)?;
         let attributes = own_attributes("delete", group, resource, key);
         let warnings = Mutex::default();
-        let write = Write {
-            server: self.server,
-            resource: row,
-            subresource: "",
-            attributes: &attributes,
-            dry_run: self.dry_run,
-            admitted: false,
-            trusted: false,
-            manager: Cow::Borrowed(SERVER),
-            applies: false,
-            subject: None,
-            now: format_time(self.server.config.clock.now()),
-            options: Cow::Borrowed(&Value::Null),
-            warnings: &warnings,
-        };
+        let write = Write { dry_run: self.dry_run, ..Write::own(self.server, row, &attributes, &warnings) };
         match delete_object(&write, &key.namespace, &key.name, &DeleteOptions::default()).await {
             Err(status) if !status.is(Reason::NotFound) => Err(status),
             _ => Ok(()),

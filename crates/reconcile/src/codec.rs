@@ -4,8 +4,8 @@ use crate::error::{Error, Result};
 use bytes::Bytes;
 use gifee_base::{Gvk, Gvr, Object};
 use k8s_openapi::Resource;
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// Decodes an object.
 ///
@@ -13,6 +13,25 @@ use serde::de::DeserializeOwned;
 /// If the bytes do not fit the type.
 pub fn decode<K: Resource + DeserializeOwned>(object: &Object) -> Result<K> {
     object.decode().map_err(|source| undecodable(K::KIND, object, source))
+}
+
+/// Decodes the parts of an object that a type of the caller's names, but for `managedFields`, which stand apart;
+/// `kind` is for the error.
+///
+/// # Errors
+/// If the bytes do not fit the type.
+pub fn part<T: DeserializeOwned>(object: &Object, kind: &'static str) -> Result<T> {
+    serde_json::from_slice(object.raw()).map_err(|source| undecodable(kind, object, source.into()))
+}
+
+/// Takes null for what is not there, as Go does.
+///
+/// # Errors
+/// If the value does not fit the type.
+pub fn nullable<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(
+    deserializer: D,
+) -> std::result::Result<T, D::Error> {
+    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
 
 #[cold]

@@ -20,7 +20,7 @@ pub mod pod;
 mod tests;
 
 pub use caches::{BY_CLAIM, BY_CONTROLLER, BY_NODE, Caches};
-pub use codec::{decode, encode, gvk, gvr, gvr_of};
+pub use codec::{decode, encode, gvk, gvr, gvr_of, nullable, part};
 pub use context::Context;
 pub use driver::{Counts, Outcome, Reconcile, work};
 pub use error::{Error, Result};

@@ -2,7 +2,8 @@
 //!
 //! Answers to upstream's `podutil`.
 
-use crate::error::{Error, Result};
+use crate::codec::{nullable, part};
+use crate::error::Result;
 use gifee_base::{Object, clock};
 use jiff::Timestamp;
 use serde::{Deserialize, Deserializer};
@@ -228,12 +229,6 @@ pub struct Terminated {
     pub finished_at: Option<Timestamp>,
 }
 
-fn nullable<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(
-    deserializer: D,
-) -> Result<T, D::Error> {
-    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
-}
-
 fn time<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Timestamp>, D::Error> {
     let text: Option<std::borrow::Cow<'de, str>> = Option::deserialize(deserializer)?;
     Ok(text.and_then(|text| clock::parse_time(&text)))
@@ -265,11 +260,7 @@ impl Brief {
     /// # Errors
     /// If the bytes are no pod.
     pub fn read(object: &Arc<Object>) -> Result<Self> {
-        let whole: Whole = serde_json::from_slice(object.raw()).map_err(|error| Error::Decode {
-            kind: "Pod",
-            key: object.key().to_string(),
-            source: error.into(),
-        })?;
+        let whole: Whole = part(object, "Pod")?;
         Ok(Self {
             object: object.clone(),
             created: whole.metadata.creation_timestamp,

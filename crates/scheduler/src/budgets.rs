@@ -1,8 +1,8 @@
 //! PodDisruptionBudgets, as far as preemption spares the pods that they protect.
 
-use crate::node::nullable;
 use crate::pod::Template;
 use gifee_base::{LabelSelector, Object, ObjectKey};
+use gifee_reconcile::nullable;
 use serde::Deserialize;
 use serde_json::Value;
 use std::collections::BTreeMap;

@@ -2,13 +2,14 @@
 //!
 //! Answers to upstream's `PodRequests` and the `corev1` scheduling functions.
 
-use crate::node::{Term, nullable};
+use crate::node::Term;
 use crate::pod::{Condition, HostPort, Life, Owner, Pod, Shape, Template};
 use crate::resources::{Amounts, Resources};
 use crate::terms::{self, Constraint, Wishes};
 use gifee_base::Object;
 use gifee_base::clock::parse_time;
 use gifee_base::labels::{Operator, Requirement};
+use gifee_reconcile::nullable;
 use gifee_reconcile::pod::Toleration;
 use serde::Deserialize;
 use std::collections::BTreeMap;

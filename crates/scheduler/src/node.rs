@@ -3,7 +3,8 @@
 use crate::resources::{Amounts, Resources};
 use gifee_base::Object;
 use gifee_base::labels::Requirement;
-use serde::{Deserialize, Deserializer};
+use gifee_reconcile::nullable;
+use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -71,12 +72,6 @@ struct Image {
     names: Vec<String>,
     #[serde(deserialize_with = "nullable")]
     size_bytes: i64,
-}
-
-pub(crate) fn nullable<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(
-    deserializer: D,
-) -> Result<T, D::Error> {
-    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
 
 impl Node {

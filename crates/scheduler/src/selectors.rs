@@ -3,11 +3,11 @@
 //!
 //! Answers to `DefaultSelector` and the default constraints of PodTopologySpread.
 
-use crate::node::nullable;
 use crate::pod::{Owner, Template};
 use crate::profile::Profile;
 use crate::terms::Spread;
 use gifee_base::{LabelSelector, Object, ObjectKey};
+use gifee_reconcile::nullable;
 use serde::Deserialize;
 use serde_json::Value;
 use std::collections::{BTreeMap, HashMap};

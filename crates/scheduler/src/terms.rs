@@ -4,9 +4,9 @@
 //! to the constraints of PodTopologySpread.
 
 use crate::cluster::Namespaces;
-use crate::node::nullable;
 use crate::pod::Template;
 use gifee_base::LabelSelector;
+use gifee_reconcile::nullable;
 use serde::Deserialize;
 use serde_json::Value;
 use std::sync::Arc;

@@ -9,12 +9,11 @@ use crate::kinds::Resource;
 use crate::read::newest;
 use crate::request::Request;
 use crate::seam::Operation;
-use crate::write::{DeleteOptions, SERVER, Write, decode_call, delete_object, update_object};
+use crate::write::{DeleteOptions, Write, decode_call, delete_object, update_object};
 use gifee_base::{Cause, Gvk, LabelSelector, Object, Reason, Status};
 use gifee_policy::Lookup;
 use http::Response;
 use serde_json::{Map, Value, json};
-use std::borrow::Cow;
 use std::sync::Arc;
 
 /// Pods that a budget remembers as disrupted at most.
@@ -98,21 +97,7 @@ async fn spend(
 ) -> Result<(), Status> {
     let kinds = request.server.kinds.load_full();
     let budgets = kinds.preferred("policy", "poddisruptionbudgets").ok_or_else(Status::no_such_path)?;
-    let change = Write {
-        server: write.server,
-        resource: budgets,
-        subresource: "status",
-        attributes: write.attributes,
-        dry_run: write.dry_run,
-        admitted: false,
-        trusted: true,
-        manager: Cow::Borrowed(SERVER),
-        applies: false,
-        subject: None,
-        now: write.now.clone(),
-        options: Cow::Borrowed(&Value::Null),
-        warnings: write.warnings,
-    };
+    let change = write.own_status(budgets);
     let unready = !ready(pod);
     let mut edit = |old: &Value| spent(old, unready, budget.name(), pod_name, &write.now);
     update_object(&change, budget.namespace(), budget.name(), &mut edit, false).await.map(drop)
@@ -171,21 +156,7 @@ fn spent(old: &Value, unready: bool, name: &str, pod_name: &str, now: &str) -> R
 
 /// Says in the Pod's status why it goes.
 async fn mark(write: &Write<'_>, namespace: &str, name: &str) -> Result<(), Status> {
-    let change = Write {
-        server: write.server,
-        resource: write.resource,
-        subresource: "status",
-        attributes: write.attributes,
-        dry_run: write.dry_run,
-        admitted: false,
-        trusted: true,
-        manager: Cow::Borrowed(SERVER),
-        applies: false,
-        subject: None,
-        now: write.now.clone(),
-        options: Cow::Borrowed(&Value::Null),
-        warnings: write.warnings,
-    };
+    let change = write.own_status(write.resource);
     let mut edit = |old: &Value| {
         let mut new = old.clone();
         let condition = json!({

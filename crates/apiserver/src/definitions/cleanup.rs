@@ -14,7 +14,6 @@ use gifee_base::clock::format_time;
 use gifee_base::{FieldSelector, LabelSelector, ObjectKey, Reason, Status};
 use parking_lot::Mutex;
 use serde_json::Value;
-use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::future::poll_fn;
 use std::sync::{Arc, Weak};
@@ -91,21 +90,7 @@ async fn remove_all(server: &Arc<Server>, resource: &Arc<Resource>) -> Result<()
         let key = entry.object.key();
         let attributes = own_attributes("delete", resource.group(), resource.name(), &key);
         let warnings = Mutex::default();
-        let write = Write {
-            server,
-            resource,
-            subresource: "",
-            attributes: &attributes,
-            dry_run: false,
-            admitted: false,
-            trusted: false,
-            manager: Cow::Borrowed(crate::write::SERVER),
-            applies: false,
-            subject: None,
-            now: format_time(server.config.clock.now()),
-            options: Cow::Borrowed(&Value::Null),
-            warnings: &warnings,
-        };
+        let write = Write::own(server, resource, &attributes, &warnings);
         let ObjectKey { namespace, name } = &key;
         match delete_object(&write, namespace, name, &DeleteOptions::default()).await {
             Err(status) if !status.is(Reason::NotFound) => return Err(status),

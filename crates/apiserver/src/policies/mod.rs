@@ -55,6 +55,11 @@ impl Policies {
             mutating: source("mutatingadmissionpolicies", "mutatingadmissionpolicybindings"),
         }
     }
+
+    /// The validating policies, if one of them may want an operation on a resource.
+    pub(crate) fn validating(&self, resource: &str, operation: Operation) -> Option<Arc<Index>> {
+        self.validating.wanted(resource, operation)
+    }
 }
 
 impl Source {

@@ -6,52 +6,24 @@ use super::bound::{Binding, Bound};
 use super::index::Index;
 use super::params;
 use crate::kinds::Resource;
-use crate::seam::Operation;
 use crate::webhook::call::converted;
 use crate::webhook::matching::Subject;
-use crate::write::{Shown, Write};
 use gifee_base::{Cause, Gvk, Reason, Status};
 use gifee_policy::policies::{Denial, Verdict, judge, matches};
 use serde_json::Value;
 use std::sync::Arc;
 
-/// Asks the policies that want a write.
+/// Asks the policies that want a write of a kind.
 ///
 /// # Errors
 /// The first refusal.
-pub async fn validate(
-    write: &Write<'_>,
-    operation: Operation,
-    object: &Value,
-    old: Option<&Value>,
-) -> Result<(), Status> {
-    if !write.admitted {
-        return Ok(());
-    }
-    let Some(index) = write.server.policies.validating.wanted(write.resource.name(), operation) else {
-        return Ok(());
-    };
-    let shown = Shown::new(write, object, old);
-    Box::pin(all(write, &index, operation, &shown.object, shown.old.as_deref())).await
-}
-
-async fn all(
-    write: &Write<'_>,
-    index: &Index,
-    operation: Operation,
-    object: &Value,
-    old: Option<&Value>,
-) -> Result<(), Status> {
-    let subject = Subject::new(write, operation, object, old);
-    if subject.is_exempt() {
-        return Ok(());
-    }
-    let (asker, notes) = (Asker::new(&subject), Notes::default());
+pub async fn validate(subject: &Subject<'_>, index: &Index, object: &Value) -> Result<(), Status> {
+    let (asker, notes) = (Asker::new(subject), Notes::default());
     // As upstream, all are asked, and the first denial is told.
     let mut refused = None;
     for bound in &index.bound {
         let (notes, said) = (&notes, Said::default());
-        let round = Round { subject: &subject, asker: &asker, bound, object, notes, said: &said };
+        let round = Round { subject, asker: &asker, bound, object, notes, said: &said };
         let denial = round.run().await?;
         said.publish(&bound.policy.name);
         refused = refused.or(denial);
@@ -59,7 +31,7 @@ async fn all(
     notes.publish();
     match refused {
         None => Ok(()),
-        Some((message, reason)) => Err(refusal(&subject, object, message, reason)),
+        Some((message, reason)) => Err(refusal(subject, object, message, reason)),
     }
 }
 

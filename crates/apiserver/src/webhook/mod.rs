@@ -53,6 +53,11 @@ impl Webhooks {
             validating: source("validatingwebhookconfigurations"),
         }
     }
+
+    /// The validating webhooks, if one of them may want an operation on a resource.
+    pub(crate) fn validating(&self, resource: &str, operation: Operation) -> Option<Arc<Index>> {
+        self.validating.wanted(resource, operation)
+    }
 }
 
 impl Source {

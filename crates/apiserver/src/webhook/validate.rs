@@ -6,52 +6,24 @@ use super::call::{Failure, call, converted};
 use super::index::Index;
 use super::matching::{Invocation, Subject};
 use super::{annotate, condition};
-use crate::seam::Operation;
-use crate::write::{Shown, Write};
 use futures_util::future::join_all;
 use gifee_base::Status;
 use serde_json::Value;
 
-/// Asks the validating webhooks that want a write.
+/// Asks the validating webhooks that want a write of a kind.
 ///
 /// # Errors
 /// The first refusal, or 500 if one cannot be asked whose failure counts.
-pub async fn validate(
-    write: &Write<'_>,
-    operation: Operation,
-    object: &Value,
-    old: Option<&Value>,
-) -> Result<(), Status> {
-    if !write.admitted {
-        return Ok(());
-    }
-    let Some(index) = write.server.webhooks.validating.wanted(write.resource.name(), operation) else {
-        return Ok(());
-    };
-    let shown = Shown::new(write, object, old);
-    Box::pin(all(write, &index, operation, &shown.object, shown.old.as_deref())).await
-}
-
-async fn all(
-    write: &Write<'_>,
-    index: &Index,
-    operation: Operation,
-    object: &Value,
-    old: Option<&Value>,
-) -> Result<(), Status> {
-    let subject = Subject::new(write, operation, object, old);
-    if subject.is_exempt() {
-        return Ok(());
-    }
+pub async fn validate(subject: &Subject<'_>, index: &Index, object: &Value) -> Result<(), Status> {
     let mut invocations = Vec::new();
     for hook in &index.hooks {
         let Some(invocation) = subject.invocation(hook, object)? else { continue };
-        if condition::holds(&subject, &invocation, object).await? {
+        if condition::holds(subject, &invocation, object).await? {
             invocations.push(invocation);
         }
     }
     let calls = invocations.iter().enumerate();
-    let outcomes = join_all(calls.map(|(place, invocation)| one(&subject, invocation, object, place))).await;
+    let outcomes = join_all(calls.map(|(place, invocation)| one(subject, invocation, object, place))).await;
     outcomes.into_iter().collect()
 }
 

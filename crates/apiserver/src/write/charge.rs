@@ -11,7 +11,6 @@ use gifee_base::{ObjectKey, Reason, Status};
 use gifee_policy::admission::Charge;
 use parking_lot::Mutex;
 use serde_json::Value;
-use std::borrow::Cow;
 use std::hash::{BuildHasher, RandomState};
 use tokio::sync::{Mutex as Turn, MutexGuard};
 
@@ -105,19 +104,9 @@ impl Write<'_> {
         let attributes = own_attributes("update", "", "resourcequotas", &charge.key);
         let warnings = Mutex::default();
         let write = Write {
-            server: self.server,
-            resource: quotas,
             subresource: "status",
-            attributes: &attributes,
-            dry_run: false,
-            admitted: false,
             trusted: true,
-            manager: Cow::Borrowed(crate::write::SERVER),
-            applies: false,
-            subject: None,
-            now: self.now.clone(),
-            options: Cow::Borrowed(&Value::Null),
-            warnings: &warnings,
+            ..Write::own(self.server, quotas, &attributes, &warnings)
         };
         let mut edit = |quota: &Value| {
             let mut quota = quota.clone();

@@ -37,6 +37,7 @@ use crate::kinds::Resource;
 use crate::request::Request;
 use crate::seam::{Operation, Review};
 use crate::server::Server;
+use crate::webhook::matching::Subject;
 use gifee_base::clock::format_time;
 use gifee_base::{Gvk, ObjectKey, Status};
 use gifee_policy::Attributes;
@@ -129,6 +130,40 @@ impl<'a> Write<'a> {
         })
     }
 
+    /// What the server does of itself or on behalf of a write: admission is not asked.
+    pub fn own(
+        server: &'a Arc<Server>,
+        resource: &'a Arc<Resource>,
+        attributes: &'a Attributes,
+        warnings: &'a Mutex<Vec<String>>,
+    ) -> Self {
+        Self {
+            server,
+            resource,
+            subresource: "",
+            attributes,
+            dry_run: false,
+            admitted: false,
+            trusted: false,
+            manager: Cow::Borrowed(SERVER),
+            applies: false,
+            subject: None,
+            now: format_time(server.config.clock.now()),
+            options: Cow::Borrowed(&Value::Null),
+            warnings,
+        }
+    }
+
+    /// The write that changes a status for this one, as the server's own.
+    pub fn own_status(&self, resource: &'a Arc<Resource>) -> Self {
+        Self {
+            subresource: "status",
+            dry_run: self.dry_run,
+            trusted: true,
+            ..Self::own(self.server, resource, self.attributes, self.warnings)
+        }
+    }
+
     fn context<'b>(&'b self, key: &'b ObjectKey, cluster: &'b crate::cluster::Inside<'a>) -> Context<'b> {
         let user = &self.attributes.user;
         Context {
@@ -168,8 +203,30 @@ impl<'a> Write<'a> {
         old: Option<&Value>,
     ) -> Result<(), Status> {
         self.admit(operation, object, old, false).await?;
-        crate::policies::validate(self, operation, object, old).await?;
-        crate::webhook::validate(self, operation, object, old).await
+        if !self.admitted {
+            return Ok(());
+        }
+        let name = self.resource.name();
+        let policies = self.server.policies.validating(name, operation);
+        let webhooks = self.server.webhooks.validating(name, operation);
+        if policies.is_none() && webhooks.is_none() {
+            return Ok(());
+        }
+        let ask = async {
+            let shown = Shown::new(self, object, old);
+            let subject = Subject::new(self, operation, &shown.object, shown.old.as_deref());
+            if subject.is_exempt() {
+                return Ok(());
+            }
+            if let Some(index) = policies {
+                crate::policies::validate(&subject, &index, &shown.object).await?;
+            }
+            match webhooks {
+                Some(index) => crate::webhook::validate(&subject, &index, &shown.object).await,
+                None => Ok(()),
+            }
+        };
+        Box::pin(ask).await
     }
 
     fn review<'b>(

@@ -1,8 +1,8 @@
 //! What the controller reads out of a Node, without decoding the rest.
 
 use gifee_base::Object;
-use gifee_reconcile::{Error, Result};
-use serde::{Deserialize, Deserializer};
+use gifee_reconcile::{Result, nullable, part};
+use serde::Deserialize;
 use serde_json::Value;
 use std::sync::Arc;
 
@@ -54,23 +54,13 @@ struct Status {
     conditions: Vec<Value>,
 }
 
-fn nullable<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(
-    deserializer: D,
-) -> Result<T, D::Error> {
-    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
-}
-
 impl Node {
     /// Reads a Node.
     ///
     /// # Errors
     /// If the bytes are no Node.
     pub fn read(object: &Arc<Object>) -> Result<Self> {
-        let whole: Whole = serde_json::from_slice(object.raw()).map_err(|error| Error::Decode {
-            kind: "Node",
-            key: object.key().to_string(),
-            source: error.into(),
-        })?;
+        let whole: Whole = part(object, "Node")?;
         Ok(Self {
             object: object.clone(),
             created: whole.metadata.creation_timestamp,

@@ -1,8 +1,8 @@
 //! What is left to do about a pod that nobody will finish, and which ended pods are too many. Pure.
 
 use gifee_base::Object;
-use gifee_reconcile::{Error, Result};
-use serde::{Deserialize, Deserializer};
+use gifee_reconcile::{Result, nullable, part};
+use serde::Deserialize;
 use std::sync::Arc;
 
 /// A pod, as far as its end goes.
@@ -56,23 +56,13 @@ struct Status {
     reason: String,
 }
 
-fn nullable<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(
-    deserializer: D,
-) -> Result<T, D::Error> {
-    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
-}
-
 impl Pod {
     /// Reads a pod.
     ///
     /// # Errors
     /// If the bytes are no pod.
     pub fn read(object: &Arc<Object>) -> Result<Self> {
-        let whole: Whole = serde_json::from_slice(object.raw()).map_err(|error| Error::Decode {
-            kind: "Pod",
-            key: object.key().to_string(),
-            source: error.into(),
-        })?;
+        let whole: Whole = part(object, "Pod")?;
         Ok(Self {
             object: object.clone(),
             created: whole.metadata.creation_timestamp,

@@ -1,5 +1,6 @@
 //! Whether a pod may stay on its node, go at once, or go later. Pure.
 
+use gifee_reconcile::nullable;
 use gifee_reconcile::pod::Toleration;
 use std::time::Duration;
 
@@ -14,10 +15,6 @@ pub struct Taint {
     pub value: String,
     /// Its effect.
     pub effect: String,
-}
-
-fn nullable<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
-    Ok(<Option<String> as serde::Deserialize>::deserialize(deserializer)?.unwrap_or_default())
 }
 
 /// What to do with a pod.
