@@ -8,6 +8,7 @@ use crate::journal::{Change, Journal, Moved};
 use crate::node::Node;
 use crate::pod::{HostPort, Life, Pod, Template};
 use crate::resources::Resources;
+use crate::storage::Storage;
 use crate::topology::{Topologies, Topology};
 use gifee_base::ObjectKey;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -24,6 +25,8 @@ pub struct Load {
     pub ports: Vec<HostPort>,
     /// How many pods there are.
     pub count: i64,
+    /// Claims in use, once for each pod.
+    pub claims: Vec<ObjectKey>,
 }
 
 impl Load {
@@ -34,6 +37,9 @@ impl Load {
         self.weight.1 += template.weight.1;
         self.ports.extend(template.ports.iter().cloned());
         self.count += 1;
+        if !template.claims.is_empty() {
+            self.claims.extend(template.claim_keys());
+        }
     }
 
     /// A pod goes.
@@ -47,6 +53,11 @@ impl Load {
             }
         }
         self.count -= 1;
+        for claim in template.claim_keys() {
+            if let Some(at) = self.claims.iter().position(|one| *one == claim) {
+                self.claims.swap_remove(at);
+            }
+        }
     }
 }
 
@@ -124,6 +135,10 @@ pub struct Cluster {
     journal: Journal,
     /// Counts changes after which counts by domain must begin anew.
     structure: u64,
+    /// How many placed pods use a claim.
+    uses: HashMap<ObjectKey, usize>,
+    /// Claims and volumes.
+    pub storage: Storage,
     /// Pods that are to have room on a node.
     nominees: HashMap<usize, Vec<(ObjectKey, Arc<Template>)>>,
 }
@@ -162,6 +177,11 @@ impl Cluster {
     /// All placed pods.
     pub fn pods(&self) -> impl Iterator<Item = (&ObjectKey, &Placed)> {
         self.pods.iter()
+    }
+
+    /// How many placed pods use a claim.
+    pub fn uses(&self, claim: &ObjectKey) -> usize {
+        self.uses.get(claim).copied().unwrap_or_default()
     }
 
     /// The pods on a node.
@@ -369,6 +389,9 @@ impl Cluster {
         self.residents[placed.node].push(key.clone());
         *self.priorities.entry(placed.template.priority).or_default() += 1;
         self.moved(&placed, 1);
+        for claim in placed.template.claim_keys() {
+            *self.uses.entry(claim).or_default() += 1;
+        }
         self.pods.insert(key.clone(), placed);
     }
 
@@ -442,6 +465,13 @@ impl Cluster {
             }
         }
         self.moved(&placed, -1);
+        for claim in placed.template.claim_keys() {
+            let uses = self.uses.entry(claim.clone()).or_default();
+            *uses = uses.saturating_sub(1);
+            if *uses == 0 {
+                self.uses.remove(&claim);
+            }
+        }
         self.release(placed.node);
         Some(placed)
     }

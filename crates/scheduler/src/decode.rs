@@ -4,6 +4,7 @@
 
 use crate::node::Term;
 use crate::pod::{Condition, HostPort, Life, Owner, Pod, Shape, Template};
+use crate::profile::AddedAffinity;
 use crate::resources::{Amounts, Resources};
 use crate::terms::{self, Constraint, Wishes};
 use gifee_base::Object;
@@ -55,6 +56,8 @@ struct Spec {
     #[serde(deserialize_with = "nullable")]
     topology_spread_constraints: Vec<Constraint>,
     #[serde(deserialize_with = "nullable")]
+    volumes: Vec<PodVolume>,
+    #[serde(deserialize_with = "nullable")]
     scheduling_gates: Vec<Gate>,
 }
 
@@ -88,6 +91,22 @@ struct Port {
     host_ip: String,
     #[serde(deserialize_with = "nullable")]
     protocol: String,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct PodVolume {
+    #[serde(deserialize_with = "nullable")]
+    name: String,
+    persistent_volume_claim: Option<ClaimSource>,
+    ephemeral: Option<serde::de::IgnoredAny>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct ClaimSource {
+    #[serde(deserialize_with = "nullable")]
+    claim_name: String,
 }
 
 #[derive(Default, Deserialize)]
@@ -228,6 +247,7 @@ pub fn pod(object: &Object) -> Result<Pod, serde_json::Error> {
         namespace: key.namespace.clone(),
         labels: labels(object),
         owner: owner(object),
+        claims: spec.volumes.into_iter().filter_map(|volume| claim(&key.name, volume)).collect(),
     };
     let preempted = |one: &PodCondition| {
         one.r#type == "DisruptionTarget" && one.status == "True" && one.reason == "PreemptionByScheduler"
@@ -254,6 +274,15 @@ pub fn pod(object: &Object) -> Result<Pod, serde_json::Error> {
 
 fn name(text: &str) -> Option<Arc<str>> {
     (!text.is_empty()).then(|| text.into())
+}
+
+/// The claim of a volume; that of an ephemeral one bears the pod's name.
+fn claim(pod: &str, volume: PodVolume) -> Option<(Box<str>, bool)> {
+    match (volume.persistent_volume_claim, volume.ephemeral) {
+        (Some(source), _) => Some((source.claim_name.into(), false)),
+        (None, Some(_)) => Some((format!("{pod}-{}", volume.name).into(), true)),
+        (None, None) => None,
+    }
 }
 
 fn owner(object: &Object) -> Option<(Owner, Box<str>)> {
@@ -364,6 +393,25 @@ fn images(init: &[Container], containers: &[Container]) -> Vec<String> {
 fn normalized(image: &str) -> String {
     let tagged = image.rfind(':').is_some_and(|colon| image.rfind('/').is_none_or(|slash| colon > slash));
     if tagged { image.to_owned() } else { format!("{image}:latest") }
+}
+
+/// The terms of a NodeSelector.
+///
+/// # Errors
+/// If the tree is none.
+pub fn terms(selector: serde_json::Value) -> Result<Vec<Term>, serde_json::Error> {
+    let selector: NodeSelector = serde_json::from_value(selector)?;
+    Ok(selector.node_selector_terms.into_iter().map(term).collect())
+}
+
+/// The required and the preferred terms of a NodeAffinity.
+///
+/// # Errors
+/// If the tree is none.
+pub fn node_terms(affinity: serde_json::Value) -> Result<AddedAffinity, serde_json::Error> {
+    let affinity: NodeAffinity = serde_json::from_value(affinity)?;
+    let required = affinity.required.map(|one| one.node_selector_terms.into_iter().map(term).collect());
+    Ok((required, affinity.preferred.into_iter().map(|one| (one.weight, term(one.preference))).collect()))
 }
 
 fn term(term: NodeSelectorTerm) -> Term {

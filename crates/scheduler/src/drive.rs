@@ -4,11 +4,14 @@
 
 use crate::effects::Effects;
 use crate::feed::{Feed, Watched};
-use crate::scheduler::{Nominate, Report, Scheduler, Step};
+use crate::scheduler::{Binding, Nominate, Report, Scheduler, Step};
+use crate::storage::Bindings;
 use futures_util::future::join_all;
+use gifee_base::ObjectKey;
 use gifee_client::cache::follow;
 use parking_lot::Mutex;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::{Notify, Semaphore};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -16,17 +19,27 @@ use tokio_util::sync::CancellationToken;
 /// How many steps are under way at most; the next decision waits for one of them.
 const STEPS_MAXIMUM: usize = 128;
 
+/// How long a pod waits for its volumes before another node is looked for.
+const VOLUMES_TIMEOUT: Duration = Duration::from_secs(600);
+
 /// A scheduler, and what wakes it.
 pub struct Shared {
     scheduler: Mutex<Scheduler>,
     changed: Notify,
+    /// Claims or volumes have changed.
+    pub stored: Notify,
     effects: Effects,
 }
 
 impl Shared {
     /// A scheduler that knows nothing yet.
     pub fn new(scheduler: Scheduler, effects: Effects) -> Arc<Self> {
-        Arc::new(Self { scheduler: Mutex::new(scheduler), changed: Notify::new(), effects })
+        Arc::new(Self {
+            scheduler: Mutex::new(scheduler),
+            changed: Notify::new(),
+            stored: Notify::new(),
+            effects,
+        })
     }
 
     /// Schedules until the shutdown.
@@ -61,6 +74,9 @@ impl Shared {
             while tasks.try_join_next().is_some() {}
             let step = self.next().await;
             let shared = self.clone();
+            // What waits for volumes holds nobody up: there are no more of these than pods that wait.
+            let permit =
+                Some(permit).filter(|_| !matches!(&step, Step::Bind(one) if !one.volumes.is_empty()));
             tasks.spawn(async move {
                 shared.apply(step).await;
                 drop(permit);
@@ -89,6 +105,22 @@ impl Shared {
 
     async fn apply(&self, step: Step) {
         match step {
+            Step::Bind(binding) if !binding.volumes.is_empty() => match self.bind_volumes(&binding).await {
+                Ok(()) => {
+                    let volumes = Bindings::default();
+                    Box::pin(self.apply(Step::Bind(Binding { volumes, ..binding }))).await;
+                }
+                Err(why) => {
+                    tracing::warn!(pod = %binding.pod.key, node = %binding.node, why, "binding volumes failed");
+                    let wanted = self.scheduler.lock().is_binding(&binding.pod);
+                    self.tell(|scheduler, now| scheduler.bind_failed(&binding.pod, !wanted, now));
+                    if wanted {
+                        let message = format!("running PreBind plugin \"VolumeBinding\": {why}");
+                        let (pod, nominate) = (binding.pod, Nominate::Keep);
+                        self.report(&Report { pod, reason: "SchedulerError", message, nominate }).await;
+                    }
+                }
+            },
             Step::Bind(binding) => match self.effects.bind(&binding).await {
                 Ok(()) => self.scheduler.lock().bound(&binding.pod),
                 Err(error) => {
@@ -109,6 +141,33 @@ impl Shared {
                     tracing::warn!(pod = %preemption.pod.key, %error, "cannot make room");
                 }
                 self.tell(|scheduler, now| scheduler.preempted(&preemption.pod, outcome.is_ok(), now));
+            }
+        }
+    }
+
+    /// Says which volumes a pod's claims are to have, and waits until they have them.
+    async fn bind_volumes(&self, binding: &Binding) -> Result<(), String> {
+        let identity = |key: &ObjectKey| {
+            let scheduler = self.scheduler.lock();
+            scheduler.cluster.storage.claim(key).map(|claim| claim.uid.to_string()).unwrap_or_default()
+        };
+        self.effects.bind_volumes(binding, &identity).await.map_err(|error| error.to_string())?;
+        let deadline = Instant::now() + VOLUMES_TIMEOUT;
+        loop {
+            let changed = self.stored.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            {
+                let scheduler = self.scheduler.lock();
+                if !scheduler.is_binding(&binding.pod) {
+                    return Err("pod does not exist any more".into());
+                }
+                if let Some(outcome) = scheduler.cluster.storage.outcome(&binding.volumes, &binding.node) {
+                    return outcome.map_err(|why| format!("binding volumes: {why}"));
+                }
+            }
+            if tokio::time::timeout_at(deadline, changed).await.is_err() {
+                return Err("binding volumes: context deadline exceeded".into());
             }
         }
     }

@@ -2,6 +2,7 @@
 
 use crate::pod::Pod;
 use crate::scheduler::{Binding, Nominate, Preemption, Report};
+use crate::storage::SELECTED_NODE;
 use futures_util::future::{join_all, try_join_all};
 use gifee_base::{Clock, Gvk, Gvr, ObjectKey, clock};
 use gifee_client::{Client, DeleteOptions, PatchKind, Result};
@@ -57,6 +58,33 @@ impl Effects {
         self.client.create_subresource(&pods(), &pod.key, "binding", body).await?;
         let message = format!("Successfully assigned {} to {node}", pod.key);
         self.events.record(about(pod), None, Severity::Normal, "Scheduled", "Binding", message);
+        Ok(())
+    }
+
+    /// Says which volumes claims are to have, and for which node others are to be provisioned.
+    ///
+    /// # Errors
+    /// If the server refuses.
+    pub async fn bind_volumes(
+        &self,
+        binding: &Binding,
+        identity: &(dyn Fn(&ObjectKey) -> String + Sync),
+    ) -> Result<()> {
+        for (claim, volume) in &binding.volumes.bind {
+            let patch = json!({
+                "metadata": { "annotations": { "pv.kubernetes.io/bound-by-controller": "yes" } },
+                "spec": { "claimRef": {
+                    "apiVersion": "v1", "kind": "PersistentVolumeClaim", "namespace": &*claim.namespace,
+                    "name": &*claim.name, "uid": identity(claim),
+                } },
+            });
+            let key = ObjectKey::cluster(volume);
+            self.client.patch(&Gvr::core("persistentvolumes"), &key, PatchKind::Merge, patch).await?;
+        }
+        for claim in &binding.volumes.provision {
+            let patch = json!({ "metadata": { "annotations": { SELECTED_NODE: &*binding.node } } });
+            self.client.patch(&Gvr::core("persistentvolumeclaims"), claim, PatchKind::Merge, patch).await?;
+        }
         Ok(())
     }
 

@@ -8,6 +8,7 @@ use crate::drive::Shared;
 use crate::node::Node;
 use crate::pod::{Owner, Pod};
 use crate::scheduler::Scheduler;
+use crate::storage::Kind;
 use gifee_base::{FieldSelector, Gvr, Object};
 use gifee_client::Scope;
 use gifee_client::cache::Sink;
@@ -30,11 +31,13 @@ pub enum Watched {
     Services,
     /// Controllers of a kind, whose selectors pods are spread by.
     Controllers(Owner),
+    /// Claims, volumes, and what claims get volumes by.
+    Storage(Kind),
 }
 
 impl Watched {
     /// All that is watched.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 14] = [
         Self::Nodes,
         Self::Pods,
         Self::Budgets,
@@ -43,6 +46,12 @@ impl Watched {
         Self::Controllers(Owner::ReplicaSet),
         Self::Controllers(Owner::ReplicationController),
         Self::Controllers(Owner::StatefulSet),
+        Self::Storage(Kind::Claim),
+        Self::Storage(Kind::Volume),
+        Self::Storage(Kind::Class),
+        Self::Storage(Kind::Node),
+        Self::Storage(Kind::Driver),
+        Self::Storage(Kind::Capacity),
     ];
 
     /// Its bit among what must be known before the first decision; nodes and pods tell of themselves.
@@ -65,6 +74,14 @@ impl Watched {
             Self::Controllers(Owner::ReplicationController) => {
                 Scope::all(Gvr::core("replicationcontrollers"))
             }
+            Self::Storage(kind) => Scope::all(match kind {
+                Kind::Claim => Gvr::core("persistentvolumeclaims"),
+                Kind::Volume => Gvr::core("persistentvolumes"),
+                Kind::Class => Gvr::new("storage.k8s.io", "v1", "storageclasses"),
+                Kind::Node => Gvr::new("storage.k8s.io", "v1", "csinodes"),
+                Kind::Driver => Gvr::new("storage.k8s.io", "v1", "csidrivers"),
+                Kind::Capacity => Gvr::new("storage.k8s.io", "v1", "csistoragecapacities"),
+            }),
             Self::Controllers(Owner::StatefulSet) => Scope::all(Gvr::new("apps", "v1", "statefulsets")),
         }
     }
@@ -124,6 +141,12 @@ impl Feed {
             Watched::Controllers(kind) => {
                 self.decoded(object, scheduler.selectors.put_controller(kind, object));
             }
+            Watched::Storage(kind) => {
+                let changed = self.decoded(object, scheduler.cluster.storage.put(kind, object));
+                if changed == Some(true) {
+                    scheduler.storage_changed((kind == Kind::Claim).then(|| object.key()), now);
+                }
+            }
         }
     }
 
@@ -140,6 +163,7 @@ impl Feed {
             }
             Watched::Services => scheduler.selectors.clear(None),
             Watched::Controllers(kind) => scheduler.selectors.clear(Some(kind)),
+            Watched::Storage(kind) => scheduler.cluster.storage.clear(kind),
         }
     }
 }
@@ -178,6 +202,9 @@ impl Sink for Feed {
             }
             _ => self.shared.tell(|scheduler, now| self.put(scheduler, &object, now)),
         }
+        if matches!(self.what, Watched::Storage(_)) {
+            self.shared.stored.notify_waiters();
+        }
         self.advance(object.revision());
     }
 
@@ -189,7 +216,14 @@ impl Sink for Feed {
             Watched::Namespaces => scheduler.namespace_changed(last.name(), None, now),
             Watched::Services => scheduler.selectors.remove_service(&last.key()),
             Watched::Controllers(kind) => scheduler.selectors.remove_controller(kind, &last.key()),
+            Watched::Storage(kind) => {
+                scheduler.cluster.storage.remove(kind, &last.key());
+                scheduler.storage_changed((kind == Kind::Claim).then(|| last.key()), now);
+            }
         });
+        if matches!(self.what, Watched::Storage(_)) {
+            self.shared.stored.notify_waiters();
+        }
         self.advance(last.revision());
     }
 

@@ -6,6 +6,7 @@
 
 mod budgets;
 mod cluster;
+pub mod configuration;
 mod decode;
 mod drive;
 mod effects;
@@ -24,6 +25,7 @@ mod relations;
 mod resources;
 mod scheduler;
 mod selectors;
+mod storage;
 mod terms;
 #[cfg(test)]
 mod tests;
@@ -40,8 +42,10 @@ pub use ranking::{Ranking, Rankings};
 pub use relations::Relations;
 pub use resources::Resources;
 pub use scheduler::{Binding, Nominate, Preemption, Report, Scheduler, Step};
+pub use storage::{Bindings, Storage};
 pub use terms::{Near, Spread, Terms};
 
+use configuration::Configuration;
 use drive::Shared;
 use effects::Effects;
 use gifee_base::{ObjectKey, SystemClock};
@@ -59,20 +63,14 @@ pub const NAME: &str = "default-scheduler";
 const RESTART_BASE: Duration = Duration::from_millis(500);
 
 /// How to schedule.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Config {
-    /// Which pods to decide on: those with this `spec.schedulerName`.
-    pub name: String,
+    /// Profiles: which pods to decide on, and how.
+    pub configuration: Configuration,
     /// Unique name of this process if several compete to schedule; none: begin at once.
     pub elect_as: Option<String>,
     /// Seed of the lots that are drawn among equally good nodes; none: an unpredictable one.
     pub seed: Option<u64>,
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        Self { name: NAME.into(), elect_as: None, seed: None }
-    }
 }
 
 /// Schedules until the shutdown; with [`Config::elect_as`] only while elected.
@@ -94,12 +92,17 @@ pub async fn run(client: Client, config: Config, shutdown: CancellationToken) {
 async fn schedule(client: Client, config: &Config, shutdown: CancellationToken) {
     let seed = config.seed.unwrap_or_else(|| uuid::Uuid::new_v4().as_u64_pair().0);
     let clock = Arc::new(SystemClock);
-    let source = Source::component(&config.name);
+    let configuration = &config.configuration;
+    let name = configuration.profiles.first().map_or(NAME, |profile| &*profile.name);
+    let source = Source::component(name);
     let events = Recorder::start_api(client.clone(), clock.clone(), source, Api::Events, shutdown.clone());
     let effects = Effects { client, clock, events };
     let mut failures = 0_u32;
     while !shutdown.is_cancelled() {
-        let shared = Shared::new(Scheduler::new(&config.name, seed), effects.clone());
+        let scheduler = Scheduler::new(name, seed)
+            .with_profiles(configuration.profiles.clone())
+            .with_backoffs(configuration.initial_backoff, configuration.maximum_backoff);
+        let shared = Shared::new(scheduler, effects.clone());
         if tokio::spawn(shared.run(shutdown.clone())).await.is_ok() {
             return;
         }

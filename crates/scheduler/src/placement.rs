@@ -58,6 +58,8 @@ pub enum Placement {
 pub struct Diagnosis {
     /// How many nodes there are.
     pub nodes: usize,
+    /// Why no node at all comes into question.
+    pub refused: Option<Text>,
     /// On how many nodes each reason holds.
     pub reasons: BTreeMap<Text, usize>,
     /// Which plugins rejected nodes.
@@ -72,7 +74,22 @@ impl Diagnosis {
         if self.nodes == 0 {
             return "no nodes available to schedule pods".into();
         }
-        unavailable(self.nodes, &self.reasons)
+        match &self.refused {
+            Some(why) => format!("0/{} nodes are available: {why}.", self.nodes),
+            None => unavailable(self.nodes, &self.reasons),
+        }
+    }
+
+    /// Why no node at all comes into question for a pod.
+    pub fn refusal(pod: &Pod, cluster: &Cluster, profile: &Profile) -> Option<Self> {
+        let relations = Relations::default();
+        let view = View { cluster, relations: &relations, profile, supposed: None };
+        let taking_part = PLUGINS.iter().enumerate().filter(|(number, _)| profile.plugins[*number].0);
+        let mut refusals = taking_part.filter_map(|(number, one)| Some((number, (one.refuse)(pod, &view)?)));
+        let (number, why) = refusals.next()?;
+        let mut rejected = Set::default();
+        rejected.insert(number);
+        Some(Self { nodes: cluster.known().len(), refused: Some(why), rejected, ..Self::default() })
     }
 
     /// Some nodes are rejected alike.

@@ -26,6 +26,15 @@ pub struct Template {
     pub labels: Vec<(Box<str>, Box<str>)>,
     /// Kind and name of its controller, if that has a selector by which its pods are spread.
     pub owner: Option<(Owner, Box<str>)>,
+    /// Names of the claims of its volumes, and whether they are made for this pod alone.
+    pub claims: Vec<(Box<str>, bool)>,
+}
+
+impl Template {
+    /// The claims of its volumes.
+    pub fn claim_keys(&self) -> Vec<ObjectKey> {
+        self.claims.iter().map(|(name, _)| ObjectKey::new(&self.namespace, name)).collect()
+    }
 }
 
 /// A kind of controller whose pods are spread by its selector.
@@ -126,6 +135,13 @@ pub struct Pod {
     pub generation: i64,
     /// Its PodScheduled condition.
     pub condition: Option<Box<Condition>>,
+}
+
+impl Pod {
+    /// The claims of its volumes.
+    pub fn claims(&self) -> Vec<ObjectKey> {
+        self.template.claim_keys()
+    }
 }
 
 /// How far a pod's life has come.

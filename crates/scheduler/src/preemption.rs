@@ -17,9 +17,6 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// So many nodes are found at least, and a tenth of those that come into question, before the best is chosen.
-const CANDIDATES_MINIMUM: usize = 100;
-
 /// A node, and who must leave it.
 #[derive(Debug)]
 pub struct Candidate {
@@ -52,16 +49,20 @@ pub fn find(
     rejected: &mut Set,
     random: u64,
 ) -> Outcome {
+    if !profile.preempts {
+        return Outcome::Waiting(String::new());
+    }
     if !pod.template.preempts {
         return Outcome::Waiting("preemption: not eligible due to preemptionPolicy=Never.".into());
     }
     let mut reasons: BTreeMap<Text, usize> = BTreeMap::new();
-    if cluster.has_lower(&pod.template) {
+    if cluster.has_lower(&pod.template) && diagnosis.resolvable > 0 {
         let nodes = ranking.resolvable();
         if waits(cluster, pod, &nodes) {
             return Outcome::Waiting(WAITS.into());
         }
-        let wanted = CANDIDATES_MINIMUM.max(nodes.len() / 10);
+        let (percent, least) = profile.candidates;
+        let wanted = (nodes.len() * percent / 100).max(least);
         let mut candidates = Vec::new();
         let offset = usize::try_from(random % (nodes.len().max(1) as u64)).unwrap_or_default();
         for number in 0..nodes.len() {

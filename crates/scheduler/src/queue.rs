@@ -6,6 +6,7 @@
 
 use crate::plugins::{self, Set, Text};
 use crate::pod::{Pod, Template};
+use crate::storage::Bindings;
 use gifee_base::ObjectKey;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -13,9 +14,9 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// Delay after the first failure; it doubles each time.
-const BACKOFF_BASE: Duration = Duration::from_secs(1);
+pub const BACKOFF_BASE: Duration = Duration::from_secs(1);
 /// Longest delay after a failure.
-const BACKOFF_MAXIMUM: Duration = Duration::from_secs(10);
+pub const BACKOFF_MAXIMUM: Duration = Duration::from_secs(10);
 /// How long a pod waits for a change at most: a safety net.
 const FLUSH: Duration = Duration::from_secs(300);
 
@@ -37,6 +38,8 @@ pub struct Pending {
     since: Instant,
     number: u64,
     place: Place,
+    /// What was decided of its claims.
+    pub volumes: Bindings,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,10 +51,10 @@ enum Place {
 }
 
 impl Pending {
-    fn backoff(&self) -> Instant {
+    fn backoff(&self, (base, maximum): (Duration, Duration)) -> Instant {
         let failures = if self.errors > 0 { self.errors } else { self.attempts };
         let Some(doublings) = failures.checked_sub(1) else { return self.since };
-        self.since + BACKOFF_BASE.saturating_mul(1 << doublings.min(8)).min(BACKOFF_MAXIMUM)
+        self.since + base.saturating_mul(1 << doublings.min(20)).min(maximum)
     }
 }
 
@@ -86,7 +89,7 @@ impl PartialEq for Rank {
 impl Eq for Rank {}
 
 /// The queue.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Queue {
     pods: HashMap<ObjectKey, Box<Pending>>,
     active: BTreeSet<Rank>,
@@ -97,6 +100,8 @@ pub struct Queue {
     /// Those of the waiting that nothing tells apart when something changes, by template and what rejected them.
     alike: HashMap<(usize, Set), BTreeSet<(Instant, u64)>>,
     numbers: u64,
+    /// Delay after the first failure, and the longest.
+    backoffs: (Duration, Duration),
 }
 
 /// What putting a pod in came to.
@@ -108,7 +113,26 @@ pub enum Put {
     Gated(Text),
 }
 
+impl Default for Queue {
+    fn default() -> Self {
+        Self::new(BACKOFF_BASE, BACKOFF_MAXIMUM)
+    }
+}
+
 impl Queue {
+    /// Empty, with the delay after a first failure and the longest one.
+    pub fn new(base: Duration, maximum: Duration) -> Self {
+        Self {
+            pods: HashMap::new(),
+            active: BTreeSet::new(),
+            backoff: BTreeMap::new(),
+            waiting: BTreeMap::new(),
+            alike: HashMap::new(),
+            numbers: 0,
+            backoffs: (base, maximum),
+        }
+    }
+
     /// Puts a pod in, or its new state in place of the old one.
     pub fn put(&mut self, pod: Pod, now: Instant) -> Put {
         let key = pod.key.clone();
@@ -132,6 +156,7 @@ impl Queue {
                     since: now,
                     number: self.numbers,
                     place: Place::Active,
+                    volumes: Bindings::default(),
                 })
             }
         };
@@ -273,7 +298,7 @@ impl Queue {
     }
 
     fn ready(&mut self, pending: Box<Pending>, now: Instant) {
-        let until = pending.backoff();
+        let until = pending.backoff(self.backoffs);
         let place = if until > now { Place::Backoff(until) } else { Place::Active };
         self.insert(pending, place);
     }

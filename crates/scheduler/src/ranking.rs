@@ -477,7 +477,7 @@ struct Kept {
 pub struct Rankings {
     /// The one used last comes last.
     kept: Vec<Kept>,
-    /// Of a pod that names its nodes: as long as the next decision.
+    /// Of a pod that names its nodes or has claims, and so is like no other: until the next such decision.
     narrowed: Option<Box<Ranking>>,
 }
 
@@ -490,8 +490,9 @@ impl Rankings {
         pod: &Pod,
         spread: Arc<[Spread]>,
     ) -> &mut Ranking {
-        let names_nodes = PLUGINS.iter().any(|plugin| (plugin.narrow)(&pod.template).is_some());
-        match self.narrowed.take().filter(|_| names_nodes) {
+        let names_nodes = || PLUGINS.iter().any(|plugin| (plugin.narrow)(&pod.template).is_some());
+        let own = !pod.template.claims.is_empty() || names_nodes();
+        match self.narrowed.take().filter(|_| own) {
             Some(narrowed) => self.narrowed.insert(narrowed),
             None => self.of(cluster, profile, pod, spread),
         }
@@ -505,8 +506,9 @@ impl Rankings {
         pod: &Pod,
         spread: Arc<[Spread]>,
     ) -> &mut Ranking {
-        if let Some(only) = narrow(cluster, &pod.template) {
-            let ranking = Box::new(Ranking::new(cluster, profile, pod, spread, Some(only)));
+        let only = narrow(cluster, &pod.template);
+        if only.is_some() || !pod.template.claims.is_empty() {
+            let ranking = Box::new(Ranking::new(cluster, profile, pod, spread, only));
             return self.narrowed.insert(ranking);
         }
         let selecting = cluster.selecting().len();

@@ -15,9 +15,11 @@ use crate::profile::Profile;
 use crate::queue::{Pending, Put, Queue, give_back};
 use crate::ranking::{Ranking, Rankings};
 use crate::selectors::Selectors;
+use crate::storage::Bindings;
 use gifee_base::ObjectKey;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::time::Instant;
 
 /// An effect to carry out.
@@ -38,6 +40,8 @@ pub struct Binding {
     pub pod: Pod,
     /// The node's name.
     pub node: Arc<str>,
+    /// What is to become of its claims first.
+    pub volumes: Bindings,
 }
 
 /// Why a pod has no place.
@@ -143,6 +147,12 @@ impl Scheduler {
     /// Decides on the pods of these profiles, and on no others.
     pub fn with_profiles(mut self, profiles: Vec<Profile>) -> Self {
         self.profiles = profiles.into_iter().map(Arc::new).collect();
+        self
+    }
+
+    /// Delays pods whose decisions failed by these times: the first, and the longest.
+    pub fn with_backoffs(mut self, base: Duration, maximum: Duration) -> Self {
+        self.queue = Queue::new(base, maximum);
         self
     }
 
@@ -323,6 +333,16 @@ impl Scheduler {
             .wake(now, |pending| plugins::hint(pending.rejected, &pending.pod.template, event, cluster));
     }
 
+    /// What claims get their volumes by has changed.
+    pub fn storage_changed(&mut self, claim: Option<ObjectKey>, now: Instant) {
+        self.wake(&Event::Storage(claim), now);
+    }
+
+    /// Whether a pod's binding is still wanted.
+    pub fn is_binding(&self, pod: &Pod) -> bool {
+        self.binding.get(&pod.key).is_some_and(|pending| pending.pod.uid == pod.uid)
+    }
+
     /// A namespace is new or has other labels, or none any more because it is gone.
     pub fn namespace_changed(&mut self, name: &str, labels: Option<crate::cluster::Labels>, now: Instant) {
         if self.cluster.put_namespace(name, labels) {
@@ -352,6 +372,9 @@ impl Scheduler {
 
     /// Where a pod goes.
     pub fn decide(&mut self, profile: &Profile, pod: &Pod) -> Placement {
+        if let Some(diagnosis) = Diagnosis::refusal(pod, &self.cluster, profile) {
+            return Placement::None(Box::new(diagnosis));
+        }
         let spread = self.selectors.spread(profile, &pod.template);
         let own = pod.nominated.as_deref().and_then(|name| self.cluster.find(name));
         if let Some(index) = own {
@@ -365,14 +388,20 @@ impl Scheduler {
         ranking.choose(&self.cluster, profile, pod, &mut || draw(random))
     }
 
-    fn place(&mut self, pending: Box<Pending>, index: usize, now: Instant) -> Step {
+    fn place(&mut self, mut pending: Box<Pending>, index: usize, now: Instant) -> Step {
         let node = self.cluster.node(index).name.clone();
+        if !pending.pod.template.claims.is_empty() {
+            let found = self.cluster.storage.find(&pending.pod.claims(), self.cluster.node(index));
+            pending.volumes = found.unwrap_or_default();
+            self.cluster.storage.assume(&pending.volumes, &node);
+        }
+        let volumes = pending.volumes.clone();
         self.cluster.place(&pending.pod, &node, false);
         let pod = pending.pod.clone();
         self.wake(&Event::Placed(pod.template.clone(), index), now);
         self.binding.insert(pod.key.clone(), pending);
         self.drop_nomination(&pod.key, Some(&node), now);
-        Step::Bind(Binding { pod, node })
+        Step::Bind(Binding { pod, node, volumes })
     }
 
     /// Whether others can be pushed out, and all plugins that stand in the way.
@@ -411,6 +440,7 @@ impl Scheduler {
         let mut pod = pending.pod.clone();
         match outcome {
             None => {}
+            Some(Outcome::Waiting(why)) if why.is_empty() => {}
             Some(Outcome::Waiting(why)) => message = format!("{message} {why}"),
             Some(Outcome::None(why)) => {
                 message = format!("{message} {why}");
@@ -478,7 +508,8 @@ impl Scheduler {
         if self.binding.get(&pod.key).is_none_or(|pending| pending.pod.uid != pod.uid) {
             return;
         }
-        let Some(pending) = self.binding.remove(&pod.key) else { return };
+        let Some(mut pending) = self.binding.remove(&pod.key) else { return };
+        self.cluster.storage.forget(&std::mem::take(&mut pending.volumes));
         if self.cluster.placed(&pod.key).is_none_or(|placed| placed.bound) {
             return;
         }

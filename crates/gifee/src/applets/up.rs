@@ -10,6 +10,7 @@ use crate::settings::{Settings, Wanted, host_address, write_private};
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use gifee_client::{Credentials, Kubeconfig, TlsConfig};
+use gifee_scheduler::configuration::{self, Configuration};
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::AsRawFd;
@@ -50,6 +51,9 @@ pub struct Arguments {
     /// Addresses of Services [default: 10.96.0.0/16 if it is free]
     #[arg(long, value_name = "CIDR")]
     service_cidr: Option<String>,
+    /// KubeSchedulerConfiguration: profiles, plugins and their arguments
+    #[arg(long, value_name = "FILE")]
+    scheduler_config: Option<PathBuf>,
     #[command(flatten)]
     access: Access,
 }
@@ -86,6 +90,13 @@ fn start(name: &'static str, about: &'static str, words: &[String], node: bool) 
     raise_limit();
     runtime()?.block_on(serve(&arguments, node))?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// How pods are scheduled, by a file if one is named.
+fn scheduling(file: Option<&Path>) -> Result<Configuration> {
+    let Some(file) = file else { return Ok(Configuration::default()) };
+    configuration::read(&crate::server::access::tree(file)?)
+        .map_err(|mistakes| anyhow::anyhow!("{} is wrong:\n  {}", file.display(), mistakes.join("\n  ")))
 }
 
 /// The runtime that a role's parts share.
@@ -176,6 +187,7 @@ async fn serve(arguments: &Arguments, with_node: bool) -> Result<()> {
         authority: &authority,
         advertise,
         access: &arguments.access,
+        scheduling: scheduling(arguments.scheduler_config.as_deref())?,
         progress: &progress,
         shutdown: shutdown.clone(),
     };

@@ -78,7 +78,10 @@ pub struct Access {
 }
 
 /// A YAML or JSON file.
-fn tree(path: &Path) -> Result<Value> {
+///
+/// # Errors
+/// If it cannot be read, or is neither.
+pub fn tree(path: &Path) -> Result<Value> {
     let bytes = fs::read(path).with_context(|| format!("reading {}", path.display()))?;
     let parsed = gifee_schema::parse::yaml(&bytes).map_err(|error| anyhow!("{}: {error}", path.display()))?;
     Ok(parsed.value)

@@ -53,6 +53,8 @@ pub struct Start<'a> {
     pub advertise: IpAddr,
     /// Who may come in by what, and what is written down.
     pub access: &'a Access,
+    /// How pods are scheduled.
+    pub scheduling: gifee_scheduler::configuration::Configuration,
     /// Where steps are told.
     pub progress: &'a Progress,
     /// Ends the role.
@@ -211,9 +213,11 @@ impl Start<'_> {
             Ok(())
         });
         let client = loopback.client("system:kube-scheduler", &[]);
+        let configuration = self.scheduling.clone();
+        let scheduling = gifee_scheduler::Config { configuration, ..gifee_scheduler::Config::default() };
         let shutdown = self.shutdown.clone();
         failed.spawn(async move {
-            gifee_scheduler::run(client, gifee_scheduler::Config::default(), shutdown).await;
+            gifee_scheduler::run(client, scheduling, shutdown).await;
             Ok(())
         });
         Ok(())

@@ -1,11 +1,14 @@
-//! Prefers nodes on which CPU and memory would be used to a like part.
+//! Prefers nodes on which CPU and memory, or other resources, would be used to a like part.
 //!
 //! Answers to NodeResourcesBalancedAllocation.
 
+use super::node_resources_fit::use_of;
 use super::{Plugin, SCORE_MAXIMUM, Scale, Scoring};
 use crate::cluster::Load;
 use crate::node::Node;
-use crate::resources::Resources;
+use crate::pod::Template;
+use crate::profile::Profile;
+use smallvec::SmallVec;
 
 /// NodeResourcesBalancedAllocation
 pub const PLUGIN: Plugin = Plugin {
@@ -13,25 +16,40 @@ pub const PLUGIN: Plugin = Plugin {
         weight: 1,
         scale: Scale::Absolute,
         prepare: |pod, view, _| {
-            let wanted = &pod.template.requests;
-            if wanted.cpu == 0 && wanted.memory == 0 {
+            let template = &pod.template;
+            // One that asks for none of them would always go where others have kept the balance.
+            let asks = |(name, _): &(Box<str>, i64)| match &**name {
+                "cpu" => template.requests.cpu > 0,
+                "memory" => template.requests.memory > 0,
+                "ephemeral-storage" => template.requests.storage > 0,
+                name => template.requests.other(name) > 0,
+            };
+            if !view.profile.balanced.iter().any(asks) {
                 return None;
             }
-            Some(Box::new(|index| balance(wanted, view.node(index), view.load(index))))
+            Some(Box::new(|index| balance(template, view.profile, view.node(index), view.load(index))))
         },
     }),
     ..Plugin::named("NodeResourcesBalancedAllocation")
 };
 
 #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation)]
-fn balance(wanted: &Resources, node: &Node, load: &Load) -> i64 {
-    let part = |has: i64, taken: i64| (has > 0).then(|| (taken as f64 / has as f64).min(1.0));
-    let cpu = part(node.allocatable.cpu, load.requested.cpu + wanted.cpu);
-    let memory = part(node.allocatable.memory, load.requested.memory + wanted.memory);
-    // The standard deviation of two values is half their distance.
-    let deviation = match (cpu, memory) {
-        (Some(cpu), Some(memory)) => (cpu - memory).abs() / 2.0,
-        _ => 0.0,
+fn balance(template: &Template, profile: &Profile, node: &Node, load: &Load) -> i64 {
+    let parts: SmallVec<[f64; 4]> = profile
+        .balanced
+        .iter()
+        .filter_map(|(name, _)| use_of(template, node, load, name, false))
+        .map(|(taken, has)| (taken as f64 / has as f64).min(1.0))
+        .collect();
+    let deviation = match parts.as_slice() {
+        [] | [_] => 0.0,
+        // The standard deviation of two values is half their distance.
+        [one, other] => ((one - other) / 2.0).abs(),
+        several => {
+            let mean = several.iter().sum::<f64>() / several.len() as f64;
+            let squares: f64 = several.iter().map(|part| (part - mean) * (part - mean)).sum();
+            (squares / several.len() as f64).sqrt()
+        }
     };
     ((1.0 - deviation) * SCORE_MAXIMUM as f64) as i64
 }

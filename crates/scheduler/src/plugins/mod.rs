@@ -12,10 +12,14 @@ mod node_name;
 mod node_ports;
 mod node_resources_fit;
 mod node_unschedulable;
+mod node_volume_limits;
 mod pod_topology_spread;
 mod priority_sort;
 mod scheduling_gates;
 mod taint_toleration;
+mod volume_binding;
+mod volume_restrictions;
+mod volume_zone;
 
 pub use pod_topology_spread::node_admits;
 
@@ -23,6 +27,7 @@ use crate::cluster::Cluster;
 use crate::node::Node;
 use crate::placement::{Feasible, View};
 use crate::pod::{Pod, Template};
+use gifee_base::ObjectKey;
 use smallvec::SmallVec;
 use std::borrow::Cow;
 use std::cmp::Ordering;
@@ -38,6 +43,10 @@ pub const PLUGINS: &[Plugin] = &[
     node_affinity::PLUGIN,
     node_ports::PLUGIN,
     node_resources_fit::PLUGIN,
+    volume_restrictions::PLUGIN,
+    node_volume_limits::PLUGIN,
+    volume_binding::PLUGIN,
+    volume_zone::PLUGIN,
     pod_topology_spread::PLUGIN,
     inter_pod_affinity::PLUGIN,
     balanced_allocation::PLUGIN,
@@ -161,6 +170,8 @@ pub enum Event {
     Placed(Arc<Template>, usize),
     /// A namespace has other labels.
     Namespace,
+    /// A claim has changed, or whatever claims get their volumes by.
+    Storage(Option<ObjectKey>),
 }
 
 /// One plugin. What it does not do stays at the default, which changes nothing.
@@ -172,6 +183,8 @@ pub struct Plugin {
     pub gate: fn(&Template) -> Option<Text>,
     /// Which of two pods is decided on first.
     pub order: fn(&Template, &Template) -> Ordering,
+    /// Why no node at all comes into question.
+    pub refuse: fn(&Pod, &View<'_>) -> Option<Text>,
     /// Whether what it says of a node depends on what is placed on others.
     pub relational: bool,
     /// Differs where something has changed that all nodes are judged by.
@@ -193,6 +206,7 @@ impl Plugin {
             name,
             gate: |_| None,
             order: |_, _| Ordering::Equal,
+            refuse: |_, _| None,
             relational: false,
             fingerprint: |_, _| 0,
             narrow: |_| None,
@@ -248,6 +262,6 @@ pub fn hint(rejected: Set, pod: &Template, event: &Event, cluster: &Cluster) -> 
 fn accepts_now(event: &Event, cluster: &Cluster, accepts: impl Fn(&Node) -> bool) -> bool {
     match event {
         Event::Node(old, index) => accepts(cluster.node(*index)) && !old.as_ref().is_some_and(accepts),
-        Event::Freed(..) | Event::Placed(..) | Event::Namespace => false,
+        Event::Freed(..) | Event::Placed(..) | Event::Namespace | Event::Storage(_) => false,
     }
 }

@@ -10,10 +10,14 @@ pub const PLUGIN: Plugin = Plugin {
     narrow,
     filter: |pod, view| {
         let template = &pod.template;
-        if template.node_selector.is_empty() && template.required.is_none() {
+        let added = view.profile.added_affinity.0.as_ref();
+        if template.node_selector.is_empty() && template.required.is_none() && added.is_none() {
             return None;
         }
-        Some(Box::new(|index| {
+        Some(Box::new(move |index| {
+            if added.is_some_and(|terms| !terms.iter().any(|term| term.matches(view.node(index)))) {
+                return Verdict::rejects("node(s) didn't match scheduler-enforced node affinity", false);
+            }
             let rejected = !accepts(template, view.node(index));
             Verdict::unless(rejected, "node(s) didn't match Pod's node affinity/selector")
         }))
@@ -23,14 +27,15 @@ pub const PLUGIN: Plugin = Plugin {
         scale: Scale::Highest,
         prepare: |pod, view, _| {
             let preferred = &pod.template.preferred;
-            if preferred.is_empty() {
+            let added = &view.profile.added_affinity.1;
+            if preferred.is_empty() && added.is_empty() {
                 return None;
             }
-            Some(Box::new(|index| {
+            Some(Box::new(move |index| {
                 let node = view.node(index);
                 // Unlike a required term, an empty preferred one matches every node, but weighs nothing
                 // either way.
-                let matching = preferred.iter().filter(|(_, term)| term.matches(node));
+                let matching = preferred.iter().chain(added).filter(|(_, term)| term.matches(node));
                 matching.map(|(weight, _)| i64::from(*weight)).sum()
             }))
         },

@@ -1,25 +1,27 @@
 //! A node must have what a pod asks for, and those that have most left are preferred.
 //!
-//! Answers to NodeResourcesFit with its default strategy, LeastAllocated of CPU and memory.
+//! Answers to NodeResourcesFit with its strategies.
 
 use super::{Event, Plugin, SCORE_MAXIMUM, Scale, Scoring, Text, Verdict};
 use crate::cluster::{Cluster, Load};
 use crate::node::Node;
 use crate::pod::Template;
+use crate::profile::{Fit, Strategy};
 use smallvec::SmallVec;
 
 /// NodeResourcesFit
 pub const PLUGIN: Plugin = Plugin {
     filter: |pod, view| {
         let template = &pod.template;
-        Some(Box::new(|index| fits(template, view.node(index), view.load(index))))
+        let ignores = |name: &str| view.profile.fit.ignores(name);
+        Some(Box::new(move |index| fits(template, view.node(index), view.load(index), &ignores)))
     },
     score: Some(Scoring {
         weight: 1,
         scale: Scale::Absolute,
         prepare: |pod, view, _| {
-            let weight = pod.template.weight;
-            Some(Box::new(move |index| least_allocated(weight, view.node(index), view.load(index))))
+            let (template, fit) = (&pod.template, &view.profile.fit);
+            Some(Box::new(move |index| score(template, fit, view.node(index), view.load(index))))
         },
     }),
     hint: |pod, event, cluster| {
@@ -28,7 +30,7 @@ pub const PLUGIN: Plugin = Plugin {
                 (old.as_ref().is_none_or(|old| grown(old, cluster.node(*index))), *index)
             }
             Event::Freed(_, index) => (true, *index),
-            Event::Placed(..) | Event::Namespace => return false,
+            Event::Placed(..) | Event::Namespace | Event::Storage(_) => return false,
         };
         // One that can push others out may have a place before it fits.
         grown && (cluster.has_lower(pod) || fits_index(pod, cluster, index))
@@ -37,14 +39,14 @@ pub const PLUGIN: Plugin = Plugin {
 };
 
 fn fits_index(template: &Template, cluster: &Cluster, index: usize) -> bool {
-    fits(template, cluster.node(index), cluster.load(index)) == Verdict::Fits
+    fits(template, cluster.node(index), cluster.load(index), &|_| false) == Verdict::Fits
 }
 
 fn grown(old: &Node, new: &Node) -> bool {
     old.allocatable != new.allocatable || old.pods_maximum != new.pods_maximum
 }
 
-fn fits(template: &Template, node: &Node, load: &Load) -> Verdict {
+fn fits(template: &Template, node: &Node, load: &Load, ignores: &dyn Fn(&str) -> bool) -> Verdict {
     let mut reasons: SmallVec<[Text; 1]> = SmallVec::new();
     let mut resolvable = true;
     if load.count >= node.pods_maximum {
@@ -60,23 +62,71 @@ fn fits(template: &Template, node: &Node, load: &Load) -> Verdict {
     check(wanted.cpu, has.cpu, used.cpu, &|| "Insufficient cpu".into());
     check(wanted.memory, has.memory, used.memory, &|| "Insufficient memory".into());
     check(wanted.storage, has.storage, used.storage, &|| "Insufficient ephemeral-storage".into());
-    for (name, amount) in &wanted.others {
+    for (name, amount) in wanted.others.iter().filter(|(name, _)| !(is_extended(name) && ignores(name))) {
         check(*amount, has.other(name), used.other(name), &|| format!("Insufficient {name}").into());
     }
     if reasons.is_empty() { Verdict::Fits } else { Verdict::Rejects { reasons, resolvable } }
 }
 
-fn least_allocated(weight: (i64, i64), node: &Node, load: &Load) -> i64 {
-    let parts = [
-        (node.allocatable.cpu, load.weight.0 + weight.0),
-        (node.allocatable.memory, load.weight.1 + weight.1),
-    ];
-    let (mut sum, mut count) = (0, 0);
-    for (has, taken) in parts {
-        if has > 0 {
-            sum += (has - taken).max(0).saturating_mul(SCORE_MAXIMUM) / has;
-            count += 1;
+/// Whether a resource is neither Kubernetes' own nor huge pages.
+fn is_extended(name: &str) -> bool {
+    name.contains('/') && !name.contains("kubernetes.io/")
+}
+
+/// A node's score, from 0 to 100.
+fn score(template: &Template, fit: &Fit, node: &Node, load: &Load) -> i64 {
+    let (mut sum, mut weights) = (0, 0);
+    for (name, weight) in &fit.resources {
+        let Some((taken, has)) = use_of(template, node, load, name, true) else { continue };
+        let score = match &fit.strategy {
+            Strategy::LeastAllocated => (has - taken).max(0).saturating_mul(SCORE_MAXIMUM) / has,
+            Strategy::MostAllocated => taken.min(has).saturating_mul(SCORE_MAXIMUM) / has,
+            Strategy::Ratio(shape) => {
+                let percent =
+                    if taken > has { SCORE_MAXIMUM } else { taken.saturating_mul(SCORE_MAXIMUM) / has };
+                on_line(shape, percent)
+            }
+        };
+        // Points of the line that score nothing do not count.
+        if score > 0 || !matches!(fit.strategy, Strategy::Ratio(_)) {
+            sum += score * weight;
+            weights += weight;
         }
     }
-    if count == 0 { 0 } else { sum / count }
+    match (weights, &fit.strategy) {
+        (0, _) => 0,
+        (_, Strategy::Ratio(_)) => (2 * sum + weights) / (2 * weights),
+        _ => sum / weights,
+    }
+}
+
+/// What would be taken of a resource with the pod, and what there is; none if the resource does not count there.
+/// `complete` says whether containers that ask for nothing count with a share.
+pub(super) fn use_of(
+    template: &Template,
+    node: &Node,
+    load: &Load,
+    name: &str,
+    complete: bool,
+) -> Option<(i64, i64)> {
+    let (wanted, has, used) = (&template.requests, &node.allocatable, &load.requested);
+    let (taken, has) = match name {
+        "cpu" if complete => (load.weight.0 + template.weight.0, has.cpu),
+        "cpu" => (used.cpu + wanted.cpu, has.cpu),
+        "memory" if complete => (load.weight.1 + template.weight.1, has.memory),
+        "memory" => (used.memory + wanted.memory, has.memory),
+        "ephemeral-storage" => (used.storage + wanted.storage, has.storage),
+        name if wanted.other(name) == 0 => return None,
+        name => (used.other(name) + wanted.other(name), has.other(name)),
+    };
+    (has > 0).then_some((taken, has))
+}
+
+fn on_line(shape: &[(i64, i64)], at: i64) -> i64 {
+    let Some(next) = shape.iter().position(|(utilization, _)| at <= *utilization) else {
+        return shape.last().map_or(0, |(_, score)| *score);
+    };
+    let (right, high) = shape[next];
+    let Some((left, low)) = next.checked_sub(1).map(|before| shape[before]) else { return high };
+    low + (high - low) * (at - left) / (right - left)
 }

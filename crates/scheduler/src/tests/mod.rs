@@ -1,6 +1,7 @@
 //! The scheduler against fixtures, a reference, a simulation and a fake server.
 
 mod around;
+mod configured;
 mod decode;
 mod places;
 mod preempt;
@@ -8,6 +9,7 @@ mod queue;
 mod reference;
 mod server;
 mod simulation;
+mod volumes;
 
 use crate::budgets::Budgets;
 use crate::cluster::Cluster;

@@ -51,6 +51,13 @@ fn bound(pod: &Value) -> bool {
 }
 
 fn start(fake: &Arc<Fake>) -> CancellationToken {
+    for (resource, kind, namespaced) in [
+        ("csinodes", "CSINode", false),
+        ("csidrivers", "CSIDriver", false),
+        ("csistoragecapacities", "CSIStorageCapacity", true),
+    ] {
+        fake.add_kind("storage.k8s.io/v1", resource, kind, namespaced);
+    }
     let shutdown = CancellationToken::new();
     let config = Config { seed: Some(1), ..Config::default() };
     tokio::spawn(run(fake.client(), config, shutdown.clone()));
@@ -152,6 +159,48 @@ async fn a_refused_binding_is_tried_again() {
     let web = eventually(&fake, "web", |pod| pod["status"]["conditions"].is_array()).await;
     assert_eq!(web["status"]["conditions"][0]["reason"], "SchedulerError");
     assert_eq!(web["status"]["conditions"][0]["message"], "binding rejected: not now");
+    eventually(&fake, "web", bound).await;
+    shutdown.cancel();
+}
+
+#[tokio::test]
+async fn a_late_claim_is_bound_before_the_pod() {
+    let fake = Fake::new();
+    fake.put(node("one", "1"));
+    fake.put(
+        json!({ "apiVersion": "storage.k8s.io/v1", "kind": "StorageClass", "metadata": { "name": "late" },
+        "provisioner": "kubernetes.io/no-provisioner", "volumeBindingMode": "WaitForFirstConsumer" }),
+    );
+    let claims = Gvr::core("persistentvolumeclaims");
+    fake.put(json!({ "apiVersion": "v1", "kind": "PersistentVolumeClaim",
+        "metadata": { "name": "data", "namespace": "shop", "uid": "uid-data" },
+        "spec": { "accessModes": ["ReadWriteOnce"], "storageClassName": "late",
+            "resources": { "requests": { "storage": "1Gi" } } } }));
+    fake.put(json!({ "apiVersion": "v1", "kind": "PersistentVolume", "metadata": { "name": "v" },
+        "spec": { "accessModes": ["ReadWriteOnce"], "storageClassName": "late", "capacity": { "storage": "1Gi" } },
+        "status": { "phase": "Available" } }));
+    let mut web = pod("web", "100m");
+    web["spec"]["volumes"] = json!([{ "name": "d", "persistentVolumeClaim": { "claimName": "data" } }]);
+    fake.put(web);
+    let shutdown = start(&fake);
+    let (volumes, key) = (Gvr::core("persistentvolumes"), ObjectKey::cluster("v"));
+    let claimed = async {
+        loop {
+            let volume = fake.object(&volumes, &key).unwrap_or_default();
+            if volume["spec"]["claimRef"]["uid"] == "uid-data" {
+                return volume;
+            }
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    let volume = tokio::time::timeout(Duration::from_secs(20), claimed).await.expect("the volume is claimed");
+    assert_eq!(volume["metadata"]["annotations"]["pv.kubernetes.io/bound-by-controller"], "yes");
+    assert!(!bound(&fake.object(&pods(), &ObjectKey::new("shop", "web")).unwrap()));
+    // As the binder does.
+    fake.change(&claims, &ObjectKey::new("shop", "data"), |claim| {
+        claim["spec"]["volumeName"] = "v".into();
+        claim["metadata"]["annotations"] = json!({ "pv.kubernetes.io/bind-completed": "yes" });
+    });
     eventually(&fake, "web", bound).await;
     shutdown.cancel();
 }
