@@ -13,6 +13,7 @@ pub mod cronjob;
 pub mod csrapproving;
 pub mod csrcleaner;
 pub mod csrsigning;
+pub mod daemonset;
 pub mod deployment;
 pub mod devicetainteviction;
 pub mod disruption;
@@ -21,6 +22,7 @@ pub mod endpointslice;
 pub mod endpointslicemirroring;
 pub mod ephemeralvolume;
 pub mod garbagecollector;
+mod history;
 pub mod job;
 pub mod legacytokencleaner;
 pub mod namespace;
@@ -38,6 +40,7 @@ pub mod resourcequota;
 pub mod rootca;
 pub mod serviceaccount;
 pub mod servicecidr;
+pub mod statefulset;
 pub mod storageversionmigrator;
 pub mod tainteviction;
 #[cfg(test)]
@@ -96,11 +99,13 @@ pub struct Controller {
     pub run: fn(Context, Arc<Config>) -> BoxFuture<'static, ()>,
 }
 
-// Not extensions: calls, certificate, pods.
+// Not extensions: calls, certificate, history, pods.
 /// Every controller there is.
 pub const CONTROLLERS: &[Controller] = &[
     Controller { name: deployment::NAME, account: "deployment-controller", run: deployment::run },
     Controller { name: replicaset::NAME, account: "replicaset-controller", run: replicaset::run },
+    Controller { name: daemonset::NAME, account: "daemon-set-controller", run: daemonset::run },
+    Controller { name: statefulset::NAME, account: "statefulset-controller", run: statefulset::run },
     Controller { name: endpoints::NAME, account: "endpoint-controller", run: endpoints::run },
     Controller { name: endpointslice::NAME, account: "endpointslice-controller", run: endpointslice::run },
     Controller {

@@ -15,6 +15,9 @@ use std::sync::Arc;
 /// The first batch of creations; each that succeeds doubles it.
 const FIRST_BATCH: usize = 1;
 
+/// Whom to adopt, and whom to release.
+pub(crate) type Lists<'a> = (&'a [Arc<Object>], &'a [Arc<Object>]);
+
 /// Claims, makes and deletes the pods of one owner.
 pub(crate) struct Control<'a> {
     pub(crate) context: &'a Context,
@@ -26,32 +29,38 @@ pub(crate) struct Control<'a> {
 
 impl Control<'_> {
     /// Adopts and releases pods; with a finalizer that those who are adopted bear, and those who are released do not.
-    pub(crate) async fn claim(
+    pub(crate) async fn claim(&self, of: &Gvr, lists: Lists<'_>, finalizer: Option<&str>) -> Result<()> {
+        self.claim_any(&Gvr::core("pods"), of, lists, finalizer).await
+    }
+
+    /// Adopts and releases dependents of any kind; only pods may come with a finalizer.
+    pub(crate) async fn claim_any(
         &self,
+        dependents: &Gvr,
         of: &Gvr,
-        (adopt, release): (&[Arc<Object>], &[Arc<Object>]),
+        (adopt, release): Lists<'_>,
         finalizer: Option<&str>,
     ) -> Result<()> {
-        let (client, key, pods) = (&self.context.client, self.owner.key(), Gvr::core("pods"));
+        let (client, key) = (&self.context.client, self.owner.key());
         if !adopt.is_empty() {
             // The cache may still show an owner that is gone, or another of its name.
             let live = client.get(of, &key).await?;
             if live.uid() != self.owner.uid() || live.deleting() {
-                return Err(Error::invalid(&key, "it was deleted or replaced, and adopts no pods"));
+                return Err(Error::invalid(&key, "it was deleted or replaced, and adopts nothing"));
             }
         }
         let reference = owner::controller_reference(self.owner, &self.kind);
-        let adoptions = adopt.iter().map(|pod| (pod, true, owner::adopt_patch(pod, reference.clone())));
-        let releases = release.iter().map(|pod| (pod, false, owner::release_patch(pod, self.owner.uid())));
-        for (pod, adopted, change) in adoptions.chain(releases) {
+        let adoptions = adopt.iter().map(|one| (one, true, owner::adopt_patch(one, reference.clone())));
+        let releases = release.iter().map(|one| (one, false, owner::release_patch(one, self.owner.uid())));
+        for (one, adopted, change) in adoptions.chain(releases) {
             let mut change = change?;
             if let Some(finalizer) = finalizer {
-                let mut finalizers = Brief::read(pod)?.finalizers;
+                let mut finalizers = Brief::read(one)?.finalizers;
                 finalizers.retain(|one| one != finalizer);
                 finalizers.extend(adopted.then(|| finalizer.to_owned()));
                 change["metadata"]["finalizers"] = finalizers.into();
             }
-            match client.patch(&pods, &pod.key(), PatchKind::Merge, change).await {
+            match client.patch(dependents, &one.key(), PatchKind::Merge, change).await {
                 Ok(object) => self.expected.wrote(&key, object.revision()),
                 Err(error) if error.is_not_found() => {}
                 Err(error) => return Err(error.into()),
@@ -97,25 +106,43 @@ impl Control<'_> {
 
     /// Deletes a pod by UID; one that is gone is no failure.
     pub(crate) async fn delete(&self, pod: &Object) -> Result<(), ClientError> {
-        let (key, reference) = (self.owner.key(), Reference::new(self.owner, &self.kind));
+        let (events, reference) = (&self.context.events, Reference::new(self.owner, &self.kind));
+        let outcome = self.remove(pod).await;
+        match &outcome {
+            Ok(true) => {
+                events.normal(reference, "SuccessfulDelete", format!("Deleted pod: {}", pod.name()));
+            }
+            Ok(false) => {}
+            Err(error) => events.warning(reference, "FailedDelete", format!("Error deleting: {error}")),
+        }
+        outcome.map(drop)
+    }
+
+    /// Deletes a pod by UID without an event; false if it was gone.
+    pub(crate) async fn remove(&self, pod: &Object) -> Result<bool, ClientError> {
+        let key = self.owner.key();
         self.expected.deleting(&key, &pod.key(), pod.uid());
         let options = DeleteOptions::of_uid(pod.uid());
         match self.context.client.delete(&Gvr::core("pods"), &pod.key(), &options).await {
-            Ok(_) => {
-                let message = format!("Deleted pod: {}", pod.name());
-                self.context.events.normal(reference, "SuccessfulDelete", message);
-                Ok(())
-            }
+            Ok(_) => Ok(true),
             Err(error) => {
                 self.expected.kept(&key, pod.uid());
-                if error.is_not_found() {
-                    return Ok(());
-                }
-                let message = format!("Error deleting: {error}");
-                self.context.events.warning(reference, "FailedDelete", message);
-                Err(error)
+                if error.is_not_found() { Ok(false) } else { Err(error) }
             }
         }
+    }
+}
+
+/// Makes calls in growing batches; what comes after a batch that failed is not made.
+pub(crate) async fn batches<F: Future<Output = Result<()>>>(calls: Vec<F>) -> Result<()> {
+    let (mut calls, mut size) = (calls.into_iter(), FIRST_BATCH);
+    loop {
+        let batch: Vec<F> = calls.by_ref().take(size).collect();
+        if batch.is_empty() {
+            return Ok(());
+        }
+        join_all(batch).await.into_iter().collect::<Result<()>>()?;
+        size *= 2;
     }
 }
 

@@ -18,7 +18,6 @@ const MORE_KINDS: &[(&str, &str, &str, bool)] = &[
 /// Upstream's controllers that there is no row for, and why.
 const ABSENT: &[(&str, &str)] = &[
     ("cloud-node-lifecycle-controller", "there is no cloud provider"),
-    ("daemonset-controller", "yet to come"),
     ("horizontal-pod-autoscaler-controller", "yet to come"),
     (
         "node-route-controller",
@@ -27,7 +26,6 @@ const ABSENT: &[(&str, &str)] = &[
     ("resource-pool-status-request-controller", "behind a gate that is off"),
     ("selinux-warning-controller", "off by default"),
     ("service-lb-controller", "there is no cloud provider"),
-    ("statefulset-controller", "yet to come"),
     ("storageversion-garbage-collector-controller", "for an alpha API that is not served"),
     ("ttl-controller", "tells agents how long to cache what ours watches"),
     (
@@ -111,6 +109,7 @@ async fn every_controller_that_exists_runs() {
         certificatesigningrequest-signing-controller
         clusterrole-aggregation-controller
         cronjob-controller
+        daemonset-controller
         deployment-controller
         device-taint-eviction-controller
         disruption-controller
@@ -140,6 +139,7 @@ async fn every_controller_that_exists_runs() {
         service-cidr-controller
         serviceaccount-controller
         serviceaccount-token-controller
+        statefulset-controller
         storage-version-migrator-controller
         taint-eviction-controller
         token-cleaner-controller

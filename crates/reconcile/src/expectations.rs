@@ -77,6 +77,11 @@ impl Expectations {
         met || expired
     }
 
+    /// Whether something is expected for a key, seen or not.
+    pub fn waits(&self, key: &ObjectKey) -> bool {
+        self.entries.lock().contains_key(key)
+    }
+
     /// Forgets a key whose object is gone.
     pub fn forget(&self, key: &ObjectKey) {
         self.entries.lock().remove(key);

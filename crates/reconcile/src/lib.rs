@@ -16,6 +16,7 @@ pub mod lease;
 pub mod owner;
 pub mod patch;
 pub mod pod;
+pub mod rollout;
 #[cfg(test)]
 mod tests;
 

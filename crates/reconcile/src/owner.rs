@@ -39,9 +39,19 @@ pub fn claim<'a>(
     owner_deleting: bool,
     selector: &LabelSelector,
 ) -> Claims {
+    claim_if(candidates, uid, owner_deleting, |object| object.selected(selector))
+}
+
+/// Sorts candidates into claims of the owner with this UID, which wants those that pass a test.
+pub fn claim_if<'a>(
+    candidates: impl Iterator<Item = &'a Arc<Object>>,
+    uid: &str,
+    owner_deleting: bool,
+    wanted: impl Fn(&Object) -> bool,
+) -> Claims {
     let mut claims = Claims::default();
     for object in candidates {
-        let selected = object.selected(selector);
+        let selected = wanted(object);
         match object.controller() {
             Some(owner) if owner.uid != uid => {}
             Some(_) if selected => claims.owned.push(object.clone()),
@@ -70,6 +80,17 @@ pub fn adopt_patch(object: &Object, reference: Value) -> Result<Value> {
 pub fn release_patch(object: &Object, uid: &str) -> Result<Value> {
     let mut references = references(object)?;
     references.retain(|reference| reference["uid"] != uid);
+    Ok(patch(object, references))
+}
+
+/// The merge patch that takes the references to some UIDs out of an object, and puts one in.
+///
+/// # Errors
+/// If the object's owner references cannot be read.
+pub fn replace_patch(object: &Object, uids: &[&str], add: Option<Value>) -> Result<Value> {
+    let mut references = references(object)?;
+    references.retain(|reference| !uids.iter().any(|uid| reference["uid"] == *uid));
+    references.extend(add);
     Ok(patch(object, references))
 }
 

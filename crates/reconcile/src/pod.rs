@@ -4,6 +4,7 @@
 
 use crate::codec::{nullable, part};
 use crate::error::Result;
+use crate::rollout;
 use gifee_base::{Object, clock};
 use jiff::Timestamp;
 use serde::{Deserialize, Deserializer};
@@ -307,14 +308,9 @@ impl Brief {
 
     /// Whether it has been ready for so many seconds.
     pub fn available(&self, minimum_ready_seconds: i32, now: Timestamp) -> bool {
-        if !self.ready() {
-            return false;
-        }
-        if minimum_ready_seconds <= 0 {
-            return true;
-        }
-        self.ready_since()
-            .is_some_and(|since| now.as_second() - since.as_second() >= i64::from(minimum_ready_seconds))
+        self.ready()
+            && (minimum_ready_seconds <= 0
+                || rollout::availability::available(self.ready_since(), minimum_ready_seconds, now))
     }
 
     /// How often the container that restarted most did so.

@@ -14,6 +14,7 @@ mod tests;
 pub mod view;
 
 use crate::Config;
+use crate::pods::{self, Control};
 use async_trait::async_trait;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -144,7 +145,14 @@ impl Deployments {
 
     async fn apply(&self, view: &View, plan: &Plan) -> Result<()> {
         let (client, key) = (&self.context.client, view.object.key());
-        self.claim(view, plan).await?;
+        let lists = (plan.adopt.as_slice(), plan.release.as_slice());
+        let control = Control {
+            context: &self.context,
+            owner: &view.object,
+            kind: kind(),
+            expected: &self.expected_sets,
+        };
+        control.claim_any(&sets(), &deployments(), lists, None).await?;
         if let Some(body) = &plan.create {
             self.create(view, body).await?;
         }
@@ -183,25 +191,6 @@ impl Deployments {
         Ok(())
     }
 
-    async fn claim(&self, view: &View, plan: &Plan) -> Result<()> {
-        let (client, deployment) = (&self.context.client, &view.object);
-        let key = deployment.key();
-        if !plan.adopt.is_empty() {
-            let live = client.get(&deployments(), &key).await?;
-            if live.uid() != deployment.uid() || live.deleting() {
-                return Err(Error::invalid(&key, "it was deleted or replaced, and adopts no replica sets"));
-            }
-        }
-        let reference = owner::controller_reference(deployment, &kind());
-        let adoptions = plan.adopt.iter().map(|set| (set, owner::adopt_patch(set, reference.clone())));
-        let releases = plan.release.iter().map(|set| (set, owner::release_patch(set, deployment.uid())));
-        for (set, change) in adoptions.chain(releases) {
-            let object = client.patch(&sets(), &set.key(), PatchKind::Merge, change?).await?;
-            self.expected_sets.wrote(&key, object.revision());
-        }
-        Ok(())
-    }
-
     async fn create(&self, view: &View, body: &Value) -> Result<()> {
         let key = view.object.key();
         let name = body["metadata"]["name"].as_str().unwrap_or_default();
@@ -213,10 +202,19 @@ impl Deployments {
                 Ok(())
             }
             Err(error) if error.is_already_exists() => self.collided(view, name, body).await,
+            // The namespace is going away, and the deployment with it.
+            Err(error) if pods::namespace_terminating(&error) => Ok(()),
             Err(error) => {
                 let reference = Reference::new(&view.object, &kind());
                 let message = format!("Failed to create new replica set {name:?}: {error}");
-                self.context.events.warning(reference, "ReplicaSetCreateError", message);
+                self.context.events.warning(reference, status::CREATE_FAILED, &*message);
+                let status = status::not_created(view, message, self.context.clock.now());
+                let change = status.and_then(|new| patch::status(&view.object, &view.status, &new));
+                if let Some(change) = change {
+                    let client = &self.context.client;
+                    let object = client.patch_status(&deployments(), &key, PatchKind::Merge, change).await?;
+                    self.expected_deployments.wrote(&key, object.revision());
+                }
                 Err(error.into())
             }
         }
@@ -244,6 +242,9 @@ impl Deployments {
     }
 
     fn record_scale(&self, view: &View, set: &str, from: i32, to: i32) {
+        if from == to {
+            return;
+        }
         let direction = if to > from { "up" } else { "down" };
         let message = format!("Scaled {direction} replica set {set} from {from} to {to}");
         self.context.events.normal(Reference::new(&view.object, &kind()), "ScalingReplicaSet", message);

@@ -133,7 +133,7 @@ fn rollout(view: &View, drafts: &mut Drafts<'_>, plan: &mut Plan) {
                 return;
             }
         }
-        Strategy::RollingUpdate { .. } => {}
+        Strategy::RollingUpdate(_) => {}
     }
     if drafts.new.is_none() {
         plan.create = Some(new_set(view, drafts));
@@ -141,7 +141,7 @@ fn rollout(view: &View, drafts: &mut Drafts<'_>, plan: &mut Plan) {
     }
     match view.strategy {
         Strategy::Recreate => scale::fill(view, drafts),
-        Strategy::RollingUpdate { .. } => scale::roll(view, drafts),
+        Strategy::RollingUpdate(_) => scale::roll(view, drafts),
     }
 }
 

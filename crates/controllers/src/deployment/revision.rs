@@ -1,6 +1,7 @@
 //! The annotations with which deployments number their replica sets, and by which kubectl rolls back.
 
 use super::view::{Set, View};
+use gifee_reconcile::rollout;
 use std::collections::BTreeMap;
 
 /// Number of a revision.
@@ -27,7 +28,7 @@ const OWN: [&str; 6] = [
 
 /// The number that the next new replica set gets.
 pub fn next(old: &[&Set]) -> i64 {
-    old.iter().map(|set| set.revision()).max().unwrap_or_default() + 1
+    rollout::revision::next(old.iter().map(|set| set.revision()))
 }
 
 /// The annotations of the new replica set: the deployment's, and a number not below `revision`.

@@ -6,6 +6,7 @@
 
 use super::revision::{self, DESIRED, MAXIMUM};
 use super::view::{Set, SetStatus, Strategy, View};
+use gifee_reconcile::rollout::{Group, Room, grow, pick};
 use std::collections::BTreeMap;
 
 /// A replica set as it should become.
@@ -71,10 +72,7 @@ pub fn changed(view: &View, drafts: &Drafts<'_>) -> bool {
 pub fn new_replicas(view: &View, total: i32, present: i32) -> i32 {
     match view.strategy {
         Strategy::Recreate => view.replicas,
-        Strategy::RollingUpdate { .. } => {
-            let room = view.maximum_pods().saturating_sub(total).max(0);
-            present + room.min(view.replicas - present).max(0)
-        }
+        Strategy::RollingUpdate(_) => grow(view.replicas, view.maximum_pods(), total, present),
     }
 }
 
@@ -103,28 +101,18 @@ fn old_down(view: &View, drafts: &mut Drafts<'_>) {
     let total = drafts.total();
     let new_unavailable = drafts.new.as_ref().map_or(0, |new| new.replicas - new.status().available);
     let minimum = view.minimum_available();
-    let mut room = total - minimum - new_unavailable;
-    if room <= 0 {
-        return;
-    }
-    // First what does not work anyway, so that a broken old version cannot block a rollout.
-    for draft in &mut drafts.old {
-        let broken = (draft.replicas - draft.status().available).max(0).min(room);
-        if broken > 0 && draft.replicas > 0 {
-            let replicas = draft.replicas - broken;
-            draft.scale(view, replicas);
-            room -= broken;
-        }
-    }
+    let room = total - minimum - new_unavailable;
     let available: i32 = drafts.new.iter().chain(&drafts.old).map(|draft| draft.status().available).sum();
-    let mut surplus = (available - minimum).min(room);
-    for draft in &mut drafts.old {
-        let down = draft.replicas.min(surplus);
-        if down > 0 {
-            let replicas = draft.replicas - down;
-            draft.scale(view, replicas);
-            surplus -= down;
-        }
+    // What does not work anyway goes first, so that a broken old version cannot block a rollout.
+    let group = |draft: &Draft<'_>| Group {
+        size: draft.replicas,
+        available: draft.status().available.min(draft.replicas),
+    };
+    let groups: Vec<Group> = drafts.old.iter().map(group).collect();
+    let taken = pick(&groups, Room { total: room, available: available - minimum });
+    for (draft, taken) in drafts.old.iter_mut().zip(taken) {
+        let replicas = draft.replicas - taken;
+        draft.scale(view, replicas);
     }
 }
 
@@ -164,7 +152,7 @@ pub fn resize(view: &View, drafts: &mut Drafts<'_>) {
             return;
         }
     }
-    if let Strategy::RollingUpdate { .. } = view.strategy {
+    if let Strategy::RollingUpdate(_) = view.strategy {
         proportional(view, drafts);
     }
 }

@@ -3,9 +3,13 @@
 use super::scale::Drafts;
 use super::view::View;
 use gifee_base::clock;
+use gifee_reconcile::rollout::Window;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use std::time::Duration;
+
+/// The reason of a new replica set that could not be made.
+pub(super) const CREATE_FAILED: &str = "ReplicaSetCreateError";
 
 /// A condition's reason and message.
 pub(super) struct Why {
@@ -196,22 +200,21 @@ fn progress(
     } else if counts.progressed(&said) {
         let message = format!("{subject} is progressing.");
         conditions.refresh("Progressing", "True", Why { reason: "ReplicaSetUpdated", message }, now);
-    } else if left(view, conditions, now).is_some_and(|left| left.is_zero()) {
+    } else if window(view, conditions).is_some_and(|window| window.left(now).is_zero()) {
         let message = format!("{subject} has timed out progressing.");
         conditions.set("Progressing", "False", Why { reason: "ProgressDeadlineExceeded", message }, now);
     }
 }
 
-/// How long a rollout under way has left to make progress.
-fn left(view: &View, conditions: &Conditions, now: Timestamp) -> Option<Duration> {
+/// The time that a rollout under way has to make progress.
+fn window(view: &View, conditions: &Conditions) -> Option<Window> {
     let current = conditions.get("Progressing")?;
     let settled = ["NewReplicaSetAvailable", "ProgressDeadlineExceeded", "DeploymentPaused"];
     if settled.iter().any(|reason| current["reason"] == *reason) {
         return None;
     }
     let since = current["lastUpdateTime"].as_str().and_then(clock::parse_time)?;
-    let end = since.as_second() + i64::from(view.progress_deadline_seconds?);
-    Some(Duration::from_secs(u64::try_from(end - now.as_second()).unwrap_or_default()))
+    Some(Window { since, seconds: view.progress_deadline_seconds? })
 }
 
 /// When the deadline of a rollout under way must be looked at.
@@ -220,6 +223,15 @@ pub(super) fn again(view: &View, status: &Value, now: Timestamp) -> Option<Durat
         return None;
     }
     let conditions = Conditions(status["conditions"].as_array().cloned().unwrap_or_default());
-    // A second more, since times are cut to seconds.
-    left(view, &conditions, now).map(|left| left + Duration::from_secs(1))
+    window(view, &conditions).map(|window| window.wake(now))
+}
+
+/// The status once the new replica set could not be made; none if it says so already, or nobody waits.
+pub(super) fn not_created(view: &View, message: String, now: Timestamp) -> Option<Value> {
+    view.progress_deadline_seconds?;
+    let mut conditions = Conditions::of(view);
+    conditions.set("Progressing", "False", Why { reason: CREATE_FAILED, message }, now);
+    let mut status = view.status.clone();
+    status["conditions"] = conditions.0.into();
+    (status != view.status).then_some(status)
 }

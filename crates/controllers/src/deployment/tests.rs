@@ -3,7 +3,7 @@
 use super::plan::{Plan, plan};
 use super::revision::{DESIRED, HISTORY, REVISION};
 use super::template::{hash, same};
-use super::view::{Set, View, scaled};
+use super::view::{Set, View};
 use super::*;
 use expect_test::{Expect, expect};
 use gifee_client::fake::Fake;
@@ -320,17 +320,6 @@ fn no_progress_for_too_long_is_said_once() {
     assert!(model.rests() && model.plan().again.is_none());
     model.settle();
     assert!(model.describe().contains("Progressing=True NewReplicaSetAvailable"));
-}
-
-#[test]
-fn bounds_are_numbers_or_percentages() {
-    let check = |value: Value, up, expected| assert_eq!(scaled(&value, 10, up), expected, "{value}");
-    check(json!(3), true, 3);
-    check(json!("25%"), true, 3);
-    check(json!("25%"), false, 2);
-    check(json!(null), false, 2);
-    check(json!("100%"), true, 10);
-    check(json!("0%"), true, 0);
 }
 
 #[test]

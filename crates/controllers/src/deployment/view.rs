@@ -3,6 +3,7 @@
 use crate::replicaset::{created, minimum_ready_seconds};
 use gifee_base::Object;
 use gifee_reconcile::owner::Claims;
+use gifee_reconcile::rollout::{Bounds, Round, scaled};
 use gifee_reconcile::{Error, Result};
 use jiff::Timestamp;
 use serde_json::Value;
@@ -18,12 +19,7 @@ pub enum Strategy {
     /// All old ones end before the first new one starts.
     Recreate,
     /// Bit by bit, within these bounds.
-    RollingUpdate {
-        /// How many may be there beyond the wanted number.
-        surge: i32,
-        /// How many may be missing from the wanted number.
-        unavailable: i32,
-    },
+    RollingUpdate(Bounds),
 }
 
 /// A deployment and all that planning needs.
@@ -144,7 +140,7 @@ impl View {
     /// How many pods may be there.
     pub fn maximum_pods(&self) -> i32 {
         match self.strategy {
-            Strategy::RollingUpdate { surge, .. } => self.replicas.saturating_add(surge),
+            Strategy::RollingUpdate(bounds) => bounds.maximum(self.replicas),
             Strategy::Recreate => self.replicas,
         }
     }
@@ -152,7 +148,7 @@ impl View {
     /// How many pods must be available.
     pub fn minimum_available(&self) -> i32 {
         match self.strategy {
-            Strategy::RollingUpdate { unavailable, .. } => self.replicas - unavailable.min(self.replicas),
+            Strategy::RollingUpdate(bounds) => bounds.minimum_available(self.replicas),
             Strategy::Recreate => self.replicas,
         }
     }
@@ -196,31 +192,15 @@ impl Set {
     }
 }
 
-/// Resolves the bounds; both zero would block every rollout, so then one may be unavailable.
 fn strategy(strategy: &Value, replicas: i32) -> Strategy {
     if strategy["type"] == "Recreate" {
         return Strategy::Recreate;
     }
-    let rolling = &strategy["rollingUpdate"];
-    let surge = scaled(&rolling["maxSurge"], replicas, true);
-    let unavailable = scaled(&rolling["maxUnavailable"], replicas, false);
-    match (surge, unavailable) {
-        (0, 0) => Strategy::RollingUpdate { surge: 0, unavailable: 1 },
-        (surge, unavailable) => Strategy::RollingUpdate { surge, unavailable },
-    }
-}
-
-/// A number, or a percentage of the total; 25 % if not given.
-pub fn scaled(value: &Value, total: i32, up: bool) -> i32 {
-    let percent = match value {
-        Value::Number(_) => return number(value).max(0),
-        Value::String(text) => match text.trim().strip_suffix('%').map(str::parse::<i64>) {
-            Some(Ok(percent)) => percent.max(0),
-            _ => return text.parse().unwrap_or_default(),
-        },
-        _ => 25,
+    let quarter = Value::from("25%");
+    let bound = |name: &str, round| {
+        let given = strategy["rollingUpdate"].get(name).filter(|value| !value.is_null());
+        scaled(given.unwrap_or(&quarter), replicas, round, 0)
     };
-    let exact = percent.saturating_mul(i64::from(total));
-    let rounded = if up { (exact + 99) / 100 } else { exact / 100 };
-    i32::try_from(rounded).unwrap_or(i32::MAX)
+    let (surge, unavailable) = (bound("maxSurge", Round::Up), bound("maxUnavailable", Round::Down));
+    Strategy::RollingUpdate(Bounds { surge, unavailable }.passable())
 }

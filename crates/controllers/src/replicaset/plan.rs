@@ -3,6 +3,7 @@
 use gifee_base::{Object, clock};
 use gifee_reconcile::owner::Claims;
 use gifee_reconcile::pod::Brief;
+use gifee_reconcile::rollout::availability;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use std::cmp::Ordering;
@@ -75,7 +76,8 @@ pub fn plan(view: &View, now: Timestamp) -> Plan {
         }
     }
     plan.status = status(view, now);
-    plan.again = next_available(view, &active, now);
+    let ready = active.iter().filter_map(|pod| pod.ready_since());
+    plan.again = availability::wake(ready, view.minimum_ready_seconds, now);
     plan
 }
 
@@ -176,16 +178,4 @@ fn conditions(view: &View, now: Timestamp) -> Vec<Value> {
         (None, _) => {}
     }
     conditions
-}
-
-fn next_available(view: &View, active: &[&Brief], now: Timestamp) -> Option<Duration> {
-    let wait = i64::from(view.minimum_ready_seconds);
-    active
-        .iter()
-        .filter_map(|pod| pod.ready_since())
-        .map(|since| since.as_second() + wait - now.as_second())
-        .filter(|left| *left > 0)
-        .min()
-        .and_then(|left| u64::try_from(left).ok())
-        .map(Duration::from_secs)
 }

@@ -22,5 +22,6 @@ mod mixed;
 mod quotas;
 mod refusals;
 mod run;
+mod sets;
 mod shell;
 mod steps;
