@@ -25,8 +25,27 @@ const LAYERS: &[(u8, &str, &[&str])] = &[
     (3, "gifee-net", &["base", "client", "reconcile"]),
     (4, "gifee-kubelet", &["base", "client", "reconcile", "oci", "net"]),
     (4, "gifee-cli", &["base", "schema", "client"]),
-    (5, "gifee", &["*"]),
-    (5, "xtask", &["*"]),
+    // The control plane in one process: what the binary and the simulation have of it alike.
+    (4, "gifee-plane", &["base", "client", "policy", "apiserver"]),
+    (
+        5,
+        "gifee-simulation",
+        &[
+            "base",
+            "schema",
+            "store",
+            "client",
+            "registry",
+            "policy",
+            "reconcile",
+            "apiserver",
+            "scheduler",
+            "controllers",
+            "plane",
+        ],
+    ),
+    (6, "gifee", &["*"]),
+    (6, "xtask", &["*"]),
 ];
 
 /// External crates that only some of ours may name, and why.

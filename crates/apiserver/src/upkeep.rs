@@ -59,6 +59,7 @@ pub async fn run(
             Some(Err(error)) => {
                 tracing::warn!(%error, "the watch of the store broke; loading everything again");
                 let again = tokio::select! {
+                    biased;
                     () = stop.cancelled() => return,
                     again = reload(&caches) => again,
                 };

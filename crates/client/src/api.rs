@@ -48,6 +48,12 @@ impl Client {
         Self { transport, user_agent: concat!("gifee/", env!("CARGO_PKG_VERSION")).into() }
     }
 
+    /// Over a transport that is made of its own.
+    #[must_use]
+    pub fn through(self, wrap: impl FnOnce(Arc<dyn Transport>) -> Arc<dyn Transport>) -> Self {
+        Self { transport: wrap(self.transport), ..self }
+    }
+
     /// With another `User-Agent`, which is also the default field manager.
     #[must_use]
     pub fn named(self, user_agent: &str) -> Self {

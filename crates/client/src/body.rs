@@ -63,6 +63,16 @@ impl Body {
         }
     }
 
+    /// The same body, ended early when a future does: as if a connection had broken off.
+    #[must_use]
+    pub fn until(self, end: impl Future<Output = ()> + Send + 'static) -> Self {
+        match self.0 {
+            Inner::Whole(bytes) => Self::whole(bytes),
+            Inner::Chunks(chunks) => Self(Inner::Chunks(Box::pin(chunks.take_until(end)))),
+            Inner::Events(events) => Self(Inner::Events(Box::pin(events.take_until(end)))),
+        }
+    }
+
     /// Waits for all chunks.
     ///
     /// # Errors

@@ -53,6 +53,7 @@ impl Shared {
             self.scheduler.lock().await_known(others.map(|what| what.bit()).sum());
         }
         tokio::select! {
+            biased;
             () = shutdown.cancelled() => {}
             _ = join_all(Watched::ALL.map(feed)) => {}
             () = self.decide() => {}

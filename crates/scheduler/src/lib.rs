@@ -48,7 +48,7 @@ pub use terms::{Near, Spread, Terms};
 use configuration::Configuration;
 use drive::Shared;
 use effects::Effects;
-use gifee_base::{ObjectKey, SystemClock};
+use gifee_base::{Clock, ObjectKey, SystemClock};
 use gifee_client::Client;
 use gifee_reconcile::Recorder;
 use gifee_reconcile::events::{Api, Source};
@@ -63,7 +63,7 @@ pub const NAME: &str = "default-scheduler";
 const RESTART_BASE: Duration = Duration::from_millis(500);
 
 /// How to schedule.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone)]
 pub struct Config {
     /// Profiles: which pods to decide on, and how.
     pub configuration: Configuration,
@@ -71,6 +71,24 @@ pub struct Config {
     pub elect_as: Option<String>,
     /// Seed of the lots that are drawn among equally good nodes; none: an unpredictable one.
     pub seed: Option<u64>,
+    /// Now.
+    pub clock: Arc<dyn Clock>,
+}
+
+impl std::fmt::Debug for Config {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Config")
+            .field("configuration", &self.configuration)
+            .field("elect_as", &self.elect_as)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        let configuration = Configuration::default();
+        Self { configuration, elect_as: None, seed: None, clock: Arc::new(SystemClock) }
+    }
 }
 
 /// Schedules until the shutdown; with [`Config::elect_as`] only while elected.
@@ -80,7 +98,7 @@ pub async fn run(client: Client, config: Config, shutdown: CancellationToken) {
     };
     let election = Election {
         client: client.clone(),
-        clock: Arc::new(SystemClock),
+        clock: config.clock.clone(),
         lease: ObjectKey::new("kube-system", "kube-scheduler"),
         identity,
         timing: Timing::default(),
@@ -91,7 +109,7 @@ pub async fn run(client: Client, config: Config, shutdown: CancellationToken) {
 /// Schedules, and begins anew if it panics: all it knows comes out of watches again.
 async fn schedule(client: Client, config: &Config, shutdown: CancellationToken) {
     let seed = config.seed.unwrap_or_else(|| uuid::Uuid::new_v4().as_u64_pair().0);
-    let clock = Arc::new(SystemClock);
+    let clock = config.clock.clone();
     let configuration = &config.configuration;
     let name = configuration.profiles.first().map_or(NAME, |profile| &*profile.name);
     let source = Source::component(name);

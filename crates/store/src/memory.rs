@@ -58,6 +58,24 @@ impl Disk {
         Engine::open(Box::new(Mounted { disk: self.clone(), open: Arc::new(AtomicBool::new(true)) }), limits)
     }
 
+    /// Opens a store on this disk that has no thread: what happens in it depends on nothing but the order of calls.
+    ///
+    /// # Errors
+    /// If records contradict each other.
+    pub fn open_inline(&self, limits: Limits) -> Result<Engine, Error> {
+        let mounted = Mounted { disk: self.clone(), open: Arc::new(AtomicBool::new(true)) };
+        Engine::inline(Box::new(mounted), limits)
+    }
+
+    /// Another disk with the same contents.
+    #[must_use]
+    pub fn copy(&self) -> Self {
+        let contents = self.contents.lock();
+        let copied =
+            Contents { records: contents.records.clone(), compacted: contents.compacted, fault: None };
+        Self { contents: Arc::new(Mutex::new(copied)), still: Arc::default() }
+    }
+
     /// Lets everything fail from now on, or nothing any more.
     pub fn set_fault(&self, fault: Option<Fault>) {
         self.contents.lock().fault = fault.map(|fault| (0, fault));

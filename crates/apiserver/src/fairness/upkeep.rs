@@ -47,6 +47,7 @@ pub async fn run(server: Weak<Server>, keep: bool) {
             }
         }
         changed = tokio::select! {
+            biased;
             () = stop.cancelled() => return,
             () = event(&caches, &mut watches, [&schemas, &levels]) => true,
             _ = tick.tick() => {

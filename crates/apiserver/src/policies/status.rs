@@ -41,6 +41,7 @@ pub async fn run(server: Weak<Server>) {
                 settle(&server, policy).await;
             }
             tokio::select! {
+                biased;
                 () = stop.cancelled() => return,
                 next = poll_fn(|context| events.poll_next(context)) => match next {
                     Next::Event(..) | Next::Bookmark(_) => {}

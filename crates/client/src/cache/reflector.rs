@@ -64,6 +64,7 @@ impl Sink for Cache {
 pub async fn follow(client: Client, scope: Scope, sink: Arc<dyn Sink>, shutdown: CancellationToken) {
     let reflector = Reflector { scope, sink, client };
     tokio::select! {
+        biased;
         () = shutdown.cancelled() => {}
         () = reflector.follow() => {}
     }

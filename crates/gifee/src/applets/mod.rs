@@ -5,6 +5,7 @@
 mod agent;
 mod down;
 mod image;
+mod simulate;
 mod status;
 mod up;
 
@@ -33,6 +34,7 @@ pub const APPLETS: &[Applet] = &[
         about: "Write what a node needs to join this control plane",
         run: agent::credentials,
     },
+    Applet { name: "simulate", about: simulate::ABOUT, run: simulate::simulate },
     Applet { name: "agent", about: "Run a node of a control plane elsewhere", run: agent::agent },
 ];
 

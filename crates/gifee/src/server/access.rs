@@ -4,7 +4,7 @@
 //! Invariant: a file that is wrong at start keeps the server from starting; one that becomes wrong while it runs changes
 //! nothing. Answers to kube-apiserver's authentication, authorization and audit options.
 
-use super::{bootstrap, reload};
+use super::reload;
 use anyhow::{Context, Result, anyhow, bail};
 use clap::Args;
 use gifee_apiserver::audit::{self, Auditor, Rotation, Sink};
@@ -15,6 +15,7 @@ use gifee_apiserver::outbound::{Direct, Endpoint, Identity, Outbound, Trust};
 use gifee_apiserver::seam::Authorizer;
 use gifee_base::{Clock, Gvr, ObjectKey};
 use gifee_client::{Client, Kubeconfig, PatchKind};
+use gifee_plane::bootstrap;
 use gifee_policy::audit::Policy;
 use gifee_policy::authenticate::configuration;
 use gifee_policy::authenticate::legacy::{LAST_USED, day};

@@ -4,13 +4,12 @@
 //! the identity and with the rights that it would have on another machine.
 
 pub mod access;
-mod bootstrap;
 mod connector;
-mod loopback;
 mod reload;
 
 pub use access::Access;
-pub use loopback::Loopback;
+pub use gifee_plane::Loopback;
+use gifee_plane::bootstrap;
 
 use crate::pki::{Authority, Pair};
 use crate::progress::Progress;
@@ -19,7 +18,7 @@ use anyhow::{Context, Result};
 use gifee_apiserver::admission::Rules;
 use gifee_apiserver::outbound::Identity;
 use gifee_apiserver::{Aggregation, Config, Encryption, Issuer, Server};
-use gifee_base::{ObjectKey, SystemClock};
+use gifee_base::{Clock, ObjectKey, SystemClock};
 use gifee_controllers::csrsigning::{Signer, Signing};
 use gifee_controllers::tokens::{Issuer as TokenIssuer, Token};
 use gifee_policy::authenticate::token::{Legacy, Tokens};
@@ -91,10 +90,17 @@ impl Start<'_> {
         self.progress.done(&format!("API server at {}", self.settings.api_url()));
         let loopback = Loopback::new(server.clone());
         let first = loopback.client("system:apiserver", &["system:masters"]);
-        let authorities = [self.authority.certificate(), proxies.certificate()];
-        bootstrap::run(&first, self.settings, self.advertise, authorities)
-            .await
-            .context("writing the first objects of the cluster")?;
+        let today = gifee_policy::authenticate::legacy::day(SystemClock.now().as_second());
+        let cluster = bootstrap::Cluster {
+            service_cidr: &self.settings.service_cidr,
+            api_address: self.settings.api_address()?,
+            api_port: self.settings.api_port,
+            dns_address: self.settings.dns_address()?,
+            advertise: self.advertise,
+            authorities: [self.authority.certificate(), proxies.certificate()],
+            today: &today,
+        };
+        bootstrap::run(&first, &cluster).await.context("writing the first objects of the cluster")?;
         tokio::spawn(access::label(first, Arc::new(SystemClock), used, self.shutdown.clone()));
         self.components(&loopback, &tokens, &mut failed)?;
         self.progress.done("namespaces, roles, controllers and scheduler");

@@ -41,6 +41,7 @@ pub(super) async fn run(
         };
         let Some(call) = call else { continue };
         let outcome = tokio::select! {
+            biased;
             () = shutdown.cancelled() => return,
             outcome = call.perform(&client) => outcome,
         };

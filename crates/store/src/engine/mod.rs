@@ -27,8 +27,10 @@ use crate::{
 
 pub use limits::Limits;
 
-use queue::{Command, Queue};
+use parking_lot::Mutex;
+use queue::{Command, Queue, Reply};
 use state::Shared;
+use writer::Writer;
 
 /// A store whose objects are all in memory, in front of a journal. Dropping it closes it: writes that were
 /// not yet taken up fail with [`Error::Closed`], watches end, the folder is free for the next to open.
@@ -36,6 +38,8 @@ pub struct Engine {
     shared: Arc<Shared>,
     queue: Arc<Queue>,
     writer: Option<JoinHandle<()>>,
+    /// Who decides writes where they are made, if no thread does.
+    inline: Option<Mutex<Writer>>,
 }
 
 impl Engine {
@@ -48,13 +52,30 @@ impl Engine {
             std::thread::Builder::new().name("store-writer".into()).spawn(move || writer.run(&queue))
         };
         let thread = thread.map_err(|error| Error::Unavailable { what: format!("no thread: {error}") })?;
-        Ok(Self { shared, queue, writer: Some(thread) })
+        Ok(Self { shared, queue, writer: Some(thread), inline: None })
+    }
+
+    /// The same without a thread: each write is decided and committed where it is made, so that what happens does not
+    /// depend on threads. Nothing is compacted but on demand.
+    pub(crate) fn inline(journal: Box<dyn Journal>, limits: Limits) -> Result<Self, Error> {
+        let (shared, writer) = recovery::recover(journal, limits)?;
+        Ok(Self { shared, queue: Arc::default(), writer: None, inline: Some(Mutex::new(writer)) })
+    }
+
+    async fn ask<T>(&self, command: impl FnOnce(Reply<T>) -> Command) -> Result<T, Error> {
+        let Some(writer) = &self.inline else { return self.queue.ask(command).await };
+        let (reply, answer) = tokio::sync::oneshot::channel();
+        writer.lock().at_once(command(reply));
+        answer.await.unwrap_or(Err(Error::Closed))
     }
 }
 
 impl Drop for Engine {
     fn drop(&mut self) {
         self.queue.close();
+        if self.inline.is_some() {
+            self.shared.state.write().close();
+        }
         if let Some(writer) = self.writer.take()
             && writer.join().is_err()
         {
@@ -69,7 +90,7 @@ impl Store for Engine {
         let value_bytes = write.value().map_or(0, Bytes::len);
         within("a key", write.key().len(), KEY_BYTES_MAX)?;
         within("a value", value_bytes, VALUE_BYTES_MAX)?;
-        self.queue.ask(|reply| Command::Write(write, reply)).await
+        self.ask(|reply| Command::Write(write, reply)).await
     }
 
     async fn get(&self, key: &[u8]) -> Result<(Option<Entry>, Revision), Error> {
@@ -94,7 +115,7 @@ impl Store for Engine {
     }
 
     async fn compact(&self, revision: Revision) -> Result<(), Error> {
-        self.queue.ask(|reply| Command::Compact(revision, reply)).await
+        self.ask(|reply| Command::Compact(revision, reply)).await
     }
 }
 

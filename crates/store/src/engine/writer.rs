@@ -75,6 +75,19 @@ impl Writer {
         }
     }
 
+    /// Decides, commits, publishes and answers one command.
+    pub fn at_once(&mut self, command: Command) {
+        match command {
+            Command::Write(write, reply) => {
+                let mut group = Group::default();
+                group.decide(&self.shared.state.read(), write, self.next, reply);
+                self.commit(group);
+            }
+            // Whoever asked may be gone; then nobody wants the answer.
+            Command::Compact(revision, reply) => drop(reply.send(self.compact(revision))),
+        }
+    }
+
     /// Commits the next group of writes, or makes the next compaction.
     fn serve(&mut self, backlog: &mut VecDeque<Waiting>) {
         let mut group = Group::default();

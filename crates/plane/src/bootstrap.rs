@@ -4,9 +4,8 @@
 //! Answers to upstream's post-start hooks. Run at every start: what is missing is made, what an administrator changed
 //! stays, roles regain what they lost.
 
-use crate::settings::Settings;
-use anyhow::{Context, Result};
-use gifee_base::{Gvr, ObjectKey, Reason};
+use crate::Error;
+use gifee_base::{Gvr, Object, ObjectKey, Reason};
 use gifee_client::Client;
 use gifee_policy::authorize::bootstrap;
 use serde_json::{Value, json};
@@ -14,19 +13,46 @@ use std::net::IpAddr;
 
 /// The name in the certificate of the proxy that this server itself is to extension API servers.
 pub const FRONT_PROXY: &str = "front-proxy-client";
+type Result<T> = std::result::Result<T, Error>;
+
+/// What the first objects say of the cluster.
+pub struct Cluster<'a> {
+    /// Addresses of Services.
+    pub service_cidr: &'a str,
+    /// Address of the Service `kubernetes`.
+    pub api_address: IpAddr,
+    /// Port of the API server.
+    pub api_port: u16,
+    /// Address of the Service `kube-dns`.
+    pub dns_address: IpAddr,
+    /// Where pods reach the API server.
+    pub advertise: IpAddr,
+    /// Certificates of the authority of users and of that of front proxies, PEM.
+    pub authorities: [&'a str; 2],
+    /// Today, such as `2026-01-31`.
+    pub today: &'a str,
+}
+
+/// Names what was tried when something fails.
+trait While<T> {
+    fn while_doing(self, what: impl FnOnce() -> String) -> Result<T>;
+}
+
+impl<T> While<T> for gifee_client::Result<T> {
+    fn while_doing(self, what: impl FnOnce() -> String) -> Result<T> {
+        self.map_err(|source| Error { what: what(), source })
+    }
+}
+
 const NAMESPACES: [&str; 4] = ["default", "kube-system", "kube-public", "kube-node-lease"];
 const RBAC: &str = "rbac.authorization.k8s.io";
 
-/// Writes what is missing. `advertise` is where pods reach the API server.
+/// Writes what is missing.
 ///
 /// # Errors
 /// If the API server refuses an object.
-pub async fn run(
-    client: &Client,
-    settings: &Settings,
-    advertise: IpAddr,
-    [authority, proxies]: [&str; 2],
-) -> Result<()> {
+pub async fn run(client: &Client, cluster: &Cluster<'_>) -> Result<()> {
+    let [authority, proxies] = cluster.authorities;
     for name in NAMESPACES {
         ensure(
             client,
@@ -58,19 +84,24 @@ pub async fn run(
     )
     .await?;
     // Since when the last use of tokens out of Secrets is written on them.
-    let today = gifee_policy::authenticate::legacy::day(jiff::Timestamp::now().as_second());
     ensure(
         client,
         &Gvr::core("configmaps"),
         json!({
         "apiVersion": "v1", "kind": "ConfigMap",
         "metadata": { "namespace": "kube-system", "name": "kube-apiserver-legacy-service-account-token-tracking" },
-        "data": { "since": today } }),
+        "data": { "since": cluster.today } }),
     )
     .await?;
-    service_range(client, settings).await?;
-    api_service(client, settings, advertise).await?;
-    dns_service(client, settings).await
+    service_range(client, cluster).await?;
+    api_service(client, cluster).await?;
+    dns_service(client, cluster).await
+}
+
+fn tree(object: &Object, gvr: &Gvr) -> Result<Value> {
+    let decoded = object.to_value();
+    let failed = |error| gifee_client::Error::Decode { path: gvr.to_string(), source: Box::new(error) };
+    decoded.map_err(failed).while_doing(|| format!("reading {gvr} {}", object.key()))
 }
 
 async fn priority_classes(client: &Client) -> Result<()> {
@@ -105,7 +136,7 @@ async fn ensure(client: &Client, gvr: &Gvr, object: Value) -> Result<()> {
     match client.create(gvr, &namespace, object).await {
         Ok(_) => Ok(()),
         Err(error) if is(&error, Reason::AlreadyExists) => Ok(()),
-        Err(error) => Err(error).context(what),
+        Err(error) => Err(error).while_doing(|| what),
     }
 }
 
@@ -119,37 +150,37 @@ async fn role(client: &Client, default: bootstrap::Default) -> Result<()> {
     let namespace = metadata["namespace"].as_str().unwrap_or_default().to_owned();
     let key = ObjectKey::new(&namespace, metadata["name"].as_str().unwrap_or_default());
     let existing = match client.get(&gvr, &key).await {
-        Ok(object) => object.to_value()?,
+        Ok(object) => tree(&object, &gvr)?,
         Err(error) if is(&error, Reason::NotFound) => return ensure(client, &gvr, default.object).await,
-        Err(error) => return Err(error).with_context(|| format!("reading {gvr} {key}")),
+        Err(error) => return Err(error).while_doing(|| format!("reading {gvr} {key}")),
     };
     if let Some(merged) = bootstrap::reconcile(&existing, &default.object) {
-        client.update(&gvr, &key, merged).await.with_context(|| format!("reconciling {gvr} {key}"))?;
+        client.update(&gvr, &key, merged).await.while_doing(|| format!("reconciling {gvr} {key}"))?;
     }
     Ok(())
 }
 
-async fn service_range(client: &Client, settings: &Settings) -> Result<()> {
+async fn service_range(client: &Client, cluster: &Cluster<'_>) -> Result<()> {
     ensure(
         client,
         &Gvr::new("networking.k8s.io", "v1", "servicecidrs"),
         json!({
         "apiVersion": "networking.k8s.io/v1", "kind": "ServiceCIDR", "metadata": { "name": "kubernetes" },
-        "spec": { "cidrs": [settings.service_cidr] } }),
+        "spec": { "cidrs": [cluster.service_cidr] } }),
     )
     .await
 }
 
 /// The Service `kubernetes`, whose endpoints are the API servers themselves.
-async fn api_service(client: &Client, settings: &Settings, advertise: IpAddr) -> Result<()> {
+async fn api_service(client: &Client, cluster: &Cluster<'_>) -> Result<()> {
     ensure(client, &Gvr::core("services"), json!({
         "apiVersion": "v1", "kind": "Service",
         "metadata": { "namespace": "default", "name": "kubernetes",
             "labels": { "component": "apiserver", "provider": "kubernetes" } },
-        "spec": { "type": "ClusterIP", "clusterIP": settings.api_address()?.to_string(), "sessionAffinity": "None",
-            "ports": [{ "name": "https", "protocol": "TCP", "port": 443, "targetPort": settings.api_port }] } }))
+        "spec": { "type": "ClusterIP", "clusterIP": cluster.api_address.to_string(), "sessionAffinity": "None",
+            "ports": [{ "name": "https", "protocol": "TCP", "port": 443, "targetPort": cluster.api_port }] } }))
     .await?;
-    let port = json!({ "name": "https", "port": settings.api_port, "protocol": "TCP" });
+    let port = json!({ "name": "https", "port": cluster.api_port, "protocol": "TCP" });
     put(
         client,
         &Gvr::core("endpoints"),
@@ -157,7 +188,7 @@ async fn api_service(client: &Client, settings: &Settings, advertise: IpAddr) ->
         "apiVersion": "v1", "kind": "Endpoints",
         "metadata": { "namespace": "default", "name": "kubernetes",
             "labels": { "endpointslice.kubernetes.io/skip-mirror": "true" } },
-        "subsets": [{ "addresses": [{ "ip": advertise.to_string() }], "ports": [port] }] }),
+        "subsets": [{ "addresses": [{ "ip": cluster.advertise.to_string() }], "ports": [port] }] }),
     )
     .await?;
     put(
@@ -167,20 +198,20 @@ async fn api_service(client: &Client, settings: &Settings, advertise: IpAddr) ->
         "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
         "metadata": { "namespace": "default", "name": "kubernetes",
             "labels": { "kubernetes.io/service-name": "kubernetes" } },
-        "addressType": if advertise.is_ipv4() { "IPv4" } else { "IPv6" },
-        "endpoints": [{ "addresses": [advertise.to_string()], "conditions": { "ready": true } }],
+        "addressType": if cluster.advertise.is_ipv4() { "IPv4" } else { "IPv6" },
+        "endpoints": [{ "addresses": [cluster.advertise.to_string()], "conditions": { "ready": true } }],
         "ports": [port] }),
     )
     .await
 }
 
 /// The cluster DNS runs in the node agent, not in pods: its Service has no selector and names the address.
-async fn dns_service(client: &Client, settings: &Settings) -> Result<()> {
+async fn dns_service(client: &Client, cluster: &Cluster<'_>) -> Result<()> {
     ensure(client, &Gvr::core("services"), json!({
         "apiVersion": "v1", "kind": "Service",
         "metadata": { "namespace": "kube-system", "name": "kube-dns",
             "labels": { "k8s-app": "kube-dns", "kubernetes.io/cluster-service": "true", "kubernetes.io/name": "CoreDNS" } },
-        "spec": { "type": "ClusterIP", "clusterIP": settings.dns_address()?.to_string(), "ports": [
+        "spec": { "type": "ClusterIP", "clusterIP": cluster.dns_address.to_string(), "ports": [
             { "name": "dns", "port": 53, "protocol": "UDP", "targetPort": 53 },
             { "name": "dns-tcp", "port": 53, "protocol": "TCP", "targetPort": 53 }] } }))
     .await
@@ -194,9 +225,9 @@ async fn put(client: &Client, gvr: &Gvr, object: Value) -> Result<()> {
         metadata["name"].as_str().unwrap_or_default(),
     );
     let existing = match client.get(gvr, &key).await {
-        Ok(existing) => existing.to_value()?,
+        Ok(existing) => tree(&existing, gvr)?,
         Err(error) if is(&error, Reason::NotFound) => return ensure(client, gvr, object).await,
-        Err(error) => return Err(error).with_context(|| format!("reading {gvr} {key}")),
+        Err(error) => return Err(error).while_doing(|| format!("reading {gvr} {key}")),
     };
     let content = object.as_object().into_iter().flatten().filter(|(field, _)| *field != "metadata");
     let same = content.clone().all(|(field, value)| existing[field] == *value);
@@ -207,6 +238,6 @@ async fn put(client: &Client, gvr: &Gvr, object: Value) -> Result<()> {
     for (field, value) in content {
         merged[field] = value.clone();
     }
-    client.update(gvr, &key, merged).await.with_context(|| format!("updating {gvr} {key}"))?;
+    client.update(gvr, &key, merged).await.while_doing(|| format!("updating {gvr} {key}"))?;
     Ok(())
 }

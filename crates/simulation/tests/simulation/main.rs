@@ -1,0 +1,48 @@
+//! Whole simulations in one process.
+
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod files;
+mod questions;
+mod seeds;
+mod steps;
+
+use gifee_base::SystemClock;
+use gifee_simulation::world::Parts;
+use gifee_simulation::{Plan, Report, Result, Workload, World, import};
+use serde_json::Value;
+use std::path::Path;
+use std::sync::Arc;
+use tokio_util::sync::CancellationToken;
+
+/// A YAML text as a tree.
+fn tree(text: &str) -> Value {
+    gifee_schema::parse::yaml(text.as_bytes()).unwrap().value
+}
+
+/// Runs a workload in a cluster that begins with these objects.
+async fn simulate(workload: &Workload, objects: &[Value]) -> Result<Report> {
+    let shutdown = CancellationToken::new();
+    let _ends = shutdown.clone().drop_guard();
+    let clock = Arc::new(SystemClock);
+    let store = Arc::new(gifee_store::memory::open());
+    let world = World::start(Parts {
+        store,
+        clock: clock.clone(),
+        seed: Some(1),
+        between: None,
+        shutdown: shutdown.clone(),
+    })
+    .await?;
+    let imported = import::write(&world.admin(), objects).await?;
+    assert_eq!(imported.refused, Vec::<String>::new());
+    world.components();
+    let (client, agents, nodes) = (world.admin(), world.agents(), imported.nodes);
+    gifee_simulation::run(workload, Plan { client, agents, clock, nodes, against: "a test".into(), shutdown })
+        .await
+}
+
+/// Runs a workload of a text in an empty cluster.
+async fn run(text: &str) -> Result<Report> {
+    simulate(&Workload::read(tree(text), Path::new("."), &[])?, &[]).await
+}

@@ -1,0 +1,75 @@
+//! What would become of a cluster's pods if something changed: answered without touching the cluster.
+
+use crate::{simulate, tree};
+use expect_test::{Expect, expect};
+use gifee_simulation::Workload;
+use serde_json::Value;
+use std::path::Path;
+
+/// Three nodes in two zones with room for two pods each, and a Deployment of three replicas with its ReplicaSet and pods.
+fn cluster() -> Vec<Value> {
+    let mut objects = Vec::new();
+    for (name, zone) in [("one", "a"), ("two", "a"), ("three", "b")] {
+        objects.push(tree(&format!(
+            r#"{{ apiVersion: v1, kind: Node, metadata: {{ name: {name}, uid: u-{name}, labels: {{ topology.kubernetes.io/zone: {zone} }} }},
+            status: {{ allocatable: {{ cpu: "2", memory: 4Gi, pods: "10" }}, capacity: {{ cpu: "2", memory: 4Gi, pods: "10" }},
+            conditions: [{{ type: Ready, status: "True" }}] }} }}"#
+        )));
+    }
+    let template = r#"metadata: { labels: { app: web, pod-template-hash: x } }, spec: { containers: [{ name: a, image: b, resources: { requests: { cpu: "1" } } }] }"#;
+    objects.push(tree(
+        r#"{ apiVersion: apps/v1, kind: Deployment, metadata: { name: web, namespace: shop, uid: u-web }, spec: { replicas: 3,
+        selector: { matchLabels: { app: web } }, template: { metadata: { labels: { app: web } },
+        spec: { containers: [{ name: a, image: b, resources: { requests: { cpu: "1" } } }] } } } }"#,
+    ));
+    objects.push(tree(&format!(
+        r#"{{ apiVersion: apps/v1, kind: ReplicaSet, metadata: {{ name: web-x, namespace: shop, uid: u-set, labels: {{ app: web, pod-template-hash: x }},
+        ownerReferences: [{{ apiVersion: apps/v1, kind: Deployment, name: web, uid: u-web, controller: true }}] }},
+        spec: {{ replicas: 3, selector: {{ matchLabels: {{ app: web, pod-template-hash: x }} }}, template: {{ {template} }} }} }}"#
+    )));
+    for (index, node) in ["one", "two", "three"].iter().enumerate() {
+        objects.push(tree(&format!(
+            r#"{{ apiVersion: v1, kind: Pod, metadata: {{ name: web-x-{index}, namespace: shop, uid: u-pod-{index}, labels: {{ app: web, pod-template-hash: x }},
+            ownerReferences: [{{ apiVersion: apps/v1, kind: ReplicaSet, name: web-x, uid: u-set, controller: true }}] }},
+            spec: {{ nodeName: {node}, terminationGracePeriodSeconds: 0, containers: [{{ name: a, image: b, resources: {{ requests: {{ cpu: "1" }} }} }}] }} }}"#
+        )));
+    }
+    objects.push(tree("{ apiVersion: v1, kind: Namespace, metadata: { name: shop } }"));
+    objects
+        .push(tree("{ apiVersion: v1, kind: ServiceAccount, metadata: { name: default, namespace: shop } }"));
+    objects
+}
+
+/// The answer, its figures left out: what moved in each step, and what has no place at the end.
+async fn check(steps: &str, expected: Expect) {
+    let workload = Workload::read(tree(steps), Path::new("."), &[]).unwrap();
+    let report = simulate(&workload, &cluster()).await.unwrap();
+    let text = report.text();
+    let told = text.lines().filter(|line| line.starts_with("  ") || line.starts_with("p"));
+    expected.assert_eq(&(told.collect::<Vec<_>>().join("\n") + "\n"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_happens_if_is_answered() {
+    check("{ steps: [] }", expect![[r#"
+        pods: 3 ready, 0 starting, 0 pending, 0 ended
+    "#]]).await;
+    check("{ steps: [{ opcode: failNodes, zone: a }] }", expect![[r#"
+          shop/ReplicaSet/web-x: 2 left one, two; 1 now on three; 1 pending: 0/1 nodes are available: 1 Insufficient cpu. preemption: 0/1 nodes are available: 1 No preemption victims found for incoming pod.
+        pods: 2 ready, 0 starting, 1 pending, 0 ended
+        pending: 1 × 0/1 nodes are available: 1 Insufficient cpu. preemption: 0/1 nodes are available: 1 No preemption victims found for incoming pod.
+                 shop/web-x-pmc4n
+    "#]]).await;
+    check("{ steps: [{ opcode: drain, nodes: [three] }] }", expect![[r#"
+          shop/ReplicaSet/web-x: 1 left three; 1 now on two
+        pods: 3 ready, 0 starting, 0 pending, 0 ended
+    "#]]).await;
+    check(
+        "{ steps: [{ opcode: scale, kind: deployment, namespace: shop, name: web, replicas: 7 }, { opcode: createNodes, count: 1, prefix: new-, capacity: { cpu: 1, memory: 1Gi, pods: 5 } }, { opcode: settle }] }",
+        expect![[r#"
+              shop/ReplicaSet/web-x: 3 now on one, three, two; 1 pending: 0/3 nodes are available: 3 Insufficient cpu. preemption: 0/3 nodes are available: 3 No preemption victims found for incoming pod.
+            pods: 7 ready, 0 starting, 0 pending, 0 ended
+        "#]],
+    )
+    .await;
+}

@@ -1,0 +1,188 @@
+//! What goes wrong between the parts and the API server, and in the store: delays, refusals, lost answers, watches that
+//! break off; and a wall clock that jumps.
+
+use super::model::Model;
+use super::random::Random;
+use async_trait::async_trait;
+use bytes::Bytes;
+use gifee_base::{Clock, Status};
+use gifee_client::{Body, Client, Error, Transport};
+use gifee_store::{Engine, Entry, Outcome, Page, Range, Revision, Store, Watch, Write};
+use jiff::{SignedDuration, Timestamp};
+use parking_lot::Mutex;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::time::Duration;
+use tokio::time::{Instant, sleep};
+
+/// The faults of a story.
+pub struct Faults {
+    random: Mutex<Random>,
+    on: AtomicBool,
+}
+
+/// What becomes of one call.
+enum Fate {
+    Well,
+    /// It is refused with a conflict.
+    Refused,
+    /// It never arrives.
+    Unsent,
+    /// It is done, and nobody is told.
+    Unanswered,
+}
+
+impl Faults {
+    /// None yet.
+    pub fn new(seed: u64) -> Arc<Self> {
+        Arc::new(Self { random: Mutex::new(Random::new(seed ^ 0xfa17)), on: AtomicBool::new(false) })
+    }
+
+    /// Begins or ends them.
+    pub fn set(&self, on: bool) {
+        self.on.store(on, Ordering::Relaxed);
+    }
+
+    fn on(&self) -> bool {
+        self.on.load(Ordering::Relaxed)
+    }
+
+    fn fate(&self) -> (Duration, Fate) {
+        let mut random = self.random.lock();
+        let delay =
+            if random.happens(300) { Duration::from_millis(random.below(400)) } else { Duration::ZERO };
+        let fate = match random.below(1_000) {
+            0..20 => Fate::Refused,
+            20..40 => Fate::Unsent,
+            40..60 => Fate::Unanswered,
+            _ => Fate::Well,
+        };
+        (delay, fate)
+    }
+
+    fn pause(&self, milliseconds: u64) -> Duration {
+        Duration::from_millis(self.random.lock().below(milliseconds))
+    }
+
+    /// A client whose calls meet these faults.
+    pub fn between(self: &Arc<Self>, client: Client) -> Client {
+        let faults = self.clone();
+        client.through(|inner| Arc::new(Faulty { inner, faults }))
+    }
+}
+
+struct Faulty {
+    inner: Arc<dyn Transport>,
+    faults: Arc<Faults>,
+}
+
+fn lost(path: &str) -> Error {
+    Error::Transport { path: path.to_owned(), source: "the connection broke off".into() }
+}
+
+#[async_trait]
+impl Transport for Faulty {
+    async fn call(&self, request: http::Request<Bytes>) -> Result<http::Response<Body>, Error> {
+        if !self.faults.on() {
+            return self.inner.call(request).await;
+        }
+        let path = request.uri().path().to_owned();
+        let watches = request.uri().query().is_some_and(|query| query.contains("watch=true"));
+        let changes = matches!(request.method().as_str(), "PUT" | "PATCH");
+        let (delay, fate) = self.faults.fate();
+        sleep(delay).await;
+        match fate {
+            Fate::Refused if changes => {
+                let status = Status::conflict("", "any", "one", "the object has been modified");
+                let body = serde_json::to_vec(&status.to_value()).unwrap_or_default();
+                let response = http::Response::builder().status(409).body(Body::whole(body.into()));
+                return response.map_err(|_| lost(&path));
+            }
+            Fate::Unsent => return Err(lost(&path)),
+            _ => {}
+        }
+        let response = self.inner.call(request).await?;
+        if watches {
+            let life = self.faults.pause(40_000);
+            return Ok(response.map(|body| body.until(sleep(life))));
+        }
+        match fate {
+            Fate::Unanswered => Err(lost(&path)),
+            _ => Ok(response),
+        }
+    }
+}
+
+/// A store that takes its time, and whose every commit the model sees.
+pub struct Watched {
+    /// The store.
+    pub inner: Engine,
+    /// Sees commits.
+    pub model: Arc<Mutex<Model>>,
+    /// Delays.
+    pub faults: Arc<Faults>,
+}
+
+#[async_trait]
+impl Store for Watched {
+    async fn write(&self, write: Write) -> Result<Outcome, gifee_store::Error> {
+        if self.faults.on() {
+            sleep(self.faults.pause(8)).await;
+        }
+        let outcome = self.inner.write(write.clone()).await?;
+        if let Outcome::Done(revision) = outcome {
+            self.model.lock().commit(write.key(), write.value(), revision);
+        }
+        Ok(outcome)
+    }
+
+    async fn get(&self, key: &[u8]) -> Result<(Option<Entry>, Revision), gifee_store::Error> {
+        self.inner.get(key).await
+    }
+
+    async fn range(&self, range: Range) -> Result<Page, gifee_store::Error> {
+        self.inner.range(range).await
+    }
+
+    async fn watch(&self, start: Bytes, end: Bytes, after: Revision) -> Result<Watch, gifee_store::Error> {
+        self.inner.watch(start, end, after).await
+    }
+
+    async fn revision(&self) -> Result<Revision, gifee_store::Error> {
+        self.inner.revision().await
+    }
+
+    async fn compact(&self, revision: Revision) -> Result<(), gifee_store::Error> {
+        self.inner.compact(revision).await
+    }
+}
+
+/// A wall clock that goes with the runtime's, and jumps.
+pub struct Jumping {
+    begun: Instant,
+    offset_seconds: AtomicI64,
+}
+
+/// When stories begin.
+const BEGINNING: i64 = 1_800_000_000;
+
+impl Jumping {
+    /// From the beginning of the story.
+    pub fn new() -> Arc<Self> {
+        Arc::new(Self { begun: Instant::now(), offset_seconds: AtomicI64::new(0) })
+    }
+
+    /// Jumps, perhaps back.
+    pub fn jump(&self, seconds: i64) {
+        self.offset_seconds.fetch_add(seconds, Ordering::Relaxed);
+    }
+}
+
+impl Clock for Jumping {
+    fn now(&self) -> Timestamp {
+        let beginning = Timestamp::from_second(BEGINNING).expect("it is a date");
+        let offset = SignedDuration::from_secs(self.offset_seconds.load(Ordering::Relaxed));
+        let passed = SignedDuration::try_from(self.begun.elapsed()).unwrap_or_default();
+        beginning + passed + offset
+    }
+}
