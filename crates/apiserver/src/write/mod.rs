@@ -39,7 +39,7 @@ use crate::seam::{Operation, Review};
 use crate::server::Server;
 use crate::webhook::matching::Subject;
 use gifee_base::clock::format_time;
-use gifee_base::{Gvk, ObjectKey, Status};
+use gifee_base::{Gvk, ObjectKey, Reason, Status};
 use gifee_policy::Attributes;
 use gifee_registry::kind::Context;
 use gifee_schema::Schema;
@@ -261,13 +261,22 @@ impl<'a> Write<'a> {
             return Ok(());
         }
         let mut warnings = Vec::new();
-        let mut review = self.review(operation, object, old, &mut warnings);
         let admission = &self.server.config.admission;
-        let lookup = &*self.server.caches;
+        let caches = &self.server.caches;
         let outcome = if mutating {
-            admission.mutate(&mut review, lookup).await
+            let seen = caches.progress();
+            let outcome =
+                admission.mutate(&mut self.review(operation, object, old, &mut warnings), &**caches).await;
+            match outcome {
+                // The caches may not have had what the client was told of, such as a new service account.
+                Err(refusal) if refusal.is(Reason::Forbidden) && caches.fresh().await? > seen => {
+                    warnings.clear();
+                    admission.mutate(&mut self.review(operation, object, old, &mut warnings), &**caches).await
+                }
+                outcome => outcome,
+            }
         } else {
-            admission.validate(&mut review, lookup).await
+            admission.validate(&mut self.review(operation, object, old, &mut warnings), &**caches).await
         };
         if !warnings.is_empty() {
             self.warnings.lock().extend(warnings);

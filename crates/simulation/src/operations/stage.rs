@@ -182,23 +182,28 @@ impl Stage {
     async fn account(&self, namespace: &str) -> Result<()> {
         use futures_util::StreamExt;
         let accounts = Gvr::core("serviceaccounts");
-        if self.client.get(&accounts, &ObjectKey::new(namespace, "default")).await.is_ok() {
-            return Ok(());
-        }
+        let key = ObjectKey::new(namespace, "default");
         let what = || format!("waiting for the service account of namespace {namespace}");
         let options =
             gifee_client::WatchOptions { send_initial_events: true, bookmarks: true, ..Default::default() };
-        let mut watch = self.client.watch(&accounts, namespace, &options).await.while_doing(what)?;
         let found = async {
-            while let Some(event) = watch.next().await {
-                if matches!(&event, Ok(gifee_client::Event::Added(object)) if object.name() == "default") {
-                    return;
+            // A watch that ends before is begun again.
+            while lacks(&self.client, &accounts, &key).await {
+                let mut watch = self.client.watch(&accounts, namespace, &options).await.while_doing(what)?;
+                while let Some(Ok(event)) = watch.next().await {
+                    if matches!(&event, gifee_client::Event::Added(object) if object.name() == "default") {
+                        break;
+                    }
                 }
             }
+            Ok(())
         };
-        tokio::time::timeout(Duration::from_secs(60), found).await.map_err(|_| Error::Time {
-            what: format!("the service account of namespace {namespace}"),
-            seconds: 60,
-        })
+        let time =
+            || Error::Time { what: format!("the service account of namespace {namespace}"), seconds: 60 };
+        tokio::time::timeout(Duration::from_secs(60), found).await.map_err(|_| time())?
     }
+}
+
+async fn lacks(client: &Client, gvr: &Gvr, key: &ObjectKey) -> bool {
+    client.get(gvr, key).await.is_err()
 }

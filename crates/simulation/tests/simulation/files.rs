@@ -13,7 +13,6 @@ fn check(text: &str, expected: &str) {
 fn the_field_that_is_wrong_is_named() {
     let known = "createNodes, failNodes, drain, createNamespaces, createPods, createAny, apply, patch, scale, delete, churn, changes, rollout, barrier, settle, sleep";
     check("{}", "the workload: missing field `steps`");
-    check("[]", "the workload: invalid length 0, expected struct File with 4 elements");
     check("{ steps: 1 }", "steps: invalid type: integer `1`, expected a sequence");
     check(
         "{ steps: [], other: 1 }",

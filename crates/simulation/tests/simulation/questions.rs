@@ -45,25 +45,38 @@ async fn check(steps: &str, expected: Expect) {
     let workload = Workload::read(tree(steps), Path::new("."), &[]).unwrap();
     let report = simulate(&workload, &cluster()).await.unwrap();
     let text = report.text();
-    let told = text.lines().filter(|line| line.starts_with("  ") || line.starts_with("p"));
-    expected.assert_eq(&(told.collect::<Vec<_>>().join("\n") + "\n"));
+    // Names of pods are drawn, and of two nodes that are alike either may be chosen.
+    let told = text
+        .lines()
+        .filter(|line| line.starts_with('p') || (line.starts_with("  ") && !line.starts_with("   ")));
+    let told = told.collect::<Vec<_>>().join("\n") + "\n";
+    expected.assert_eq(
+        &told.replace("1 now on one", "1 now on either").replace("1 now on two", "1 now on either"),
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_happens_if_is_answered() {
-    check("{ steps: [] }", expect![[r#"
+    check(
+        "{ steps: [] }",
+        expect![[r#"
         pods: 3 ready, 0 starting, 0 pending, 0 ended
-    "#]]).await;
+    "#]],
+    )
+    .await;
     check("{ steps: [{ opcode: failNodes, zone: a }] }", expect![[r#"
           shop/ReplicaSet/web-x: 2 left one, two; 1 now on three; 1 pending: 0/1 nodes are available: 1 Insufficient cpu. preemption: 0/1 nodes are available: 1 No preemption victims found for incoming pod.
         pods: 2 ready, 0 starting, 1 pending, 0 ended
         pending: 1 × 0/1 nodes are available: 1 Insufficient cpu. preemption: 0/1 nodes are available: 1 No preemption victims found for incoming pod.
-                 shop/web-x-pmc4n
     "#]]).await;
-    check("{ steps: [{ opcode: drain, nodes: [three] }] }", expect![[r#"
-          shop/ReplicaSet/web-x: 1 left three; 1 now on two
+    check(
+        "{ steps: [{ opcode: drain, nodes: [three] }] }",
+        expect![[r#"
+          shop/ReplicaSet/web-x: 1 left three; 1 now on either
         pods: 3 ready, 0 starting, 0 pending, 0 ended
-    "#]]).await;
+    "#]],
+    )
+    .await;
     check(
         "{ steps: [{ opcode: scale, kind: deployment, namespace: shop, name: web, replicas: 7 }, { opcode: createNodes, count: 1, prefix: new-, capacity: { cpu: 1, memory: 1Gi, pods: 5 } }, { opcode: settle }] }",
         expect![[r#"

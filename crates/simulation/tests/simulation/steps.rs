@@ -61,8 +61,8 @@ async fn operations_do_what_they_say() {
     )
     .await;
     check(
-        &format!("- {WEB}\n- {{ opcode: rollout, namespace: web }}\n- {{ opcode: drain, nodes: [node-0] }}\n- {{ opcode: failNodes, zone: b }}\n- {{ opcode: rollout, namespace: web }}"),
-        "createAny 1, rollout 1, drain 1, failNodes 1, rollout 1; 3 ready, 0 pending, 0 ended",
+        &format!("- {WEB}\n- {{ opcode: rollout, namespace: web }}\n- {{ opcode: drain, nodes: [node-0] }}\n- {{ opcode: failNodes, zone: b }}\n- {{ opcode: settle }}\n- {{ opcode: rollout, namespace: web }}"),
+        "createAny 1, rollout 1, drain 1, failNodes 1, settle 3, rollout 1; 3 ready, 0 pending, 0 ended",
     )
     .await;
     check(

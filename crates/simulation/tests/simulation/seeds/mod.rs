@@ -55,6 +55,7 @@ fn seeds_keep_the_invariants() {
                         return;
                     }
                     let told = tell(seed);
+                    println!("seed {seed}: {} deeds, {} commits", told.deeds.len(), told.commits);
                     if !told.broken.is_empty() {
                         broken.lock().unwrap().push(format!("seed {seed}: {}", told.broken.join("\n  ")));
                     }

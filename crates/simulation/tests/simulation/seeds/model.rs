@@ -12,8 +12,6 @@ pub type Key = (String, String, String);
 pub struct Held {
     /// The object.
     pub value: Value,
-    /// Its bytes.
-    pub bytes: Bytes,
 }
 
 /// What the store holds.
@@ -83,7 +81,7 @@ impl Model {
         let Some(name) = parts(key) else { return };
         let new = value.and_then(|bytes| {
             let value: Value = serde_json::from_slice(bytes).ok()?;
-            Some(Held { value, bytes: bytes.clone() })
+            Some(Held { value })
         });
         if name.0 != "leases" {
             self.writes.push(format!("{} {}/{}", name.0, name.1, name.2));
