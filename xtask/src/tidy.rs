@@ -56,6 +56,7 @@ const EXTENSIONS: &[(&str, &str, &str)] = &[
     ("crates/kubelet/src/hooks", "crates/kubelet/src/hooks/mod.rs", "HOOKS"),
     ("crates/kubelet/src/volumes", "crates/kubelet/src/volumes/mod.rs", "VOLUMES"),
     ("crates/cli/src/verbs", "crates/cli/src/verbs/mod.rs", "VERBS"),
+    ("crates/simulation/src/operations", "crates/simulation/src/operations/mod.rs", "OPERATIONS"),
 ];
 /// Files in those folders that are parts of the framework and no extensions.
 const FRAMEWORK: &[&str] = &["mod", "lib", "tests"];

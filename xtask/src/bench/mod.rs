@@ -24,6 +24,8 @@ mod process;
 #[cfg(feature = "bench")]
 mod report;
 #[cfg(feature = "bench")]
+mod simulate;
+#[cfg(feature = "bench")]
 mod table;
 #[cfg(feature = "bench")]
 mod target;

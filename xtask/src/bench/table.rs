@@ -3,7 +3,7 @@
 //! Upstream's are kube-apiserver's with etcd on two cores; goals and budgets are the project's own.
 
 use super::measure::{Bed, Outcome};
-use super::{api, lists, node, verbs, watches};
+use super::{api, lists, node, simulate, verbs, watches};
 use std::pin::Pin;
 
 /// One figure.
@@ -137,6 +137,143 @@ pub const BENCHES: &[Bench] = &[
     Bench { name: "verbs", node: false, rows: VERBS, run: |bed| Box::pin(verbs::pods(bed)) },
     Bench { name: "custom", node: false, rows: CUSTOM, run: |bed| Box::pin(verbs::custom(bed)) },
     Bench { name: "policy", node: false, rows: POLICY, run: |bed| Box::pin(verbs::policies(bed)) },
+    Bench {
+        name: "simulate-basic",
+        node: false,
+        rows: &[
+            more("simulate-basic", "bound at 5,000 nodes: pods with requests", 8_000.0, 250.0),
+            less("simulate-basic-cpu", "its CPU each, all in one process", "ms", 0.2, 8.0),
+        ],
+        run: |bed| Box::pin(simulate::shape(bed, "basic", ["simulate-basic", "simulate-basic-cpu"])),
+    },
+    Bench {
+        name: "simulate-node-affinity",
+        node: false,
+        rows: &[
+            more("simulate-node-affinity", "bound at 5,000 nodes: node affinity", 7_500.0, 250.0),
+            less("simulate-node-affinity-cpu", "its CPU each, all in one process", "ms", 0.2, 8.0),
+        ],
+        run: |bed| {
+            Box::pin(simulate::shape(
+                bed,
+                "node-affinity",
+                ["simulate-node-affinity", "simulate-node-affinity-cpu"],
+            ))
+        },
+    },
+    Bench {
+        name: "simulate-pod-affinity",
+        node: false,
+        rows: &[
+            more("simulate-pod-affinity", "bound at 5,000 nodes: pod affinity", 7_500.0, 250.0),
+            less("simulate-pod-affinity-cpu", "its CPU each, all in one process", "ms", 0.2, 8.0),
+        ],
+        run: |bed| {
+            Box::pin(simulate::shape(
+                bed,
+                "pod-affinity",
+                ["simulate-pod-affinity", "simulate-pod-affinity-cpu"],
+            ))
+        },
+    },
+    Bench {
+        name: "simulate-anti-affinity",
+        node: false,
+        rows: &[
+            more("simulate-anti-affinity", "bound at 5,000 nodes: anti-affinity", 3_810.0, 127.0),
+            less("simulate-anti-affinity-cpu", "its CPU each, all in one process", "ms", 0.2, 8.0),
+        ],
+        run: |bed| {
+            Box::pin(simulate::shape(
+                bed,
+                "anti-affinity",
+                ["simulate-anti-affinity", "simulate-anti-affinity-cpu"],
+            ))
+        },
+    },
+    Bench {
+        name: "simulate-topology-spread",
+        node: false,
+        rows: &[
+            more("simulate-topology-spread", "bound at 5,000 nodes: topology spread", 3_330.0, 111.0),
+            less("simulate-topology-spread-cpu", "its CPU each, all in one process", "ms", 0.2, 8.0),
+        ],
+        run: |bed| {
+            Box::pin(simulate::shape(
+                bed,
+                "topology-spread",
+                ["simulate-topology-spread", "simulate-topology-spread-cpu"],
+            ))
+        },
+    },
+    Bench {
+        name: "simulate-preemption",
+        node: false,
+        rows: &[
+            more("simulate-preemption", "bound at 5,000 nodes: preemption", 7_500.0, 250.0),
+            less("simulate-preemption-cpu", "its CPU each, all in one process", "ms", 0.2, 8.0),
+        ],
+        run: |bed| {
+            Box::pin(simulate::shape(bed, "preemption", ["simulate-preemption", "simulate-preemption-cpu"]))
+        },
+    },
+    Bench {
+        name: "simulate-unschedulable",
+        node: false,
+        rows: &[
+            more(
+                "simulate-unschedulable",
+                "bound at 5,000 nodes: while unschedulable pods churn",
+                7_500.0,
+                250.0,
+            ),
+            less("simulate-unschedulable-cpu", "its CPU each, all in one process", "ms", 0.2, 8.0),
+        ],
+        run: |bed| {
+            Box::pin(simulate::shape(
+                bed,
+                "unschedulable",
+                ["simulate-unschedulable", "simulate-unschedulable-cpu"],
+            ))
+        },
+    },
+    Bench {
+        name: "simulate-mixed",
+        node: false,
+        rows: &[
+            more("simulate-mixed", "bound at 5,000 nodes: among mixed pods", 7_500.0, 250.0),
+            less("simulate-mixed-cpu", "its CPU each, all in one process", "ms", 0.2, 8.0),
+        ],
+        run: |bed| Box::pin(simulate::shape(bed, "mixed", ["simulate-mixed", "simulate-mixed-cpu"])),
+    },
+    Bench {
+        name: "held",
+        node: false,
+        rows: &[less("held-rss", "RSS: 50,000 nodes and what simulates them", "MB", 2_048.0, NONE)],
+        run: |bed| Box::pin(simulate::held(bed)),
+    },
+    Bench {
+        name: "deployments",
+        node: false,
+        rows: &[
+            less("deployment-300", "Deployment to 300 Pods", "s", 0.1, 14.6),
+            less("deployment-10000", "Deployment to 10,000 replicas", "s", 5.0, NONE),
+            less("namespace-10000", "deleting its namespace", "s", 10.0, NONE),
+        ],
+        run: |bed| Box::pin(simulate::deployments(bed)),
+    },
+    Bench {
+        name: "rolled",
+        node: false,
+        rows: &[less("rolled-1000", "1,000 Deployments of 2 rolled at once", "s", 5.0, NONE)],
+        run: |bed| Box::pin(simulate::rolled(bed)),
+    },
+    Bench {
+        name: "changes",
+        node: false,
+        rows: &[less("changes-p99", "p99 from change to observed, 1,000 changes/s", "ms", 50.0, NONE)],
+        run: |bed| Box::pin(simulate::changes(bed)),
+    },
     Bench {
         name: "up",
         node: true,
