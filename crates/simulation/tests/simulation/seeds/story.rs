@@ -185,7 +185,7 @@ impl Stage {
             start: Duration::from_secs(2),
             stop: Duration::from_secs(1),
             run: Duration::from_secs(30),
-            renew: Duration::from_secs(10),
+            renew: Duration::from_secs(20),
         };
         let clock: Arc<dyn Clock> = self.clock.clone();
         let fleet = Fleet::start(world.admin(), world.agents(), clock, behaviour, shutdown.clone()).await;
