@@ -324,7 +324,7 @@ impl Server {
             objects: parts.extensions.get::<AsObjects>().is_some(),
             upgrade: Mutex::new(upgrade),
             peer: parts.extensions.get::<Peer>().map(|peer| peer.0),
-            warnings: Mutex::default(),
+            warnings: Mutex::new(found.warnings()),
         };
         let bounded = self.bounded(&request, body);
         let outcome = match trail.get() {

@@ -9,7 +9,7 @@ use crate::kinds::Resource;
 use crate::request::Request;
 use crate::respond;
 use crate::seam::Target;
-use gifee_base::{ObjectKey, Reason, Status};
+use gifee_base::{FieldError, ObjectKey, Path, Reason, Status};
 use gifee_policy::Lookup;
 use http::{Method, Response};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
@@ -24,6 +24,9 @@ const REFUSAL_BYTES: usize = 50 << 10;
 /// Options of a log that the kubelet understands under the same name.
 const LOG_OPTIONS: [&str; 8] =
     ["follow", "limitBytes", "previous", "sinceSeconds", "sinceTime", "stream", "tailLines", "timestamps"];
+
+/// Streams of a container, sorted.
+const STREAMS: [&str; 3] = ["All", "Stderr", "Stdout"];
 
 /// The address of a node's kubelet.
 ///
@@ -87,6 +90,7 @@ fn container(request: &Request<'_>, pod: &Value, with_init: bool) -> Result<Stri
 
 /// Answers `pods/x/log`.
 pub async fn log(request: &Request<'_>, resource: &Arc<Resource>) -> Result<Response<Body>, Status> {
+    log_options(request)?;
     let pod = object(request, resource, &request.info.name).await?;
     let container = container(request, &pod, true)?;
     let node = pod["spec"]["nodeName"].as_str().unwrap_or_default();
@@ -113,6 +117,43 @@ pub async fn log(request: &Request<'_>, resource: &Arc<Resource>) -> Result<Resp
         return Err(refusal(request, response).await);
     }
     Ok(respond::text(200, response.into_body()))
+}
+
+/// Refuses options that make no sense, before anything is looked for.
+fn log_options(request: &Request<'_>) -> Result<(), Status> {
+    let number = |name: &str| match request.query.get(name).filter(|text| !text.is_empty()) {
+        None => Ok(None),
+        Some(text) => match text.parse::<i64>() {
+            Ok(number) => Ok(Some(number)),
+            Err(_) => Err(Status::bad_request(format!("strconv.ParseInt: parsing {text:?}: invalid syntax"))),
+        },
+    };
+    let (tail, bytes, seconds) = (number("tailLines")?, number("limitBytes")?, number("sinceSeconds")?);
+    let mut errors = Vec::new();
+    if let Some(tail) = tail.filter(|tail| *tail < 0) {
+        let why = "must be greater than or equal to 0";
+        errors.push(FieldError::invalid(&Path::root("tailLines"), tail, why));
+    }
+    if let Some(bytes) = bytes.filter(|bytes| *bytes < 1) {
+        errors.push(FieldError::invalid(&Path::root("limitBytes"), bytes, "must be greater than 0"));
+    }
+    match seconds {
+        Some(_) if request.query.get("sinceTime").is_some() => {
+            let why = "at most one of `sinceTime` or `sinceSeconds` may be specified";
+            errors.push(FieldError::forbidden(&Path::root(""), why));
+        }
+        Some(seconds) if seconds < 1 => {
+            errors.push(FieldError::invalid(&Path::root("sinceSeconds"), seconds, "must be greater than 0"));
+        }
+        _ => {}
+    }
+    if let Some(stream) = request.query.get("stream").filter(|one| !STREAMS.contains(one)) {
+        errors.push(FieldError::not_supported(&Path::root("stream"), stream, &STREAMS));
+    }
+    if errors.is_empty() {
+        return Ok(());
+    }
+    Err(Status::invalid("", "PodLogOptions", &request.info.name, &errors))
 }
 
 /// What a refusal of the kubelet is to the client.

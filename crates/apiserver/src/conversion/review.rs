@@ -2,7 +2,7 @@
 //!
 //! Answers to `createConversionReviewObjects` and `getConvertedObjectsFromResponse` of apiextensions-apiserver.
 
-use gifee_base::gvk::split_api_version;
+use crate::outbound::review::Answer;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -13,16 +13,6 @@ pub enum Review {
     V1,
     /// `apiextensions.k8s.io/v1beta1`
     V1Beta1,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Answer {
-    #[serde(default)]
-    kind: String,
-    #[serde(default)]
-    api_version: String,
-    response: Option<Response>,
 }
 
 #[derive(Deserialize, Default)]
@@ -65,15 +55,9 @@ impl Review {
     /// # Errors
     /// Why there are none, in upstream's words.
     pub fn answer(self, uid: &str, body: &[u8]) -> Result<Vec<Value>, String> {
-        let answer: Answer = serde_json::from_slice(body)
-            .map_err(|error| format!("couldn't get version/kind; json parse error: {error}"))?;
-        if self == Self::V1 && (answer.kind != "ConversionReview" || answer.api_version != self.api_version())
-        {
-            let (group, version) = split_api_version(&answer.api_version);
-            return Err(format!(
-                "expected webhook response of apiextensions.k8s.io/v1, Kind=ConversionReview, got {group}/{version}, Kind={}",
-                answer.kind
-            ));
+        let answer = Answer::<Response>::read(body)?;
+        if self == Self::V1 {
+            answer.is(self.api_version(), "ConversionReview")?;
         }
         let Some(response) = answer.response else { return Err("no response provided".to_owned()) };
         if self == Self::V1 && response.uid != uid {

@@ -15,6 +15,8 @@ use tokio::sync::oneshot;
 
 /// Seconds that a request is taken to last until it is known.
 const ESTIMATE: f64 = 0.003;
+/// Seats that a request takes at most, whatever its level has; upstream's figure.
+const WIDEST: u32 = 100;
 /// Queues in a hand at most; upstream's validation allows fewer.
 const HAND: usize = 32;
 
@@ -121,6 +123,8 @@ struct State {
     queues: Vec<Queue>,
     virtual_now: f64,
     next: u64,
+    /// The most seats that one request takes.
+    widest: u32,
     counts: Counts,
     meter: Option<LevelMeter>,
 }
@@ -217,6 +221,9 @@ impl State {
             let Some(index) = next else { break };
             let width = self.queues[index].waiting.front().map_or(0, |waiter| waiter.width);
             if !self.fits(width) {
+                if let Some(waiter) = self.queues[index].waiting.front() {
+                    waiter.flow.meter.not_accommodated();
+                }
                 break;
             }
             let queue = &mut self.queues[index];
@@ -227,7 +234,7 @@ impl State {
             queue.in_use += width;
             self.waiting -= 1;
             self.wanted -= width;
-            waiter.flow.meter.left(Some(waiter.since.elapsed()));
+            waiter.flow.meter.left(width, waiter.since.elapsed(), true);
             self.seat(&waiter.flow, width);
             let seat = Seat { flow: waiter.flow, width, queue: Some((index, Instant::now())) };
             seated.push((waiter.seat, seat));
@@ -242,10 +249,19 @@ impl State {
         if let Some(waiter) = waiting.remove(at) {
             self.waiting -= 1;
             self.wanted -= waiter.width;
-            waiter.flow.meter.left(None);
+            waiter.flow.meter.left(waiter.width, waiter.since.elapsed(), false);
         }
         true
     }
+}
+
+/// The most seats that one request takes of so many: 15 per cent, and no more than lets a whole hand of flows run;
+/// upstream's figures.
+fn widest(nominal: u32, hand: u32, exempt: bool) -> u32 {
+    if exempt {
+        return WIDEST;
+    }
+    (nominal.saturating_mul(15).div_ceil(100)).min(nominal / hand.max(1)).clamp(1, WIDEST)
 }
 
 /// Hands out seats. Who is gone meanwhile does not take theirs, which comes back.
@@ -275,6 +291,8 @@ impl Level {
             };
             let queues = state.queues.len().max(if shape.reject { 0 } else { shape.queues });
             state.queues.resize_with(queues, Queue::default);
+            let hand = if shape.reject { 1 } else { shape.hand };
+            state.widest = widest(nominal, u32::try_from(hand).unwrap_or(1), shape.exempt);
             state.shape = Some(shape.clone());
         }
         meter.seats(&state.seats);
@@ -287,6 +305,8 @@ impl Level {
     /// Takes `width` seats, or a place in a queue of the flow with this hash.
     pub fn enter(&self, flow: &Arc<Flow>, hash: u64, width: u32) -> Entry {
         let mut state = self.state.lock();
+        let width = width.min(state.widest.max(1));
+        flow.meter.estimated(width);
         if state.waiting == 0 && state.fits(width) {
             state.seat(flow, width);
             drop(state);
@@ -316,7 +336,8 @@ impl Level {
         state.waiting += 1;
         state.wanted += width;
         state.peak = state.peak.max(state.in_use + state.wanted);
-        flow.meter.queued();
+        let length = state.queues[index].waiting.len();
+        flow.meter.queued(width, length);
         Entry::Waiting(Waiting { flow: flow.clone(), queue: index, id, seat: receiver })
     }
 
@@ -351,6 +372,9 @@ impl Level {
         state.peak = state.in_use + state.wanted;
         let wanted = f64::from(peak);
         state.smooth = wanted.max(SMOOTHING * state.smooth + (1.0 - SMOOTHING) * wanted);
+        if let Some(meter) = &state.meter {
+            meter.demand(peak, state.smooth);
+        }
         Some((state.seats, peak, state.smooth))
     }
 

@@ -10,10 +10,15 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-/// Upper bounds of the buckets of waits, in seconds.
-const BUCKETS: [f64; 10] = [0.0, 0.005, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 15.0];
+/// Upper bounds of the buckets of times, in seconds; upstream's.
+const SECONDS: [f64; 13] = [0.0, 0.005, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 15.0, 30.0];
+/// Upper bounds of the buckets of seats; upstream's.
+const SEATS: [f64; 8] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 100.0];
+/// Upper bounds of the buckets of lengths of queues; upstream's.
+const LENGTHS: [f64; 8] = [0.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1_000.0];
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct FlowLabels {
@@ -29,6 +34,20 @@ struct RefusalLabels {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct WaitLabels {
+    priority_level: String,
+    flow_schema: String,
+    execute: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ExecutionLabels {
+    priority_level: String,
+    flow_schema: String,
+    r#type: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct LevelLabels {
     priority_level: String,
 }
@@ -41,8 +60,14 @@ pub struct Meter {
     executing: Family<FlowLabels, Gauge>,
     seats: Family<FlowLabels, Gauge>,
     queued: Family<FlowLabels, Gauge>,
-    waits: Family<FlowLabels, Histogram>,
+    queued_seats: Family<FlowLabels, Gauge>,
+    lengths: Family<FlowLabels, Histogram>,
+    estimates: Family<FlowLabels, Histogram>,
+    cramped: Family<FlowLabels, Counter>,
+    waits: Family<WaitLabels, Histogram>,
+    executions: Family<ExecutionLabels, Histogram>,
     limits: [Family<LevelLabels, Gauge>; 4],
+    demands: [Family<LevelLabels, Gauge<f64, AtomicU64>>; 2],
 }
 
 /// What is counted of one flow schema.
@@ -52,11 +77,18 @@ pub struct FlowMeter {
     executing: Gauge,
     seats: Gauge,
     queued: Gauge,
-    waits: Histogram,
+    queued_seats: Gauge,
+    lengths: Histogram,
+    estimates: Histogram,
+    cramped: Counter,
+    /// Of those that were shed, and of those that got a seat.
+    waits: [Histogram; 2],
+    /// Of other requests, and of the beginnings of watches.
+    executions: [Histogram; 2],
 }
 
-/// The seats of one level.
-pub struct LevelMeter([Gauge; 4]);
+/// The seats of one level, and what it wants.
+pub struct LevelMeter([Gauge; 4], [Gauge<f64, AtomicU64>; 2]);
 
 impl Meter {
     /// All at zero.
@@ -67,8 +99,14 @@ impl Meter {
             executing: Family::default(),
             seats: Family::default(),
             queued: Family::default(),
-            waits: Family::new_with_constructor(|| Histogram::new(BUCKETS)),
+            queued_seats: Family::default(),
+            lengths: Family::new_with_constructor(|| Histogram::new(LENGTHS)),
+            estimates: Family::new_with_constructor(|| Histogram::new(SEATS)),
+            cramped: Family::default(),
+            waits: Family::new_with_constructor(|| Histogram::new(SECONDS)),
+            executions: Family::new_with_constructor(|| Histogram::new(SECONDS)),
             limits: Default::default(),
+            demands: Default::default(),
         }
     }
 
@@ -81,8 +119,24 @@ impl Meter {
         registry.register(name("current_executing_requests"), what, self.executing.clone());
         registry.register(name("current_executing_seats"), "Seats of requests that run", self.seats.clone());
         registry.register(name("current_inqueue_requests"), "Requests that wait", self.queued.clone());
-        let what = "Time in a queue of requests that got a seat";
-        registry.register(name("request_wait_duration_seconds"), what, self.waits.clone());
+        registry.register(
+            name("current_inqueue_seats"),
+            "Seats that are waited for",
+            self.queued_seats.clone(),
+        );
+        let what = "Length of a queue, as seen by who has come into it";
+        registry.register(name("request_queue_length_after_enqueue"), what, self.lengths.clone());
+        registry.register(name("work_estimated_seats"), "Seats that requests take", self.estimates.clone());
+        let what = "How often nobody could be seated";
+        registry.register(name("request_dispatch_no_accommodation"), what, self.cramped.clone());
+        registry.register(name("request_wait_duration_seconds"), "Time in a queue", self.waits.clone());
+        let what = "Time with a seat";
+        registry.register(name("request_execution_seconds"), what, self.executions.clone());
+        let names = ["demand_seats_high_watermark", "demand_seats_smoothed"];
+        let what = ["The most seats that were wanted lately", "Seats that are wanted, smoothed"];
+        for ((demand, rest), what) in self.demands.iter().zip(names).zip(what) {
+            registry.register(name(rest), what, demand.clone());
+        }
         let names = ["nominal_limit_seats", "lower_limit_seats", "upper_limit_seats", "current_limit_seats"];
         let what = [
             "Seats by shares",
@@ -108,14 +162,30 @@ impl Meter {
             executing: self.executing.get_or_create(&labels).clone(),
             seats: self.seats.get_or_create(&labels).clone(),
             queued: self.queued.get_or_create(&labels).clone(),
-            waits: self.waits.get_or_create(&labels).clone(),
+            queued_seats: self.queued_seats.get_or_create(&labels).clone(),
+            lengths: self.lengths.get_or_create(&labels).clone(),
+            estimates: self.estimates.get_or_create(&labels).clone(),
+            cramped: self.cramped.get_or_create(&labels).clone(),
+            waits: ["false", "true"].map(|execute| {
+                let FlowLabels { priority_level, flow_schema } = labels.clone();
+                self.waits.get_or_create(&WaitLabels { priority_level, flow_schema, execute }).clone()
+            }),
+            executions: ["regular", "watch"].map(|r#type| {
+                let FlowLabels { priority_level, flow_schema } = labels.clone();
+                self.executions
+                    .get_or_create(&ExecutionLabels { priority_level, flow_schema, r#type })
+                    .clone()
+            }),
         }
     }
 
     /// The gauges of a level.
     pub fn level(&self, name: &str) -> LevelMeter {
         let labels = LevelLabels { priority_level: name.to_owned() };
-        LevelMeter(self.limits.each_ref().map(|limit| limit.get_or_create(&labels).clone()))
+        LevelMeter(
+            self.limits.each_ref().map(|limit| limit.get_or_create(&labels).clone()),
+            self.demands.each_ref().map(|demand| demand.get_or_create(&labels).clone()),
+        )
     }
 }
 
@@ -133,17 +203,33 @@ impl FlowMeter {
         self.seats.dec_by(width.into());
     }
 
-    /// A request waits.
-    pub fn queued(&self) {
-        self.queued.inc();
+    /// A request takes so many seats.
+    pub fn estimated(&self, width: u32) {
+        self.estimates.observe(width.into());
     }
 
-    /// A request waits no more; after how long, if it got a seat.
-    pub fn left(&self, waited: Option<Duration>) {
+    /// A request has run for so long; of a watch only its beginning counts.
+    pub fn executed(&self, watch: bool, time: Duration) {
+        self.executions[usize::from(watch)].observe(time.as_secs_f64());
+    }
+
+    /// A request waits for so many seats, with so many others and itself in its queue.
+    pub fn queued(&self, width: u32, length: usize) {
+        self.queued.inc();
+        self.queued_seats.inc_by(width.into());
+        self.lengths.observe(f64::from(u32::try_from(length).unwrap_or(u32::MAX)));
+    }
+
+    /// A request waits no more, and whether it got its seats.
+    pub fn left(&self, width: u32, waited: Duration, seated: bool) {
         self.queued.dec();
-        if let Some(waited) = waited {
-            self.waits.observe(waited.as_secs_f64());
-        }
+        self.queued_seats.dec_by(width.into());
+        self.waits[usize::from(seated)].observe(waited.as_secs_f64());
+    }
+
+    /// There were not enough seats for the next.
+    pub fn not_accommodated(&self) {
+        self.cramped.inc();
     }
 
     /// A request was shed.
@@ -160,5 +246,11 @@ impl LevelMeter {
         for (gauge, value) in self.0.iter().zip([seats.nominal, seats.least, seats.most, now]) {
             gauge.set(value.into());
         }
+    }
+
+    /// So many seats were wanted.
+    pub fn demand(&self, peak: u32, smooth: f64) {
+        self.1[0].set(peak.into());
+        self.1[1].set(smooth);
     }
 }

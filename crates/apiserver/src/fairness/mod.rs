@@ -33,15 +33,17 @@ use level::{Entry, Refusal};
 use parking_lot::Mutex;
 use plan::{Flow, Plan};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Seconds after which a client that was shed may come again.
 const RETRY_SECONDS: &str = "1";
 
-/// Objects of a list that one seat stands for; upstream's figure.
-const OBJECTS_PER_SEAT: usize = 100;
-/// Seats that a request takes at most; upstream's figure.
-const WIDEST: u32 = 10;
+/// Bytes of a list that one seat stands for; upstream's figure.
+const BYTES_PER_SEAT: usize = 100_000;
+/// Bytes that a list out of the cache is taken to hold in memory at most; upstream's figure.
+const LIST_BYTES: usize = 1_000_000;
+/// Objects by which the size of all is estimated.
+const MEASURED: usize = 8;
 
 const FLOW: HeaderName = HeaderName::from_static("x-kubernetes-pf-flowschema-uid");
 const LEVEL: HeaderName = HeaderName::from_static("x-kubernetes-pf-prioritylevel-uid");
@@ -61,6 +63,9 @@ pub struct Fairness {
 pub struct Standing {
     flow: Arc<Flow>,
     seat: Result<Seat, Refusal>,
+    /// Since when.
+    since: Instant,
+    watch: bool,
 }
 
 impl Fairness {
@@ -80,7 +85,7 @@ impl Fairness {
             Entry::Refused(refusal) => Err(refusal),
             Entry::Waiting(waiting) => waiting.seat(self.wait).await,
         };
-        Standing { flow, seat }
+        Standing { flow, seat, since: Instant::now(), watch: info.verb == "watch" }
     }
 
     /// What is counted.
@@ -103,13 +108,26 @@ impl Fairness {
     }
 }
 
-/// How many seats a request takes: a list, by what it has to go through; anything else, one.
+/// How many seats a request takes: a list, and a watch that begins as one, by the bytes of what it answers; anything
+/// else, one. A level may allow fewer.
 pub fn width(info: &RequestInfo<'_>, query: &Query, resource: Option<&Resource>) -> u32 {
     let cache = resource.and_then(|resource| resource.cache.as_ref());
-    let (Some(cache), "list") = (cache, info.verb) else { return 1 };
+    let lists = match info.verb {
+        "list" => true,
+        "watch" => {
+            let all = matches!(query.get("resourceVersion"), None | Some("" | "0"));
+            all || query.get("sendInitialEvents") == Some("true")
+        }
+        _ => false,
+    };
+    let (Some(cache), true, true) = (cache, lists, info.name.is_empty()) else { return 1 };
+    let objects = &cache.snapshot().objects;
     let limit = query.get("limit").and_then(|limit| limit.parse().ok()).filter(|limit| *limit > 0);
-    let objects = cache.snapshot().objects.len().min(limit.unwrap_or(usize::MAX));
-    u32::try_from(objects / OBJECTS_PER_SEAT + 1).unwrap_or(WIDEST).min(WIDEST)
+    let count = objects.len().min(limit.unwrap_or(usize::MAX));
+    let measured = objects.len().min(MEASURED);
+    let sample: usize = objects.values().take(measured).map(|entry| entry.object.raw().len()).sum();
+    let bytes = (count * (sample / measured.max(1))).min(LIST_BYTES);
+    u32::try_from(bytes.div_ceil(BYTES_PER_SEAT)).unwrap_or(u32::MAX).max(1)
 }
 
 impl Standing {
@@ -131,5 +149,13 @@ impl Standing {
         };
         put(headers, FLOW, &self.flow.uid);
         put(headers, LEVEL, &self.flow.level_uid);
+    }
+}
+
+impl Drop for Standing {
+    fn drop(&mut self) {
+        if self.seat.is_ok() {
+            self.flow.meter.executed(self.watch, self.since.elapsed());
+        }
     }
 }

@@ -10,6 +10,7 @@ mod connect;
 mod endpoint;
 mod error;
 mod resolve;
+pub mod review;
 mod trust;
 
 pub use connect::Direct;

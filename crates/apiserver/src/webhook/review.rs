@@ -4,11 +4,11 @@
 
 use super::hook::{ReviewVersion, word};
 use super::matching::{Invocation, Subject};
+use crate::outbound::review::Answer;
 use crate::seam::Operation;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use gifee_base::Gvk;
-use gifee_base::gvk::split_api_version;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::borrow::Cow;
@@ -151,16 +151,6 @@ pub struct Decision {
 }
 
 #[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Answer {
-    #[serde(default)]
-    kind: String,
-    #[serde(default)]
-    api_version: String,
-    response: Option<Response>,
-}
-
-#[derive(Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 #[derive(Default)]
 struct Response {
@@ -178,20 +168,17 @@ struct Response {
 /// # Errors
 /// In upstream's words, with what failed before the colon.
 pub fn decide(version: ReviewVersion, uid: &str, mutating: bool, body: &[u8]) -> Result<Decision, String> {
-    let answer: Answer = serde_json::from_slice(body).map_err(|error| {
-        format!("failed to call webhook: couldn't get version/kind; json parse error: {error}")
-    })?;
+    let answer =
+        Answer::<Response>::read(body).map_err(|error| format!("failed to call webhook: {error}"))?;
     let invalid = |why: String| Err(format!("received invalid webhook response: {why}"));
+    let kind = answer.is(version.api_version(), "AdmissionReview");
     let Some(response) = answer.response else { return invalid("webhook response was absent".to_owned()) };
     if version == ReviewVersion::V1 {
         if response.uid != uid {
             return invalid(format!("expected response.uid={uid:?}, got {:?}", response.uid));
         }
-        if answer.kind != "AdmissionReview" || answer.api_version != version.api_version() {
-            let (group, version) = split_api_version(&answer.api_version);
-            let got = format!("{group}/{version}, Kind={}", answer.kind);
-            let expected = "admission.k8s.io/v1, Kind=AdmissionReview";
-            return invalid(format!("expected webhook response of {expected}, got {got}"));
+        if let Err(why) = kind {
+            return invalid(why);
         }
     }
     let encoded = response.patch.filter(|patch| !patch.is_empty());

@@ -3,16 +3,8 @@
 use crate::world::{Anything, World};
 use futures_util::future::join_all;
 use gifee_apiserver::admission::Rules;
-use gifee_policy::admission::Permits;
-use gifee_policy::{Attributes, Lookup};
 use serde_json::{Value, json};
 use std::sync::Arc;
-
-impl Permits for Anything {
-    fn permits(&self, _: &Attributes, _: &dyn Lookup) -> Result<(), String> {
-        Ok(())
-    }
-}
 
 pub async fn ruled() -> World {
     let world = World::with(|config| config.admission = Arc::new(Rules::new(Arc::new(Anything)))).await;

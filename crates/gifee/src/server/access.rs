@@ -121,6 +121,29 @@ pub fn endpoint(path: &Path) -> Result<Endpoint> {
     Ok(endpoint)
 }
 
+/// Where a pod finds what its account is known by.
+const ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
+
+/// The API server of the cluster that this server is a pod of, by what a pod is told in its environment and in `account`.
+fn in_cluster(account: &Path, variable: impl Fn(&str) -> Option<String>) -> Result<Endpoint> {
+    let told = |name: &str| variable(name).filter(|value| !value.is_empty());
+    let (Some(host), Some(port)) = (told("KUBERNETES_SERVICE_HOST"), told("KUBERNETES_SERVICE_PORT")) else {
+        anyhow::bail!(
+            "unable to load in-cluster configuration, KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT must be defined"
+        );
+    };
+    let host = if host.contains(':') { format!("[{host}]") } else { host };
+    let mut endpoint = Endpoint::from_url(&format!("https://{host}:{port}"))?;
+    let token = account.join("token");
+    let token = fs::read_to_string(&token).with_context(|| format!("cannot read {}", token.display()))?;
+    endpoint.authorization = Some(format!("Bearer {}", token.trim()).parse()?);
+    let authorities = account.join("ca.crt");
+    if let Ok(authorities) = fs::read(&authorities) {
+        endpoint.trust = Trust::Bundle(authorities.into());
+    }
+    Ok(endpoint)
+}
+
 impl Access {
     /// Calls of the server to whoever decides elsewhere.
     pub fn outbound() -> Arc<Outbound> {
@@ -199,11 +222,11 @@ impl Access {
         };
         let outbound = outbound.clone();
         let connect = move |webhook: &authorization::Webhook| {
-            let file = webhook
-                .kubeconfig
-                .as_deref()
-                .ok_or("InClusterConfig: this server is no pod; name a kubeconfig")?;
-            let endpoint = endpoint(Path::new(file)).map_err(|error| format!("{error:#}"))?;
+            let endpoint = match &webhook.kubeconfig {
+                Some(file) => endpoint(Path::new(file)),
+                None => in_cluster(Path::new(ACCOUNT), |name| std::env::var(name).ok()),
+            };
+            let endpoint = endpoint.map_err(|error| format!("{error:#}"))?;
             Ok(Delegate { outbound: outbound.clone(), endpoint, timeout: webhook.timeout })
         };
         let file = path.clone();

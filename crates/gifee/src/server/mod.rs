@@ -132,13 +132,14 @@ impl Start<'_> {
             self.access.credentials(tokens, clock.clone(), believed, &outbound, &self.shutdown)?;
         // One for both, for each keeps what it has compiled of all roles.
         let rights = Arc::new(gifee_policy::authorize::Authorizer::new());
+        let authorizer = self.access.authorizer(rights, &outbound, &self.shutdown)?;
         let mut config = Config::new(
             Arc::new(store),
             kinds,
             schemas,
             credentials,
-            self.access.authorizer(rights.clone(), &outbound, &self.shutdown)?,
-            Arc::new(Rules::new(rights)),
+            authorizer.clone(),
+            Arc::new(Rules::new(authorizer)),
         );
         config.fairness = true;
         config.connector = Some(Arc::new(connector::Nodes::new(self.authority, kubelet_client)?));

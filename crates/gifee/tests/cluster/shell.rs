@@ -47,8 +47,35 @@ fn shell() {
         }
         steps.step(&format!("{age} delete -l"), || shell.deletes());
     }
+    for age in ["1.20", "1.32", "1.36"] {
+        steps.step(&format!("{age} explain --recursive of every resource"), || explains(&cluster, age));
+    }
     steps.step("a container that is killed is started again and counted", || killed(&cluster));
     steps.end();
+}
+
+/// Has every resource of every version explained, down to the last field.
+fn explains(cluster: &Cluster, age: &str) {
+    let program = cluster.kubectl_path(age);
+    let kubectl =
+        |words: &[&str]| crate::run::run(&program, words, &[("KUBECONFIG", cluster.kubeconfig())], b"").ok();
+    let versions = kubectl(&["api-versions"]);
+    let explain = |version: &str| {
+        let path = if version == "v1" { "/api/v1".to_owned() } else { format!("/apis/{version}") };
+        let found: serde_json::Value = serde_json::from_str(&kubectl(&["get", "--raw", &path])).unwrap();
+        for one in found["resources"].as_array().unwrap() {
+            let (name, kind) = (one["name"].as_str().unwrap(), one["kind"].as_str().unwrap());
+            if !name.contains('/') {
+                let said = kubectl(&["explain", name, "--recursive", &format!("--api-version={version}")]);
+                assert!(said.contains(kind) && said.contains("FIELDS:"), "{age} {version} {name}: {said}");
+            }
+        }
+    };
+    std::thread::scope(|scope| {
+        let explain = &explain;
+        let all: Vec<_> = versions.lines().map(|version| scope.spawn(move || explain(version))).collect();
+        all.into_iter().for_each(|one| one.join().unwrap());
+    });
 }
 
 struct Shell<'a> {

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 const SIZE_MAXIMUM: usize = 1024 * 1024;
 const DATA: Path<'static> = Path::root("data");
 const ACCOUNT: &str = "kubernetes.io/service-account.name";
+const ENFORCE: &str = "kubernetes.io/enforce-mountable-secrets";
 const REDACTED: &str = "<secret contents redacted>";
 
 /// How many bytes base64 text stands for.
@@ -138,6 +139,14 @@ fn by_type(errors: &mut Errors, secret: &Value) {
 
 /// Rules of ServiceAccounts: of a reference to a Secret only the name counts.
 pub(crate) const SERVICE_ACCOUNT: Rules = Rules {
+    warnings: |warnings, account, old| {
+        let has = |account: &Value| !account["metadata"]["annotations"][ENFORCE].is_null();
+        if has(account) && !old.is_some_and(has) {
+            warnings.push(format!(
+                "metadata.annotations[{ENFORCE}]: deprecated in v1.32+; prefer separate namespaces to isolate access to mounted secrets"
+            ));
+        }
+    },
     create: |account, _| names_only(account),
     update: |account, _, _, _| names_only(account),
     ..RULES

@@ -15,7 +15,7 @@ pub(crate) const RUNTIME_CLASS: Rules = Rules {
         let at = at.child("nodeSelector");
         for (key, _) in entries(&class["scheduling"]["nodeSelector"]) {
             if let Some(since) = podspec::warning::old_label(key) {
-                warnings.push(format!("{}: {since}", at.key(key)));
+                warnings.push(format!("{at}: {since}"));
             }
         }
     },

@@ -1,6 +1,6 @@
 //! Rules about devices that claims, classes, slices and taints share: names, selectors, tolerations, parameters.
 
-use super::expression::selector_error;
+use super::expression::{Wrong, selector_error};
 use crate::podspec::source::csi_driver_name;
 use crate::rule::list::each;
 use crate::rule::{Errors, named, named_text, one_of, required, required_name};
@@ -29,7 +29,10 @@ pub(super) fn selectors(errors: &mut Errors, list: &Value, old: &Value, path: &P
         if given.len() > EXPRESSION_MAXIMUM {
             errors.push(FieldError::too_long(&at, EXPRESSION_MAXIMUM));
         } else if let Some(why) = Some(given).filter(|_| new).and_then(selector_error) {
-            errors.push(FieldError::invalid(&at, given, &why));
+            errors.push(match why {
+                Wrong::Invalid(why) => FieldError::invalid(&at, given, &why),
+                Wrong::TooDear => FieldError::forbidden(&at, "too complex, exceeds cost limit"),
+            });
         }
     });
 }

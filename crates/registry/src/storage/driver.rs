@@ -3,10 +3,11 @@
 //! Answers to upstream's `pkg/apis/storage/validation`.
 
 use crate::podspec::source::csi_driver_name;
+use crate::podspec::warning::old_label;
 use crate::rule::{Errors, SPEC, immutable, label, named, named_text, non_negative, one_of, optional_one_of};
 use crate::rule::{required, resource, unique};
 use crate::rules::{RULES, Rules};
-use crate::value::{items, remove, same, text};
+use crate::value::{entries, items, remove, same, text};
 use gifee_base::{FieldError, Path, name};
 use serde_json::Value;
 
@@ -127,6 +128,22 @@ fn node_driver<'a>(errors: &mut Errors, one: &'a Value, seen: &mut Vec<&'a str>,
 
 /// Rules of CSIStorageCapacities.
 pub(crate) const CAPACITY: Rules = Rules {
+    warnings: |warnings, capacity, _| {
+        let (topology, at) = (&capacity["nodeTopology"], Path::root("nodeTopology"));
+        let expressions = at.child("matchExpressions");
+        for (index, one) in items(&topology["matchExpressions"]).iter().enumerate() {
+            let (key, at) = (text(&one["key"]), expressions.index(index));
+            if let Some(since) = old_label(key) {
+                warnings.push(format!("{}: {key} is {since}", at.child("key")));
+            }
+        }
+        let labels = at.child("matchLabels");
+        for (key, _) in entries(&topology["matchLabels"]) {
+            if let Some(since) = old_label(key) {
+                warnings.push(format!("{}: {since}", labels.child(key)));
+            }
+        }
+    },
     validate: |errors, capacity| {
         label::selector(errors, &capacity["nodeTopology"], &Path::root("nodeTopology"));
         let class = "storageClassName";
