@@ -19,7 +19,7 @@ use gifee_reconcile::{Context, Outcome, Reconcile, Reference, Result, work};
 use parking_lot::Mutex;
 use plan::{NO_EXECUTE, end, held};
 use serde_json::Value;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -38,6 +38,15 @@ const BY_POD: Index = Index {
                 add(entry["uid"].as_str().unwrap_or_default());
             }
         }
+    },
+};
+
+/// Slices by `DRIVER/POOL`: what a pool has of a device is in the newest of its slices, tainted or not.
+const BY_POOL: Index = Index {
+    name: "pool",
+    values: |object, add| {
+        let text = |path: &[&str]| object.text_at(path).unwrap_or_default();
+        add(&format!("{}/{}", text(&["spec", "driver"]), text(&["spec", "pool", "name"])));
     },
 };
 
@@ -74,10 +83,12 @@ impl Devices {
         let all = |name: &str| context.caches.scope(Scope::all(resource(name)));
         let claims = all("resourceclaims");
         claims.add_index(BY_POD);
+        let slices = all("resourceslices");
+        slices.add_index(BY_POOL);
         Self {
             pods: context.caches.pods(),
             claims,
-            slices: all("resourceslices"),
+            slices,
             rules: all("devicetaintrules"),
             waiting: Mutex::default(),
             context,
@@ -114,10 +125,13 @@ impl Devices {
         if claims.is_empty() {
             return None;
         }
-        let tainted =
-            |object: &&Arc<Object>| memchr::memmem::find(object.raw(), NO_EXECUTE.as_bytes()).is_some();
-        let slices: Vec<Value> = self.slices.read().all().filter(tainted).filter_map(tree).collect();
-        let rules: Vec<Value> = self.rules.read().all().filter(tainted).filter_map(tree).collect();
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let pool = |device: &Value| format!("{}/{}", text(&device["driver"]), text(&device["pool"]));
+        let pools: BTreeSet<String> = claims.iter().flat_map(held).map(pool).collect();
+        let known = self.slices.read();
+        let slices: Vec<Value> =
+            pools.iter().flat_map(|pool| known.indexed(&BY_POOL, pool)).filter_map(tree).collect();
+        let rules: Vec<Value> = self.rules.read().all().filter_map(tree).collect();
         end(&claims, &slices, &rules)
     }
 

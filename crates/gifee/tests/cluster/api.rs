@@ -76,6 +76,19 @@ impl<'a> Api<'a> {
         self.call(&format!("PUT {path}"), "application/json", body)
     }
 
+    /// Replaces what is read by what is made of it, again if somebody else was faster.
+    #[track_caller]
+    pub fn update(&self, path: &str, change: impl Fn(&mut Value)) -> Value {
+        loop {
+            let mut object = self.get(path);
+            change(&mut object);
+            match self.try_call(&format!("PUT {path}"), "application/json", &object) {
+                Err(status) if status.code == 409 => {}
+                other => return other.unwrap_or_else(|status| panic!("PUT {path}: {status:?}")),
+            }
+        }
+    }
+
     /// Changes by a merge patch.
     #[track_caller]
     pub fn patch(&self, path: &str, body: &Value) -> Value {

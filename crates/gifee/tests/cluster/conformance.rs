@@ -36,7 +36,7 @@ fn conformance() {
     let steps = Steps::new(&cluster);
     steps.step("an image", || cluster.busybox());
     std::thread::scope(|scope| {
-        for (name, step) in STEPS.iter().chain(crate::quotas::STEPS) {
+        for (name, step) in STEPS.iter().chain(crate::quotas::STEPS).chain(crate::volumes::STEPS) {
             let (steps, cluster) = (&steps, &cluster);
             scope.spawn(move || steps.step(name, || step(&Api::new(cluster, name))));
         }
@@ -206,9 +206,7 @@ fn volumes_and_claims_live(api: &Api<'_>) {
         api.delete(&path, &Value::Null);
         gone(api, &selected);
         api.post(list, body);
-        let mut read = api.get(&path);
-        read["metadata"]["labels"][&name] = "updated".into();
-        let updated = api.put(&path, &read);
+        let updated = api.update(&path, |one| one["metadata"]["labels"][&name] = "updated".into());
         assert_eq!(updated["metadata"]["labels"][&name], "updated");
         let by = format!("{list}?labelSelector={name}%3Dupdated");
         assert_eq!(api.get(&by)["items"].as_array().unwrap().len(), 1);
@@ -246,9 +244,8 @@ fn the_status_of_volumes_and_claims_is_written(api: &Api<'_>) {
         for (field, value) in patch.as_object().unwrap() {
             assert_eq!(&patched["status"][field], value);
         }
-        let mut read = api.get(&status);
-        read["status"]["phase"] = "Pending".into();
-        assert_eq!(api.put(&status, &read)["metadata"]["uid"], patched["metadata"]["uid"]);
+        let updated = api.update(&status, |one| one["status"]["phase"] = "Pending".into());
+        assert_eq!(updated["metadata"]["uid"], patched["metadata"]["uid"]);
         api.delete(&path, &Value::Null);
         gone(api, &format!("{list}?fieldSelector=metadata.name%3D{name}"));
     }

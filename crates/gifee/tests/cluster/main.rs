@@ -25,3 +25,4 @@ mod run;
 mod sets;
 mod shell;
 mod steps;
+mod volumes;
