@@ -4,6 +4,7 @@
 //! node as long as the node is known or a pod is placed there. Kept up change by change, never rebuilt; what
 //! follows it reads the journal. Answers to the scheduler's cache and snapshot.
 
+use crate::groups::Groups;
 use crate::journal::{Change, Journal, Moved};
 use crate::node::Node;
 use crate::pod::{HostPort, Life, Pod, Template};
@@ -139,6 +140,8 @@ pub struct Cluster {
     uses: HashMap<ObjectKey, usize>,
     /// Claims and volumes.
     pub storage: Storage,
+    /// Pods that start together.
+    pub groups: Groups,
     /// Pods that are to have room on a node.
     nominees: HashMap<usize, Vec<(ObjectKey, Arc<Template>)>>,
 }

@@ -56,6 +56,8 @@ struct Spec {
     #[serde(deserialize_with = "nullable")]
     topology_spread_constraints: Vec<Constraint>,
     #[serde(deserialize_with = "nullable")]
+    scheduling_group: SchedulingGroup,
+    #[serde(deserialize_with = "nullable")]
     volumes: Vec<PodVolume>,
     #[serde(deserialize_with = "nullable")]
     scheduling_gates: Vec<Gate>,
@@ -91,6 +93,12 @@ struct Port {
     host_ip: String,
     #[serde(deserialize_with = "nullable")]
     protocol: String,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct SchedulingGroup {
+    pod_group_name: Option<Box<str>>,
 }
 
 #[derive(Default, Deserialize)]
@@ -247,6 +255,7 @@ pub fn pod(object: &Object) -> Result<Pod, serde_json::Error> {
         namespace: key.namespace.clone(),
         labels: labels(object),
         owner: owner(object),
+        group: spec.scheduling_group.pod_group_name.filter(|name| !name.is_empty()),
         claims: spec.volumes.into_iter().filter_map(|volume| claim(&key.name, volume)).collect(),
     };
     let preempted = |one: &PodCondition| {

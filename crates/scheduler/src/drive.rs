@@ -49,7 +49,9 @@ impl Shared {
             follow(self.effects.client.clone(), what.scope(), feed, shutdown.clone())
         };
         {
-            let others = Watched::ALL.iter().filter(|what| !matches!(what, Watched::Nodes | Watched::Pods));
+            let others = Watched::ALL
+                .iter()
+                .filter(|what| !matches!(what, Watched::Nodes | Watched::Pods | Watched::Groups));
             self.scheduler.lock().await_known(others.map(|what| what.bit()).sum());
         }
         tokio::select! {
@@ -117,8 +119,9 @@ impl Shared {
                     self.tell(|scheduler, now| scheduler.bind_failed(&binding.pod, !wanted, now));
                     if wanted {
                         let message = format!("running PreBind plugin \"VolumeBinding\": {why}");
-                        let (pod, nominate) = (binding.pod, Nominate::Keep);
-                        self.report(&Report { pod, reason: "SchedulerError", message, nominate }).await;
+                        let (pod, nominate, advice) = (binding.pod, Nominate::Keep, None);
+                        self.report(&Report { pod, reason: "SchedulerError", message, nominate, advice })
+                            .await;
                     }
                 }
             },
@@ -130,8 +133,9 @@ impl Shared {
                     self.tell(|scheduler, now| scheduler.bind_failed(&binding.pod, gone, now));
                     if !gone {
                         let message = format!("binding rejected: {error}");
-                        let (pod, nominate) = (binding.pod, Nominate::Keep);
-                        self.report(&Report { pod, reason: "SchedulerError", message, nominate }).await;
+                        let (pod, nominate, advice) = (binding.pod, Nominate::Keep, None);
+                        self.report(&Report { pod, reason: "SchedulerError", message, nominate, advice })
+                            .await;
                     }
                 }
             },

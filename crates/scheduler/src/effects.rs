@@ -95,7 +95,10 @@ impl Effects {
     pub async fn report(&self, report: &Report) -> Result<()> {
         let pod = &report.pod;
         if report.reason != "SchedulingGated" {
-            let message = report.message.clone();
+            let message = match &report.advice {
+                Some(advice) => format!("{} {advice}", report.message),
+                None => report.message.clone(),
+            };
             self.events.record(
                 about(pod),
                 None,

@@ -33,11 +33,13 @@ pub enum Watched {
     Controllers(Owner),
     /// Claims, volumes, and what claims get volumes by.
     Storage(Kind),
+    /// PodGroups; a server need not have them.
+    Groups,
 }
 
 impl Watched {
     /// All that is watched.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Nodes,
         Self::Pods,
         Self::Budgets,
@@ -52,6 +54,7 @@ impl Watched {
         Self::Storage(Kind::Node),
         Self::Storage(Kind::Driver),
         Self::Storage(Kind::Capacity),
+        Self::Groups,
     ];
 
     /// Its bit among what must be known before the first decision; nodes and pods tell of themselves.
@@ -74,6 +77,7 @@ impl Watched {
             Self::Controllers(Owner::ReplicationController) => {
                 Scope::all(Gvr::core("replicationcontrollers"))
             }
+            Self::Groups => Scope::all(Gvr::new("scheduling.k8s.io", "v1beta1", "podgroups")),
             Self::Storage(kind) => Scope::all(match kind {
                 Kind::Claim => Gvr::core("persistentvolumeclaims"),
                 Kind::Volume => Gvr::core("persistentvolumes"),
@@ -141,6 +145,10 @@ impl Feed {
             Watched::Controllers(kind) => {
                 self.decoded(object, scheduler.selectors.put_controller(kind, object));
             }
+            Watched::Groups => {
+                self.decoded(object, scheduler.cluster.groups.put(object));
+                scheduler.group_changed(object.key(), now);
+            }
             Watched::Storage(kind) => {
                 let changed = self.decoded(object, scheduler.cluster.storage.put(kind, object));
                 if changed == Some(true) {
@@ -164,6 +172,7 @@ impl Feed {
             Watched::Services => scheduler.selectors.clear(None),
             Watched::Controllers(kind) => scheduler.selectors.clear(Some(kind)),
             Watched::Storage(kind) => scheduler.cluster.storage.clear(kind),
+            Watched::Groups => scheduler.cluster.groups.clear(),
         }
     }
 }
@@ -216,6 +225,7 @@ impl Sink for Feed {
             Watched::Namespaces => scheduler.namespace_changed(last.name(), None, now),
             Watched::Services => scheduler.selectors.remove_service(&last.key()),
             Watched::Controllers(kind) => scheduler.selectors.remove_controller(kind, &last.key()),
+            Watched::Groups => scheduler.cluster.groups.remove(&last.key()),
             Watched::Storage(kind) => {
                 scheduler.cluster.storage.remove(kind, &last.key());
                 scheduler.storage_changed((kind == Kind::Claim).then(|| last.key()), now);

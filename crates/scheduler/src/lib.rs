@@ -4,6 +4,7 @@
 //! in parallel while the next decisions already see their pods as placed. Invariant: a quiet cluster is not
 //! written to. Answers to kube-scheduler.
 
+mod advice;
 mod budgets;
 mod cluster;
 pub mod configuration;
@@ -11,6 +12,8 @@ mod decode;
 mod drive;
 mod effects;
 mod feed;
+mod gang;
+mod groups;
 mod journal;
 mod node;
 mod nominations;

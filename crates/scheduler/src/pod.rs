@@ -28,9 +28,16 @@ pub struct Template {
     pub owner: Option<(Owner, Box<str>)>,
     /// Names of the claims of its volumes, and whether they are made for this pod alone.
     pub claims: Vec<(Box<str>, bool)>,
+    /// `spec.schedulingGroup.podGroupName`
+    pub group: Option<Box<str>>,
 }
 
 impl Template {
+    /// The group that it starts with.
+    pub fn group_key(&self) -> Option<ObjectKey> {
+        self.group.as_ref().map(|name| ObjectKey::new(&self.namespace, name))
+    }
+
     /// The claims of its volumes.
     pub fn claim_keys(&self) -> Vec<ObjectKey> {
         self.claims.iter().map(|(name, _)| ObjectKey::new(&self.namespace, name)).collect()

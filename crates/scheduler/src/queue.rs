@@ -51,6 +51,11 @@ enum Place {
 }
 
 impl Pending {
+    /// Whether no decision on it has failed yet.
+    pub fn is_new(&self) -> bool {
+        self.attempts == 0
+    }
+
     fn backoff(&self, (base, maximum): (Duration, Duration)) -> Instant {
         let failures = if self.errors > 0 { self.errors } else { self.attempts };
         let Some(doublings) = failures.checked_sub(1) else { return self.since };
@@ -274,6 +279,12 @@ impl Queue {
         {
             self.ready(pending, now);
         }
+    }
+
+    /// Takes a pod out unless it must wait for its gates.
+    pub fn take_ungated(&mut self, key: &ObjectKey) -> Option<Box<Pending>> {
+        self.pods.get(key).filter(|pending| pending.place != Place::Gated)?;
+        self.take(key)
     }
 
     /// How many pods are active, backing off, waiting, gated.

@@ -3,6 +3,7 @@
 //! Invariants: a pod is assumed on its node from the moment of the decision, so that the next decision sees
 //! it; what fails to bind is forgotten. Answers to upstream's `Scheduler`, `eventhandlers` and assume cache.
 
+use crate::advice::advise;
 use crate::budgets::Budgets;
 use crate::cluster::{Cluster, Placed};
 use crate::node::Node;
@@ -55,6 +56,8 @@ pub struct Report {
     pub message: String,
     /// What becomes of `status.nominatedNodeName`.
     pub nominate: Nominate,
+    /// What would have to change for the pod to fit, if that is known.
+    pub advice: Option<String>,
 }
 
 /// What becomes of a pod's `status.nominatedNodeName`.
@@ -113,7 +116,7 @@ pub struct Scheduler {
     /// Pods for which others are being told to leave, and whether they were tried meanwhile.
     preempting: HashMap<ObjectKey, bool>,
     /// Steps that are due; at most two for each pod.
-    steps: VecDeque<Step>,
+    pub(crate) steps: VecDeque<Step>,
     random: u64,
     /// What must be known before the first decision and is not yet, as bits.
     unknown: u32,
@@ -166,7 +169,7 @@ impl Scheduler {
         self.unknown &= !bits;
     }
 
-    fn profile(&self, name: &str) -> Option<Arc<Profile>> {
+    pub(crate) fn profile(&self, name: &str) -> Option<Arc<Profile>> {
         self.profiles.iter().find(|profile| *profile.name == *name).cloned()
     }
 
@@ -222,6 +225,11 @@ impl Scheduler {
         if pod.ended {
             return self.pod_removed(&pod.key, now);
         }
+        if let Some(group) = pod.template.group_key()
+            && self.cluster.groups.join(group.clone(), &pod.key)
+        {
+            self.group_changed(group, now);
+        }
         if let Some(node) = pod.node.clone() {
             self.queue.take(&pod.key);
             self.drop_nomination(&pod.key, Some(&node), now);
@@ -238,7 +246,8 @@ impl Scheduler {
         self.nominate(&mut pod, now);
         if let Put::Gated(message) = self.queue.put(pod.clone(), now) {
             let message = message.into();
-            let report = Report { pod, reason: "SchedulingGated", message, nominate: Nominate::Keep };
+            let report =
+                Report { pod, reason: "SchedulingGated", message, nominate: Nominate::Keep, advice: None };
             if report.pod.condition.as_ref().is_none_or(|one| one.reason != report.reason) {
                 self.steps.push_back(Step::Report(report));
             }
@@ -316,6 +325,7 @@ impl Scheduler {
 
     /// A pod is gone.
     pub fn pod_removed(&mut self, key: &ObjectKey, now: Instant) {
+        self.leave_group(key);
         self.queue.take(key);
         self.binding.remove(key);
         self.drop_nomination(key, None, now);
@@ -331,6 +341,28 @@ impl Scheduler {
         let cluster = &self.cluster;
         self.queue
             .wake(now, |pending| plugins::hint(pending.rejected, &pending.pod.template, event, cluster));
+    }
+
+    /// A pod that was just given a place loses it.
+    pub(crate) fn take_back(&mut self, pod: &Pod) -> Option<Box<Pending>> {
+        let mut pending = self.binding.remove(&pod.key)?;
+        self.cluster.storage.forget(&std::mem::take(&mut pending.volumes));
+        self.cluster.remove(&pod.key);
+        Some(pending)
+    }
+
+    /// A group has changed, or who belongs to it.
+    pub fn group_changed(&mut self, group: ObjectKey, now: Instant) {
+        self.wake(&Event::Group(group), now);
+    }
+
+    fn leave_group(&mut self, key: &ObjectKey) {
+        let waiting = || self.queue.get(key).or_else(|| self.binding.get(key).map(Box::as_ref));
+        let template = self.cluster.placed(key).map(|placed| placed.template.clone());
+        let template = template.or_else(|| waiting().map(|pending| pending.pod.template.clone()));
+        if let Some(group) = template.and_then(|template| template.group_key()) {
+            self.cluster.groups.leave(&group, key);
+        }
     }
 
     /// What claims get their volumes by has changed.
@@ -360,6 +392,9 @@ impl Scheduler {
         }
         let pending = self.queue.pop(now)?;
         let profile = self.profile(&pending.pod.scheduler)?;
+        if let Some(gang) = self.gang_of(&pending) {
+            return self.decide_together(pending, gang, now);
+        }
         let placement = self.decide(&profile, &pending.pod);
         Some(match placement {
             Placement::Node(index) => self.place(pending, index, now),
@@ -388,7 +423,7 @@ impl Scheduler {
         ranking.choose(&self.cluster, profile, pod, &mut || draw(random))
     }
 
-    fn place(&mut self, mut pending: Box<Pending>, index: usize, now: Instant) -> Step {
+    pub(crate) fn place(&mut self, mut pending: Box<Pending>, index: usize, now: Instant) -> Step {
         let node = self.cluster.node(index).name.clone();
         if !pending.pod.template.claims.is_empty() {
             let found = self.cluster.storage.find(&pending.pod.claims(), self.cluster.node(index));
@@ -427,7 +462,7 @@ impl Scheduler {
         (Some(outcome), rejected)
     }
 
-    fn refuse(
+    pub(crate) fn refuse(
         &mut self,
         mut pending: Box<Pending>,
         diagnosis: &Diagnosis,
@@ -435,6 +470,12 @@ impl Scheduler {
         rejected: plugins::Set,
         now: Instant,
     ) -> Step {
+        let mut advice = None;
+        if pending.is_new() && diagnosis.refused.is_none() && !matches!(outcome, Some(Outcome::Found(_))) {
+            let profile = self.profile(&pending.pod.scheduler);
+            advice =
+                profile.and_then(|profile| advise(&self.cluster, &profile, &pending.pod, diagnosis.rejected));
+        }
         let mut message = diagnosis.message();
         let mut nominate = Nominate::Keep;
         let mut pod = pending.pod.clone();
@@ -460,7 +501,7 @@ impl Scheduler {
         if nominate == Nominate::Clear {
             self.drop_nomination(&key, None, now);
         }
-        Step::Report(Report { pod, reason: "Unschedulable", message, nominate })
+        Step::Report(Report { pod, reason: "Unschedulable", message, nominate, advice })
     }
 
     /// Has others leave a node for a pod, and nominates it.
@@ -505,7 +546,7 @@ impl Scheduler {
 
     /// A pod could not be bound: it is taken from its node, and tried again unless it is gone or bound after all.
     pub fn bind_failed(&mut self, pod: &Pod, gone: bool, now: Instant) {
-        if self.binding.get(&pod.key).is_none_or(|pending| pending.pod.uid != pod.uid) {
+        if !self.is_binding(pod) {
             return;
         }
         let Some(mut pending) = self.binding.remove(&pod.key) else { return };

@@ -5,6 +5,7 @@
 //! scheduling framework and its default plugins.
 
 mod balanced_allocation;
+mod gang_scheduling;
 mod image_locality;
 mod inter_pod_affinity;
 mod node_affinity;
@@ -36,6 +37,7 @@ use std::sync::Arc;
 /// All plugins, in the order in which they are asked.
 pub const PLUGINS: &[Plugin] = &[
     scheduling_gates::PLUGIN,
+    gang_scheduling::PLUGIN,
     priority_sort::PLUGIN,
     node_unschedulable::PLUGIN,
     node_name::PLUGIN,
@@ -172,6 +174,8 @@ pub enum Event {
     Namespace,
     /// A claim has changed, or whatever claims get their volumes by.
     Storage(Option<ObjectKey>),
+    /// A group has changed, or who belongs to it.
+    Group(ObjectKey),
 }
 
 /// One plugin. What it does not do stays at the default, which changes nothing.
@@ -185,6 +189,8 @@ pub struct Plugin {
     pub order: fn(&Template, &Template) -> Ordering,
     /// Why no node at all comes into question.
     pub refuse: fn(&Pod, &View<'_>) -> Option<Text>,
+    /// What a node that it rejects lacks: how much, to compare, and for a person.
+    pub advise: fn(&Pod, &View<'_>, usize) -> Option<(i64, String)>,
     /// Whether what it says of a node depends on what is placed on others.
     pub relational: bool,
     /// Differs where something has changed that all nodes are judged by.
@@ -207,6 +213,7 @@ impl Plugin {
             gate: |_| None,
             order: |_, _| Ordering::Equal,
             refuse: |_, _| None,
+            advise: |_, _, _| None,
             relational: false,
             fingerprint: |_, _| 0,
             narrow: |_| None,
@@ -225,6 +232,11 @@ impl Set {
     /// Whether one is in it that looks at what is placed on other nodes.
     pub fn is_relational(self) -> bool {
         self.plugins().any(|plugin| plugin.relational)
+    }
+
+    /// This one's and another's.
+    pub fn with(self, other: Self) -> Self {
+        Self(self.0 | other.0)
     }
 
     /// Adds one.
@@ -262,6 +274,6 @@ pub fn hint(rejected: Set, pod: &Template, event: &Event, cluster: &Cluster) -> 
 fn accepts_now(event: &Event, cluster: &Cluster, accepts: impl Fn(&Node) -> bool) -> bool {
     match event {
         Event::Node(old, index) => accepts(cluster.node(*index)) && !old.as_ref().is_some_and(accepts),
-        Event::Freed(..) | Event::Placed(..) | Event::Namespace | Event::Storage(_) => false,
+        _ => false,
     }
 }

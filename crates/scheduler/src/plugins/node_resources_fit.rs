@@ -30,13 +30,40 @@ pub const PLUGIN: Plugin = Plugin {
                 (old.as_ref().is_none_or(|old| grown(old, cluster.node(*index))), *index)
             }
             Event::Freed(_, index) => (true, *index),
-            Event::Placed(..) | Event::Namespace | Event::Storage(_) => return false,
+            Event::Placed(..) | Event::Namespace | Event::Storage(_) | Event::Group(_) => return false,
         };
         // One that can push others out may have a place before it fits.
         grown && (cluster.has_lower(pod) || fits_index(pod, cluster, index))
     },
+    advise: |pod, view, index| Some(lack(&pod.template, view.node(index), view.load(index))),
     ..Plugin::named("NodeResourcesFit")
 };
+
+const MEBIBYTE: i64 = 1 << 20;
+
+/// What a node has too little of: thousandths of what is wanted, at most, and for a person.
+fn lack(template: &Template, node: &Node, load: &Load) -> (i64, String) {
+    let (wanted, has, used) = (&template.requests, &node.allocatable, &load.requested);
+    let mut lacks: Vec<(i64, String)> = Vec::new();
+    let mut check = |name: &str, (wanted, has, used): (i64, i64, i64), text: &dyn Fn(i64) -> String| {
+        let short = wanted.saturating_sub(has.saturating_sub(used));
+        if wanted > 0 && short > 0 {
+            lacks.push((short.saturating_mul(1000) / wanted, format!("{} more {name}", text(short))));
+        }
+    };
+    let mebibytes = |short: i64| format!("{}Mi", short / MEBIBYTE + i64::from(short % MEBIBYTE != 0));
+    check("cpu", (wanted.cpu, has.cpu, used.cpu), &|short| format!("{short}m"));
+    check("memory", (wanted.memory, has.memory, used.memory), &mebibytes);
+    check("ephemeral-storage", (wanted.storage, has.storage, used.storage), &mebibytes);
+    for (name, amount) in &wanted.others {
+        check(name, (*amount, has.other(name), used.other(name)), &|short| short.to_string());
+    }
+    if load.count >= node.pods_maximum {
+        lacks.push((1000, "room for one more pod".into()));
+    }
+    let most = lacks.iter().map(|(part, _)| *part).max().unwrap_or_default();
+    (most, lacks.into_iter().map(|(_, text)| text).collect::<Vec<_>>().join(" and "))
+}
 
 fn fits_index(template: &Template, cluster: &Cluster, index: usize) -> bool {
     fits(template, cluster.node(index), cluster.load(index), &|_| false) == Verdict::Fits
@@ -111,13 +138,13 @@ pub(super) fn use_of(
 ) -> Option<(i64, i64)> {
     let (wanted, has, used) = (&template.requests, &node.allocatable, &load.requested);
     let (taken, has) = match name {
-        "cpu" if complete => (load.weight.0 + template.weight.0, has.cpu),
-        "cpu" => (used.cpu + wanted.cpu, has.cpu),
-        "memory" if complete => (load.weight.1 + template.weight.1, has.memory),
-        "memory" => (used.memory + wanted.memory, has.memory),
-        "ephemeral-storage" => (used.storage + wanted.storage, has.storage),
+        "cpu" if complete => (load.weight.0.saturating_add(template.weight.0), has.cpu),
+        "cpu" => (used.cpu.saturating_add(wanted.cpu), has.cpu),
+        "memory" if complete => (load.weight.1.saturating_add(template.weight.1), has.memory),
+        "memory" => (used.memory.saturating_add(wanted.memory), has.memory),
+        "ephemeral-storage" => (used.storage.saturating_add(wanted.storage), has.storage),
         name if wanted.other(name) == 0 => return None,
-        name => (used.other(name) + wanted.other(name), has.other(name)),
+        name => (used.other(name).saturating_add(wanted.other(name)), has.other(name)),
     };
     (has > 0).then_some((taken, has))
 }

@@ -4,6 +4,9 @@ use super::{Plugin, Verdict, accepts_now};
 use crate::node::Node;
 use crate::pod::Template;
 
+/// How much it counts that a person must act on the node; more than any lack of resources.
+const ACT: i64 = 1 << 40;
+
 /// NodeUnschedulable
 pub const PLUGIN: Plugin = Plugin {
     filter: |pod, view| {
@@ -15,6 +18,7 @@ pub const PLUGIN: Plugin = Plugin {
     hint: |pod, event, cluster| {
         accepts_now(event, cluster, |node: &Node| !node.unschedulable || tolerates(pod))
     },
+    advise: |_, view, index| Some((ACT, format!("`kubectl uncordon {}`", view.node(index).name))),
     ..Plugin::named("NodeUnschedulable")
 };
 

@@ -23,6 +23,17 @@ pub const PLUGIN: Plugin = Plugin {
         },
     }),
     hint: |pod, event, cluster| accepts_now(event, cluster, |node| accepts(pod, node)),
+    advise: |pod, view, index| {
+        let borne_not = |taint: &&Taint| {
+            matches!(taint.effect.as_str(), "NoSchedule" | "NoExecute") && !tolerated(&pod.template, taint)
+        };
+        let taints = view.node(index).taints.iter().filter(borne_not);
+        let named: Vec<String> = taints
+            .map(|taint| format!("a toleration of {}={}:{}", taint.key, taint.value, taint.effect))
+            .collect();
+        let lack = i64::try_from(named.len()).unwrap_or(i64::MAX).saturating_mul(1 << 20);
+        Some((lack, named.join(" and ")))
+    },
     ..Plugin::named("TaintToleration")
 };
 

@@ -9,6 +9,7 @@ mod queue;
 mod reference;
 mod server;
 mod simulation;
+mod together;
 mod volumes;
 
 use crate::budgets::Budgets;

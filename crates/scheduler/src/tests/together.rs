@@ -1,0 +1,114 @@
+//! Groups of pods that start together, and what pods without a place are told.
+
+use super::{merge, node, node_with, object, pod, pod_with};
+use crate::scheduler::{Scheduler, Step};
+use gifee_base::ObjectKey;
+use serde_json::{Value, json};
+use std::time::Duration;
+use tokio::time::Instant;
+
+fn scheduler(nodes: &[&str], now: Instant) -> Scheduler {
+    let mut scheduler = Scheduler::new("default-scheduler", 1);
+    scheduler.replace_nodes(nodes.iter().map(|name| node(&node_with(name, &json!({})))).collect(), now);
+    scheduler.replace_pods(Vec::new(), now);
+    scheduler
+}
+
+fn member(name: &str) -> Value {
+    pod_with(name, &json!({ "cpu": "600m", "schedulingGroup": { "podGroupName": "gang" } }))
+}
+
+fn create_group(scheduler: &mut Scheduler, least: u64, now: Instant) {
+    let group = json!({ "apiVersion": "scheduling.k8s.io/v1beta1", "kind": "PodGroup",
+        "metadata": { "name": "gang", "namespace": "shop" },
+        "spec": { "schedulingPolicy": { "gang": { "minCount": least } } } });
+    scheduler.cluster.groups.put(&object(&group)).unwrap();
+    scheduler.group_changed(ObjectKey::new("shop", "gang"), now);
+}
+
+/// Names of the pods that are bound, and the messages of others, until there is nothing to do.
+fn all(scheduler: &mut Scheduler, now: Instant) -> (Vec<String>, Vec<String>) {
+    let (mut bound, mut messages) = (Vec::new(), Vec::new());
+    while let Some(step) = scheduler.next(now) {
+        match step {
+            Step::Bind(binding) => bound.push(binding.pod.key.name.to_string()),
+            Step::Report(report) => messages.push(report.message),
+            Step::Preempt(_) => panic!("nobody is to leave"),
+        }
+        assert!(bound.len() + messages.len() < 100, "it comes to rest");
+    }
+    bound.sort();
+    (bound, messages)
+}
+
+#[test]
+fn as_many_as_must_start_get_places_or_none() {
+    let mut now = Instant::now();
+    let mut scheduler = scheduler(&["one", "two"], now);
+    scheduler.pod_changed(pod(&member("a")), now);
+    let (bound, messages) = all(&mut scheduler, now);
+    assert_eq!(bound, Vec::<String>::new());
+    assert!(messages[0].contains("waiting for pod group \"gang\" to be created"), "{messages:?}");
+    create_group(&mut scheduler, 3, now);
+    now += Duration::from_secs(20);
+    let (bound, messages) = all(&mut scheduler, now);
+    assert_eq!(bound, Vec::<String>::new());
+    assert!(messages[0].contains("waiting for minCount pods from a gang"), "{messages:?}");
+    for name in ["b", "c"] {
+        scheduler.pod_changed(pod(&member(name)), now);
+    }
+    now += Duration::from_secs(20);
+    let (bound, messages) = all(&mut scheduler, now);
+    assert_eq!(bound, Vec::<String>::new(), "there is room for two of three");
+    assert!(
+        messages.iter().any(|one| one.contains("only 2 of at least 3 pods of pod group \"gang\"")),
+        "{messages:?}"
+    );
+    assert!(messages.iter().any(|one| one.contains("2 Insufficient cpu")), "{messages:?}");
+    // The room is not kept for them.
+    scheduler.pod_changed(pod(&pod_with("other", &json!({ "cpu": "600m" }))), now);
+    assert_eq!(all(&mut scheduler, now).0, ["other"]);
+    scheduler.pod_removed(&ObjectKey::new("shop", "other"), now);
+    scheduler.node_changed(node(&node_with("three", &json!({}))), now);
+    now += Duration::from_secs(20);
+    assert_eq!(all(&mut scheduler, now).0, ["a", "b", "c"]);
+    // One more than must start is decided on by itself.
+    scheduler.pod_changed(pod(&member("d")), now);
+    scheduler.node_changed(node(&node_with("four", &json!({}))), now);
+    now += Duration::from_secs(20);
+    assert_eq!(all(&mut scheduler, now).0, ["d"]);
+}
+
+#[test]
+fn the_least_change_is_advised() {
+    let check = |nodes: &[Value], spec: Value, expected: Option<&str>| {
+        let now = Instant::now();
+        let mut scheduler = scheduler(&[], now);
+        nodes.iter().for_each(|tree| scheduler.node_changed(node(tree), now));
+        scheduler.pod_changed(pod(&pod_with("web", &spec)), now);
+        let Some(Step::Report(report)) = scheduler.next(now) else { panic!("it has a place") };
+        assert_eq!(report.advice.as_deref(), expected, "{spec}");
+        // Another time there is nothing new to say.
+        let mut changed = pod_with("web", &spec);
+        merge(&mut changed, &json!({ "metadata": { "labels": { "new": "yes" } } }));
+        scheduler.pod_changed(pod(&changed), now);
+        let Some(Step::Report(report)) = scheduler.next(now + Duration::from_secs(20)) else {
+            panic!("it has a place")
+        };
+        assert_eq!(report.advice, None);
+    };
+    let larger = node_with("two", &json!({ "status": { "allocatable": { "cpu": "1500m" } } }));
+    let nodes = [node_with("one", &json!({})), larger];
+    check(&nodes, json!({ "cpu": "2" }), Some("It would fit on two with 500m more cpu."));
+    check(
+        &nodes[..1],
+        json!({ "cpu": "1200m", "memory": "1025Mi" }),
+        Some("It would fit on one with 200m more cpu and 1Mi more memory."),
+    );
+    let tainted = json!({ "spec": { "taints": [{ "key": "own", "value": "db", "effect": "NoSchedule" }] } });
+    let advice = "It would fit on one with a toleration of own=db:NoSchedule.";
+    check(&[node_with("one", &tainted)], json!({}), Some(advice));
+    check(&[node_with("one", &tainted)], json!({ "cpu": "2" }), None);
+    let cordoned = node_with("one", &json!({ "spec": { "unschedulable": true } }));
+    check(&[cordoned], json!({}), Some("It would fit on one with `kubectl uncordon one`."));
+}
