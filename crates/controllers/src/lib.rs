@@ -23,6 +23,7 @@ pub mod endpointslicemirroring;
 pub mod ephemeralvolume;
 pub mod garbagecollector;
 mod history;
+pub mod horizontalpodautoscaling;
 pub mod job;
 pub mod legacytokencleaner;
 pub mod namespace;
@@ -119,6 +120,11 @@ pub const CONTROLLERS: &[Controller] = &[
         run: replicationcontroller::run,
     },
     Controller { name: cronjob::NAME, account: "cronjob-controller", run: cronjob::run },
+    Controller {
+        name: horizontalpodautoscaling::NAME,
+        account: "horizontal-pod-autoscaler",
+        run: horizontalpodautoscaling::run,
+    },
     Controller { name: job::NAME, account: "job-controller", run: job::run },
     Controller {
         name: ttlafterfinished::NAME,

@@ -18,7 +18,6 @@ const MORE_KINDS: &[(&str, &str, &str, bool)] = &[
 /// Upstream's controllers that there is no row for, and why.
 const ABSENT: &[(&str, &str)] = &[
     ("cloud-node-lifecycle-controller", "there is no cloud provider"),
-    ("horizontal-pod-autoscaler-controller", "yet to come"),
     (
         "node-route-controller",
         "there is no cloud provider; nodes reach one another's pods without routes of it",
@@ -118,6 +117,7 @@ async fn every_controller_that_exists_runs() {
         endpointslice-mirroring-controller
         ephemeral-volume-controller
         garbage-collector-controller
+        horizontal-pod-autoscaler-controller
         job-controller
         kube-apiserver-serving-clustertrustbundle-publisher-controller
         legacy-serviceaccount-token-cleaner-controller

@@ -52,6 +52,7 @@ const KINDS: &[(&str, &str, &str, bool)] = &[
     ("apps/v1", "controllerrevisions", "ControllerRevision", true),
     ("batch/v1", "jobs", "Job", true),
     ("batch/v1", "cronjobs", "CronJob", true),
+    ("autoscaling/v2", "horizontalpodautoscalers", "HorizontalPodAutoscaler", true),
     ("discovery.k8s.io/v1", "endpointslices", "EndpointSlice", true),
     ("coordination.k8s.io/v1", "leases", "Lease", true),
     ("events.k8s.io/v1", "events", "Event", true),

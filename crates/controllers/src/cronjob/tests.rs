@@ -49,6 +49,12 @@ fn times_of_schedules() {
 }
 
 #[test]
+fn time_zones_are_in_the_binary() {
+    let zones = jiff::tz::TimeZoneDatabase::bundled();
+    assert!(zones.get("Asia/Tokyo").is_ok() && zones.get("Mars/Base").is_err());
+}
+
+#[test]
 fn the_last_of_many_missed_times() {
     let every = Schedule::parse("*/5 * * * *", TimeZone::UTC).unwrap();
     let last = |after: &str, until: &str| every.last(at(after), at(until));

@@ -9,8 +9,6 @@ pub mod indexes;
 pub mod orphans;
 pub mod plan;
 pub mod policy;
-#[cfg(test)]
-mod simulation;
 pub mod spec;
 #[cfg(test)]
 mod tests;
@@ -226,6 +224,9 @@ impl Reconcile<ObjectKey> for Jobs {
         }
         let old = tree["status"].take();
         let view = self.observe(&object, spec, Status::read(&old))?;
+        if view.unknown && self.pods.revision() < object.revision() {
+            return Ok(Outcome::After(RETRY.0));
+        }
         let plan = plan::plan(&view, self.context.clock.now());
         self.apply(&view, &plan, old).await?;
         Ok(plan.again.map_or(Outcome::Done, Outcome::After))

@@ -77,11 +77,14 @@ pub struct View {
     pub pods: Vec<Pod>,
     /// The failures since the last success.
     pub backoff: Backoff,
+    /// Whether the status is about to count pods that are not there and that nobody here has let go: they are gone, or
+    /// the cache of pods has not come as far as whoever noted them down.
+    pub unknown: bool,
 }
 
 impl View {
     /// Of what is in the caches; `released` are the UIDs of pods that were let go, and of them those stay that the cache
-    /// still shows as held.
+    /// still shows as held or the status as not counted.
     ///
     /// # Errors
     /// If a pod cannot be read.
@@ -107,10 +110,14 @@ impl View {
         for pod in &claims.adopt {
             pods.push(Pod::new(Brief::read(pod)?, true));
         }
+        let noted = status.uncounted.iter().flat_map(|lists| lists.succeeded.iter().chain(&lists.failed));
+        let gone: Vec<&String> = noted.filter(|uid| pods.iter().all(|pod| pod.uid() != uid.as_str())).collect();
+        let unknown = gone.iter().any(|uid| !released.contains(*uid));
+        unseen.extend(gone.into_iter().filter(|uid| released.contains(*uid)).cloned());
         *released = unseen;
         // In order, so that what is noted down of many is, too.
         pods.sort_by(|a, b| a.index.cmp(&b.index).then_with(|| a.uid().cmp(b.uid())));
-        Ok(Self { job, spec, status, claims, pods, backoff })
+        Ok(Self { job, spec, status, claims, pods, backoff, unknown })
     }
 
     /// Whether a pod counts as failed: one that is being deleted does, unless it is waited for.

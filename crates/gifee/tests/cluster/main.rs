@@ -17,6 +17,7 @@ mod first;
 mod fixture;
 mod guestbook;
 mod http;
+mod jobs;
 mod leftovers;
 mod mixed;
 mod quotas;

@@ -1,5 +1,7 @@
 //! Views in, plans out; upstream's conformance tests of Jobs against a fake server whose pods end as they are told.
 
+mod simulation;
+
 use super::indexes::Indexes;
 use super::plan::{End, Plan, plan};
 use super::policy::{FailurePolicy, SuccessPolicy, Verdict};

@@ -4,11 +4,11 @@
 //! What must hold: no pod is noted down twice, none that succeeded is forgotten, no more run than may, and in the end the
 //! counters are the number of those who were noted down.
 
-use super::backoff::Backoff;
-use super::plan::{self, Creation};
-use super::spec::{Spec, Status};
-use super::track::{Applied, settle, track};
-use super::view::{INDEX, INDEX_FAILURES, INDEX_IGNORED, TRACKING, View};
+use crate::job::backoff::Backoff;
+use crate::job::plan::{self, Creation};
+use crate::job::spec::{Spec, Status};
+use crate::job::track::{Applied, settle, track};
+use crate::job::view::{INDEX, INDEX_FAILURES, INDEX_IGNORED, TRACKING, View};
 use gifee_base::{LabelSelector, Object, clock};
 use gifee_reconcile::owner;
 use jiff::{SignedDuration, Timestamp};
@@ -311,7 +311,7 @@ proptest! {
         let held = world.pods.values().filter(|pod| pod["metadata"]["finalizers"] == json!([TRACKING])).count();
         prop_assert_eq!(held, 0, "somebody is held for ever");
         if world.spec["completionMode"] == "Indexed" {
-            let indexes = super::indexes::Indexes::parse(&status.completed_indexes, 100);
+            let indexes = crate::job::indexes::Indexes::parse(&status.completed_indexes, 100);
             for index in &world.succeeded_indexes {
                 // One that ended while its Job failed counts as failed with it.
                 prop_assert!(indexes.has(*index) || status.holds("Failed").is_some(), "{index} is lost");
