@@ -258,8 +258,7 @@ impl Autoscalers {
     async fn resize(&self, resource: &Gvr, scale: &Object, replicas: i32) -> Result<(), String> {
         let mut tree = scale.to_value().map_err(|error| error.to_string())?;
         tree["spec"]["replicas"] = replicas.into();
-        let written =
-            self.context.client.update_subresource(resource, &scale.key(), "scale", tree).await;
+        let written = self.context.client.update_subresource(resource, &scale.key(), "scale", tree).await;
         written.map(|_| ()).map_err(|error| error.to_string())
     }
 }

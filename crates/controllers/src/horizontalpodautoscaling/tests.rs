@@ -217,7 +217,11 @@ fn a_target_is_scaled_and_then_left() {
     let mut next = view(&json!({}), scale(2), used("a=500 b=500"));
     next.status = plan(&next, now()).status;
     let later = plan(&next, now() + SignedDuration::from_secs(15));
-    assert_eq!((later.resize, later.status), (None, next.status.clone()), "what does not change is not written");
+    assert_eq!(
+        (later.resize, later.status),
+        (None, next.status.clone()),
+        "what does not change is not written"
+    );
     let refused = plan::refused(&next, first, "no", now());
     assert_eq!(
         refused.notes[0].message,

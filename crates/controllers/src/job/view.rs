@@ -111,7 +111,8 @@ impl View {
             pods.push(Pod::new(Brief::read(pod)?, true));
         }
         let noted = status.uncounted.iter().flat_map(|lists| lists.succeeded.iter().chain(&lists.failed));
-        let gone: Vec<&String> = noted.filter(|uid| pods.iter().all(|pod| pod.uid() != uid.as_str())).collect();
+        let gone: Vec<&String> =
+            noted.filter(|uid| pods.iter().all(|pod| pod.uid() != uid.as_str())).collect();
         let unknown = gone.iter().any(|uid| !released.contains(*uid));
         unseen.extend(gone.into_iter().filter(|uid| released.contains(*uid)).cloned());
         *released = unseen;
