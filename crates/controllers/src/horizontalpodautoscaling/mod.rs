@@ -123,7 +123,7 @@ impl Autoscalers {
     /// The scale of a target, with whose resource it is.
     async fn scale(&self, key: &ObjectKey, reference: &Value) -> Result<(Gvr, Object), String> {
         let name = reference["name"].as_str().unwrap_or_default();
-        let target = ObjectKey::new(&*key.namespace, name);
+        let target = ObjectKey::new(&key.namespace, name);
         let mut refused = None;
         for resource in self.resources(reference).await? {
             match self.context.client.get_subresource(&resource, &target, "scale").await {
