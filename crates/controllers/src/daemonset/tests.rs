@@ -327,6 +327,21 @@ fn an_update_with_surge_has_two_until_the_new_one_is_available() {
 }
 
 #[test]
+fn going_back_restarts_only_what_had_gone_ahead() {
+    let mut model = Model::new(3, json!({ "maxUnavailable": 1, "maxSurge": 0 }));
+    model.settle();
+    model.image("log:broken");
+    model.step();
+    model.reap();
+    model.step();
+    let names = |model: &Model| model.pods.keys().cloned().collect::<Vec<_>>().join(" ");
+    assert_eq!(names(&model), "log-0002 log-0003 log-0004");
+    model.image("log:1");
+    model.settle();
+    assert_eq!(names(&model), "log-0002 log-0003 log-0005");
+}
+
+#[test]
 fn on_delete_waits_for_somebody() {
     let mut model = Model::new(2, json!(null));
     model.settle();

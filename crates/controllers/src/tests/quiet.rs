@@ -52,6 +52,20 @@ fn world() -> Vec<Value> {
             "strategy": { "type": "RollingUpdate", "rollingUpdate": { "maxSurge": 1, "maxUnavailable": 0 } } } }),
         ),
         labelled(
+            "apps/v1",
+            "StatefulSet",
+            "t",
+            json!({ "spec": { "replicas": 2, "selector": selector, "serviceName": "s", "template": template,
+            "updateStrategy": { "type": "RollingUpdate", "rollingUpdate": { "partition": 0 } } } }),
+        ),
+        labelled(
+            "apps/v1",
+            "DaemonSet",
+            "e",
+            json!({ "spec": { "selector": selector, "template": template,
+            "updateStrategy": { "type": "RollingUpdate", "rollingUpdate": { "maxSurge": 0, "maxUnavailable": 1 } } } }),
+        ),
+        labelled(
             "v1",
             "Service",
             "s",
@@ -174,7 +188,8 @@ async fn a_quiet_cluster_is_not_written_to_for_a_minute() {
         }
     }
     assert!(writes > 10, "{writes}");
-    assert_eq!(fake.objects(&Gvr::core("pods")).len(), 2);
+    // Two of each set, and one for the node.
+    assert_eq!(fake.objects(&Gvr::core("pods")).len(), 5);
     let deployment =
         fake.object(&Gvr::new("apps", "v1", "deployments"), &ObjectKey::new("web", "d")).unwrap();
     assert_eq!(deployment["status"]["readyReplicas"], 2);

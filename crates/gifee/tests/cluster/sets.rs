@@ -5,6 +5,7 @@ use crate::api::Api;
 use crate::conformance::{Step, template};
 use crate::fixture::{Cluster, PAGE};
 use crate::steps::Steps;
+use gifee_base::Gvr;
 use serde_json::{Value, json};
 
 const STEPS: &[Step] = &[
@@ -26,6 +27,10 @@ fn sets() {
     let cluster = Cluster::up("sets");
     let steps = Steps::new(&cluster);
     steps.step("an image", || cluster.busybox());
+    steps.step("a node", || {
+        let free = |node: &Value| node["spec"]["taints"].as_array().is_none_or(Vec::is_empty);
+        cluster.until_all(&Gvr::core("nodes"), "", "", |nodes| nodes.iter().any(free));
+    });
     std::thread::scope(|scope| {
         for (name, step) in STEPS {
             let (steps, cluster) = (&steps, &cluster);
@@ -184,11 +189,15 @@ fn pods_come_and_go_in_order_and_wait_for_the_broken(api: &Api<'_>) {
     let created: Vec<&str> =
         pods.iter().map(|pod| pod["metadata"]["creationTimestamp"].as_str().unwrap()).collect();
     assert!(created.is_sorted(), "{created:?}");
-    set_ready(api, "web-0", false);
+    // While all are broken none goes, since the first of them must go first.
+    let all = ["web-0", "web-1", "web-2"];
+    all.iter().for_each(|pod| set_ready(api, pod, false));
     scale(api, 0);
     api.until(SETS, "web", |set| set["status"]["observedGeneration"] == set["metadata"]["generation"]);
-    assert_eq!(api.until_all("v1/pods", "app=x", |_| true).len(), 3);
-    set_ready(api, "web-0", true);
+    let live = |pod: &Value| pod["metadata"]["deletionTimestamp"].is_null();
+    assert_eq!(api.until_all("v1/pods", "app=x", |_| true).iter().filter(|pod| live(pod)).count(), 3);
+    // Once the last one is the only broken one it goes, and the others after it.
+    all[..2].iter().for_each(|pod| set_ready(api, pod, true));
     api.until_all("v1/pods", "app=x", <[Value]>::is_empty);
 }
 
@@ -206,21 +215,12 @@ fn a_parallel_set_does_not_wait(api: &Api<'_>) {
 
 fn an_evicted_pod_is_made_again(api: &Api<'_>) {
     headless(api);
-    let port = json!([{ "containerPort": 21017, "hostPort": 21017 }]);
-    let mut pod = template();
-    pod["metadata"] = json!({ "name": "first" });
-    pod["spec"]["containers"][0]["ports"] = port.clone();
-    api.post(&api.path("v1/pods"), &pod);
-    let node = api.until("v1/pods", "first", |pod| pod["status"]["phase"] == "Running");
-    let mut template = version("1");
-    template["spec"]["nodeName"] = node["spec"]["nodeName"].clone();
-    template["spec"]["containers"][0]["ports"] = port;
-    api.post(&api.path(SETS), &stateful(1, &json!({ "template": template })));
-    let uid =
-        api.until("v1/pods", "web-0", |pod| pod["status"]["phase"] == "Failed")["metadata"]["uid"].clone();
-    api.until("v1/pods", "web-0", |pod| pod.is_object() && pod["metadata"]["uid"] != uid);
-    api.delete(&format!("{}/first", api.path("v1/pods")), &json!({ "gracePeriodSeconds": 0 }));
-    api.until("v1/pods", "web-0", |pod| pod["status"]["phase"] == "Running");
+    api.post(&api.path(SETS), &stateful(1, &json!({})));
+    let running = |pod: &Value| pod["status"]["phase"] == "Running";
+    let uid = api.until("v1/pods", "web-0", running)["metadata"]["uid"].clone();
+    let evicted = json!({ "status": { "phase": "Failed", "reason": "Evicted" } });
+    api.patch(&format!("{}/web-0/status", api.path("v1/pods")), &evicted);
+    api.until("v1/pods", "web-0", |pod| running(pod) && pod["metadata"]["uid"] != uid);
 }
 
 fn daemon(template: Value) -> Value {
