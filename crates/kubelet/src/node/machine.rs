@@ -119,7 +119,9 @@ pub fn pressure(root: &Path) -> Pressure {
     let available = memory().map_or(i64::MAX, |(_, available)| available);
     let disk = rustix::fs::statvfs(root).is_ok_and(|disk| {
         let short = |free: u64, all: u64, percent: u64| all > 0 && free < all / 100 * percent;
-        short(disk.f_bavail, disk.f_blocks, 10) || short(disk.f_favail, disk.f_files, 5)
+        // As df counts: what is set aside for others is nothing that pods could have used up.
+        let usable = disk.f_blocks.saturating_sub(disk.f_bfree).saturating_add(disk.f_bavail);
+        short(disk.f_bavail, usable, 10) || short(disk.f_favail, disk.f_files, 5)
     });
     let number = |path: &str| fs::read_to_string(path).ok().and_then(|text| text.trim().parse::<u64>().ok());
     let used = fs::read_to_string("/proc/loadavg").ok().and_then(|text| {
