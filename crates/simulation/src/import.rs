@@ -37,6 +37,7 @@ const KINDS: &[(&str, &str, &str, bool)] = &[
     ("batch/v1", "CronJob", "cronjobs", true),
     ("batch/v1", "Job", "jobs", true),
     ("autoscaling/v2", "HorizontalPodAutoscaler", "horizontalpodautoscalers", true),
+    ("scheduling.k8s.io/v1beta1", "PodGroup", "podgroups", true),
     ("v1", "Pod", "pods", true),
 ];
 /// Kinds whose status is part of what they are.
@@ -114,8 +115,8 @@ pub async fn write(client: &Client, objects: &[Value]) -> Result<Imported> {
                 true => object["metadata"]["namespace"].as_str().unwrap_or("default"),
                 false => "",
             };
-            // What has ended takes no room, and is gone before long.
-            if *kind == "Pod" && matches!(object["status"]["phase"].as_str(), Some("Succeeded" | "Failed")) {
+            // What has ended takes no room, and a Job would run again.
+            if has_ended(object) {
                 continue;
             }
             let key = ObjectKey::new(namespace, &name);
@@ -148,6 +149,18 @@ pub async fn write(client: &Client, objects: &[Value]) -> Result<Imported> {
     Ok(imported)
 }
 
+/// Whether an object is a pod or a Job that has ended.
+fn has_ended(object: &Value) -> bool {
+    let status = &object["status"];
+    match object["kind"].as_str() {
+        Some("Pod") => matches!(status["phase"].as_str(), Some("Succeeded" | "Failed")),
+        Some("Job") => status["conditions"].as_array().into_iter().flatten().any(|one| {
+            matches!(one["type"].as_str(), Some("Complete" | "Failed")) && one["status"] == "True"
+        }),
+        _ => false,
+    }
+}
+
 /// An object without what only its old server knew, its owners under their new UIDs.
 fn cleaned(object: &Value, uids: &HashMap<String, String>) -> Value {
     let mut object = object.clone();
@@ -162,9 +175,12 @@ fn cleaned(object: &Value, uids: &HashMap<String, String>) -> Value {
             "generation",
             "deletionTimestamp",
             "deletionGracePeriodSeconds",
-            "finalizers",
         ] {
             metadata.remove(field);
+        }
+        // Nobody is here who would take away others; by this one a Job counts its pods.
+        if let Some(finalizers) = metadata.get_mut("finalizers").and_then(Value::as_array_mut) {
+            finalizers.retain(|one| one == "batch.kubernetes.io/job-tracking");
         }
         if let Some(owners) = metadata.get_mut("ownerReferences").and_then(Value::as_array_mut) {
             // An owner that is not here, a custom resource perhaps, would have the object collected.
@@ -186,6 +202,10 @@ fn cleaned(object: &Value, uids: &HashMap<String, String>) -> Value {
                 spec.remove(field);
             }
         }
+    }
+    if kind == "Job" && object["spec"]["selector"].is_object() {
+        // Its pods bear the UID that it had.
+        object["spec"]["manualSelector"] = true.into();
     }
     if kind != "Node"
         && let Some(fields) = object.as_object_mut()

@@ -86,3 +86,28 @@ async fn what_happens_if_is_answered() {
     )
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn jobs_go_on_where_they_were() {
+    let mut objects = cluster();
+    let template = r#"template: { metadata: { labels: { job-name: work, controller-uid: u-job, batch.kubernetes.io/job-name: work,
+        batch.kubernetes.io/controller-uid: u-job } }, spec: { restartPolicy: Never, containers: [{ name: a, image: b }] } }"#;
+    let selector = "selector: { matchLabels: { batch.kubernetes.io/controller-uid: u-job } }";
+    objects.push(tree(&format!(
+        "{{ apiVersion: batch/v1, kind: Job, metadata: {{ name: work, namespace: shop, uid: u-job }}, spec: {{ {selector}, {template} }} }}"
+    )));
+    objects.push(tree(&format!(
+        r#"{{ apiVersion: batch/v1, kind: Job, metadata: {{ name: done, namespace: shop, uid: u-job }}, spec: {{ {selector}, {template} }},
+        status: {{ conditions: [{{ type: Complete, status: "True" }}] }} }}"#
+    )));
+    objects.push(tree(
+        r#"{ apiVersion: v1, kind: Pod, metadata: { name: work-x, namespace: shop, finalizers: [batch.kubernetes.io/job-tracking], labels: { job-name: work, controller-uid: u-job,
+        batch.kubernetes.io/job-name: work, batch.kubernetes.io/controller-uid: u-job },
+        ownerReferences: [{ apiVersion: batch/v1, kind: Job, name: work, uid: u-job, controller: true }] },
+        spec: { nodeName: one, restartPolicy: Never, containers: [{ name: a, image: b }] } }"#,
+    ));
+    let workload = Workload::read(tree("{ steps: [{ opcode: settle }] }"), Path::new("."), &[]).unwrap();
+    let text = simulate(&workload, &objects).await.unwrap().text();
+    // The pod of the one that runs comes to its end, and is the only one.
+    assert!(text.contains("pods: 3 ready, 0 starting, 0 pending, 1 ended"), "{text}");
+}
