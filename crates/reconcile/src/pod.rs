@@ -255,6 +255,11 @@ pub fn claims(pod: &Object) -> Vec<String> {
     volumes.iter().filter_map(claim).collect()
 }
 
+/// Whether a pod of this phase has ended for good.
+pub fn terminal(phase: &str) -> bool {
+    matches!(phase, "Succeeded" | "Failed")
+}
+
 impl Brief {
     /// Reads a pod.
     ///
@@ -281,7 +286,7 @@ impl Brief {
 
     /// Whether it has ended, well or not.
     pub fn terminal(&self) -> bool {
-        matches!(self.status.phase.as_str(), "Succeeded" | "Failed")
+        terminal(&self.status.phase)
     }
 
     /// Whether it counts as a replica: neither ended nor being deleted.

@@ -5,7 +5,7 @@
 
 use crate::kind::{Context, Hooks};
 use crate::rule::{Errors, collect};
-use crate::value::{remove, restore};
+use crate::value::restore;
 use gifee_base::FieldError;
 use serde_json::Value;
 
@@ -83,19 +83,18 @@ impl Ruled {
 
 /// Leaves of a write to a status its status alone; `metadata_too`: its metadata as well.
 pub fn keep_status_only(object: &mut Value, old: &Value, metadata_too: bool) {
-    let status = remove(object, "status");
-    let mut metadata = remove(object, "metadata").unwrap_or_default();
-    old.clone_into(object);
     if !metadata_too {
         for field in OWN_METADATA {
-            restore(&mut metadata, &old["metadata"], field);
+            restore(&mut object["metadata"], &old["metadata"], field);
         }
     }
-    object["metadata"] = metadata;
-    match status {
-        Some(status) => object["status"] = status,
-        None => {
-            remove(object, "status");
+    let own = |name: &str| matches!(name, "status" | "metadata");
+    let Some(fields) = object.as_object_mut() else { return };
+    // Most writers leave the rest as it was: to see that costs less than to copy it.
+    fields.retain(|name, _| own(name) || old.get(name).is_some());
+    for (name, value) in old.as_object().into_iter().flatten().filter(|(name, _)| !own(name)) {
+        if fields.get(name) != Some(value) {
+            fields.insert(name.clone(), value.clone());
         }
     }
 }

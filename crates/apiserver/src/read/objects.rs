@@ -60,7 +60,7 @@ struct Handover(Arc<Mutex<Option<Events>>>);
 
 impl Events {
     /// The events behind a response to a request that was marked with [`AsObjects`]; None if it answers with bytes,
-    /// as a failure and every form but the objects' own JSON does.
+    /// as a failure and every form but the objects' own JSON and their metadata does.
     pub fn of(response: &mut Response<Body>) -> Option<Self> {
         response.extensions_mut().remove::<Handover>()?.0.lock().take()
     }

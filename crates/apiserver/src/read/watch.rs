@@ -58,7 +58,9 @@ pub async fn watch(request: &Request<'_>, resource: &Arc<Resource>) -> Result<Re
             let converting = Converting::begin(request, resource, start.initial, &mut initial).await?;
             let form = renderer.form();
             let plain = renderer.is_plain();
-            if plain && request.objects && resource.converter.is_none() {
+            // Who wants metadata alone wants less work: nothing is less than what is there already.
+            let shared = plain || matches!(accept.shape, Shape::Metadata(_));
+            if shared && request.objects && resource.converter.is_none() {
                 let marked = start.marked.then_some(initial.revision);
                 let events = Events {
                     initial: start.initial.then_some(initial),

@@ -253,9 +253,11 @@ async fn who_is_in_the_process_is_handed_the_objects_that_others_get_as_frames()
         };
         assert_eq!((&frame["type"], &frame["object"]), (&json!(kind), &object));
     }
-    // What is no object of its own kind is said in bytes.
+    // Metadata is in the objects that are there; what is made for the watcher is said in bytes.
     let mut partial = ask("watch=1", "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1").await;
-    assert!(Events::of(&mut partial).is_none());
+    assert!(Events::of(&mut partial).is_some());
+    let mut table = ask("watch=1", "application/json;as=Table;g=meta.k8s.io;v=v1").await;
+    assert!(Events::of(&mut table).is_none());
     world.server.stop();
     assert!(objects.next().await.is_none());
 }

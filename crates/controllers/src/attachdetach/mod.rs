@@ -103,12 +103,14 @@ impl Attacher {
     fn listen(self: Arc<Self>, queue: &Arc<Queue<ObjectKey>>) {
         let sink = queue.clone();
         self.pods.subscribe(move |change| {
-            // Only what ends or begins on a node matters, and only with a claim.
-            if change.old.zip(change.new).is_some_and(|(old, new)| state(old) == state(new)) {
+            // Only what ends or begins on a node matters, and only with a claim, which few have.
+            if claims(change.object()).is_empty()
+                || change.old.zip(change.new).is_some_and(|(old, new)| state(old) == state(new))
+            {
                 return;
             }
             let node = change.object().text_at(&["spec", "nodeName"]).unwrap_or_default();
-            if !node.is_empty() && !claims(change.object()).is_empty() {
+            if !node.is_empty() {
                 sink.add(ObjectKey::cluster(&node));
             }
         });

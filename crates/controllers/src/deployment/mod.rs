@@ -20,7 +20,7 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use gifee_base::{Gvr, LabelSelector, Object, ObjectKey};
 use gifee_client::{Cache, Change, DeleteOptions, PatchKind, Queue, Scope};
-use gifee_reconcile::pod::Brief;
+use gifee_reconcile::pod::{Brief, terminal};
 use gifee_reconcile::{BY_CONTROLLER, Context, Error, Expectations, Outcome, Reconcile, Reference, Result};
 use gifee_reconcile::{owner, patch, work};
 use plan::{Plan, kind};
@@ -107,10 +107,10 @@ impl Deployments {
     /// pod shows in the status of its set.
     fn pod_changed(&self, change: &Change<'_>, queue: &Queue<ObjectKey>) {
         let Some(pod) = change.old else { return };
-        if change.new.is_some_and(|new| Brief::read(new).is_ok_and(|new| !new.terminal())) {
+        let Some(owner) = pod.controller().filter(|owner| owner.kind == "ReplicaSet") else { return };
+        if change.new.is_some_and(|new| !terminal(&new.text_at(&["status", "phase"]).unwrap_or_default())) {
             return;
         }
-        let Some(owner) = pod.controller().filter(|owner| owner.kind == "ReplicaSet") else { return };
         let set = self.sets.get(&ObjectKey::new(pod.namespace(), owner.name));
         if let Some(deployment) = set.as_ref().and_then(|set| set.controller()) {
             queue.add(ObjectKey::new(pod.namespace(), deployment.name));

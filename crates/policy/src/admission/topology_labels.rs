@@ -2,7 +2,7 @@
 //!
 //! Answers to upstream's `PodTopologyLabels`.
 
-use super::{Operation, Request, Rule, decoded};
+use super::{Operation, Request, Rule};
 use crate::Lookup;
 use gifee_base::{ObjectKey, Status};
 use serde_json::{Value, json};
@@ -32,9 +32,9 @@ impl Rule for PodTopologyLabels {
         };
         let Some(node) = node.as_str().filter(|node| !node.is_empty()) else { return Ok(()) };
         // A node that is not there (yet) is somebody else's business.
-        let Some(node) = decoded(lookup.get("", "nodes", &ObjectKey::cluster(node))) else { return Ok(()) };
+        let Some(node) = lookup.get("", "nodes", &ObjectKey::cluster(node)) else { return Ok(()) };
         for label in LABELS {
-            if let Some(value) = node["metadata"]["labels"][label].as_str() {
+            if let Some(value) = node.label(label) {
                 let labels = &mut object["metadata"]["labels"];
                 if !labels.is_object() {
                     *labels = json!({});

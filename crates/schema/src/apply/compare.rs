@@ -136,6 +136,10 @@ fn map_fields(
     new: Option<&Map<String, Value>>,
 ) {
     let mut one = |name: &str, before: Option<&Value>, after: Option<&Value>| {
+        // Most of an object stays as it is, and that is seen without asking what it is.
+        if before.is_some() && before == after {
+            return;
+        }
         let kind = fields.step(name).map_or(Type::Deduced, |step| step.kind);
         // An object of a typed client has some fields whether or not anybody gave them a value.
         let before = before.or_else(|| old.and_then(|_| fields.absent(name)));
