@@ -11,7 +11,11 @@ use gifee_registry::{Kind, reset};
 use gifee_schema::Schema;
 use gifee_schema::apply::Filter;
 use gifee_schema::defaults::Defaults;
+use std::collections::HashMap;
 use std::sync::Arc;
+
+/// Schemas of all versions that a definition names, by API version.
+pub type Forms = HashMap<String, Schema>;
 
 /// A served resource: its row, and what the engine made of it.
 pub struct Resource {
@@ -27,6 +31,8 @@ pub struct Resource {
     pub cache: Option<Arc<Cache>>,
     /// Who makes its versions of one another, if that takes a webhook.
     pub converter: Option<Arc<Converter>>,
+    /// All its versions, served or not, if a definition names them.
+    pub forms: Option<Arc<Forms>>,
     /// What a write may own: of the object, then of its subresources in their order.
     filters: Vec<Filter>,
 }
@@ -42,7 +48,7 @@ impl Resource {
         let api_version = api_version(&kind.gvk.group, &kind.gvk.version);
         let parts = kind.subresources.iter().map(|one| &*one.name);
         let filters = std::iter::once("").chain(parts).map(|part| reset::filter(&kind, part)).collect();
-        Self { kind, api_version, schema, defaults, cache, converter: None, filters }
+        Self { kind, api_version, schema, defaults, cache, converter: None, forms: None, filters }
     }
 
     /// Whether objects have a protobuf form.

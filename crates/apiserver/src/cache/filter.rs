@@ -16,14 +16,14 @@ pub struct Filter {
     fields: Arc<Fields>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Test {
     subject: Subject,
     value: Box<str>,
     equal: bool,
 }
 
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Subject {
     Name,
     Namespace,
@@ -63,6 +63,24 @@ impl Filter {
         Ok(Self { namespaced, namespace, labels, tests, fields: fields.clone() })
     }
 
+    /// Whether it selects by what another version may show otherwise: labels and fields.
+    pub fn selects_shown(&self) -> bool {
+        let shown = |test: &Test| matches!(test.subject, Subject::Field(_));
+        !self.labels.is_everything() || self.tests.iter().any(shown)
+    }
+
+    /// The same without what another version may show otherwise.
+    pub fn placed(&self) -> Self {
+        let kept = self.tests.iter().filter(|test| !matches!(test.subject, Subject::Field(_)));
+        Self {
+            namespaced: self.namespaced,
+            namespace: self.namespace.clone(),
+            labels: LabelSelector::everything(),
+            tests: kept.cloned().collect(),
+            fields: self.fields.clone(),
+        }
+    }
+
     /// Whether it selects by more than the namespace.
     pub fn selects(&self) -> bool {
         !self.tests.is_empty() || !self.labels.is_everything()
@@ -76,6 +94,11 @@ impl Filter {
     /// Whether the resource lives in namespaces.
     pub fn namespaced(&self) -> bool {
         self.namespaced
+    }
+
+    /// The fields that it can ask for.
+    pub fn fields(&self) -> &Fields {
+        &self.fields
     }
 
     /// The namespace, or empty for all.

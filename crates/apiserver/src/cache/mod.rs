@@ -44,9 +44,10 @@ pub struct Entry {
 }
 
 impl Entry {
-    /// The same place with another form of the object.
-    pub fn with(&self, object: Arc<Object>) -> Self {
-        Self { object, fields: self.fields.clone() }
+    /// An object, of which these fields may be selected by.
+    pub fn new(object: Arc<Object>, fields: &Fields) -> Self {
+        let fields = fields.extract(&object);
+        Self { object, fields }
     }
 
     /// The text of a selectable field.
@@ -263,10 +264,7 @@ impl Cache {
 
     fn entry(&self, value: Bytes, revision: u64) -> Option<Arc<Entry>> {
         match Object::stored(self.shown(value), revision) {
-            Ok(object) => {
-                let fields = self.fields.extract(&object);
-                Some(Arc::new(Entry { object: Arc::new(object), fields }))
-            }
+            Ok(object) => Some(Arc::new(Entry::new(Arc::new(object), &self.fields))),
             Err(error) => {
                 let (group, resource) = &self.storage;
                 tracing::error!(%group, %resource, revision, %error, "a stored object cannot be read");

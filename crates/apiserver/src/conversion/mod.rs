@@ -7,14 +7,14 @@
 
 mod metadata;
 mod review;
+mod selected;
 
-use crate::cache::{Entry, Event, Filter, Snapshot};
-use crate::kinds::Resource;
+pub use selected::{entries, event, select, snapshot};
+
+use crate::kinds::{Forms, Resource};
 use crate::outbound::{Endpoint, Outbound};
 use bytes::Bytes;
 use gifee_base::{Object, Reason, Status};
-use gifee_registry::apiextensions::Version;
-use gifee_schema::Schema;
 use parking_lot::Mutex;
 use review::Review;
 use serde_json::Value;
@@ -36,8 +36,7 @@ pub struct Converter {
     kind: Arc<str>,
     endpoint: Result<Endpoint, String>,
     review: Option<Review>,
-    /// By API version.
-    schemas: HashMap<String, Schema>,
+    forms: Arc<Forms>,
     memory: Mutex<Memory>,
 }
 
@@ -75,19 +74,18 @@ fn failed(why: String) -> Status {
 
 impl Converter {
     /// Of a definition whose strategy is a webhook.
-    pub fn new(definition: &Value, versions: &[Version]) -> Option<Arc<Self>> {
+    pub fn new(definition: &Value, forms: Arc<Forms>) -> Option<Arc<Self>> {
         let conversion = &definition["spec"]["conversion"];
         if conversion["strategy"] != "Webhook" {
             return None;
         }
         let webhook = &conversion["webhook"];
-        let schema = |version: &Version| (version.kind.gvk.api_version(), version.schema.clone());
         Some(Arc::new(Self {
             kind: definition["status"]["acceptedNames"]["kind"].as_str().unwrap_or_default().into(),
             endpoint: Endpoint::from_client_config(&webhook["clientConfig"])
                 .map_err(|error| error.to_string()),
             review: Review::first(&webhook["conversionReviewVersions"]),
-            schemas: versions.iter().map(schema).collect(),
+            forms,
             memory: Mutex::default(),
         }))
     }
@@ -188,7 +186,7 @@ impl Converter {
             if own == api_version {
                 continue;
             }
-            let Some(schema) = self.schemas.get(&own) else {
+            let Some(schema) = self.forms.get(&own) else {
                 return Err(failed(format!("request to convert CR from an invalid group/version: {own}")));
             };
             schema.mend(tree);
@@ -206,7 +204,7 @@ impl Converter {
         for (at, mut new) in places.into_iter().zip(answer) {
             metadata::settle(&trees[at], &mut new, api_version)
                 .map_err(|why| failed(format!("{about} {why}")))?;
-            if let Some(schema) = self.schemas.get(api_version) {
+            if let Some(schema) = self.forms.get(api_version) {
                 schema.prune(&mut new);
             }
             trees[at] = new;
@@ -289,64 +287,4 @@ impl Resource {
         let mut all = converter.bytes(outbound, vec![raw.clone()], &custom.stored_api_version).await?;
         all.pop().ok_or_else(|| Status::internal("nothing was converted"))
     }
-}
-
-/// Entries as a version shows them.
-///
-/// # Errors
-/// If the webhook fails.
-pub async fn entries(
-    converter: &Converter,
-    outbound: &Outbound,
-    entries: Vec<Arc<Entry>>,
-    api_version: &str,
-) -> Result<Vec<Arc<Entry>>, Status> {
-    let objects = entries.iter().map(|entry| entry.object.clone()).collect();
-    let objects = converter.objects(outbound, objects, api_version).await?;
-    Ok(entries.iter().zip(objects).map(|(entry, object)| Arc::new(entry.with(object))).collect())
-}
-
-/// A state with what a filter lets through, as a version shows it.
-///
-/// # Errors
-/// If the webhook fails.
-pub async fn snapshot(
-    (converter, outbound): (&Converter, &Outbound),
-    snapshot: &Snapshot,
-    filter: &Filter,
-    api_version: &str,
-) -> Result<Snapshot, Status> {
-    let wanted = snapshot.objects.iter().filter(|(_, entry)| filter.matches(entry));
-    let (keys, found): (Vec<_>, Vec<_>) = wanted.map(|(key, entry)| (key.clone(), entry.clone())).unzip();
-    let shown = entries(converter, outbound, found, api_version).await?;
-    Ok(Snapshot { objects: keys.into_iter().zip(shown).collect(), revision: snapshot.revision })
-}
-
-/// An event with its object as a version shows it.
-///
-/// # Errors
-/// If the webhook fails.
-pub async fn event(
-    converter: &Converter,
-    outbound: &Outbound,
-    event: &Event,
-    object: Arc<Object>,
-    api_version: &str,
-) -> Result<Event, Status> {
-    let revision = object.revision();
-    // An object that is gone is the one that was, at another revision.
-    let known = match (&event.previous, event.deleted) {
-        (Some(previous), true) => previous.object.clone(),
-        _ => object,
-    };
-    let shown = converter.object(outbound, known, api_version).await?;
-    let shown = if shown.revision() == revision { shown } else { Arc::new(shown.at(revision)) };
-    let entry = Arc::new(event.entry.with(shown));
-    Ok(Event {
-        revision: event.revision,
-        key: event.key.clone(),
-        entry,
-        previous: None,
-        deleted: event.deleted,
-    })
 }

@@ -5,11 +5,10 @@
 
 use crate::cache::{Cache, Caches, Present, Storage, fields::Fields};
 use crate::conversion::Converter;
-use crate::kinds::Resource;
+use crate::kinds::{Forms, Resource};
 use bytes::Bytes;
 use gifee_base::Object;
 use gifee_registry::apiextensions::{Version, versions};
-use gifee_schema::Schema;
 use serde_json::Value;
 use std::sync::Arc;
 
@@ -31,8 +30,8 @@ pub struct Made {
 /// How one version shows what is stored.
 #[derive(Debug)]
 struct Shown {
-    schema: Schema,
     api_version: String,
+    forms: Arc<Forms>,
     /// Whether other versions stay as they are, since only a webhook knows what they are in this one.
     as_stored: bool,
 }
@@ -43,8 +42,14 @@ impl Present for Shown {
         if self.as_stored && value["apiVersion"] != *self.api_version {
             return None;
         }
-        value["apiVersion"] = self.api_version.as_str().into();
-        self.schema.mend(&mut value);
+        // What is stored has the defaults of its own version, and of those what this version knows.
+        let own = value["apiVersion"].as_str().and_then(|own| self.forms.get(own));
+        let shown = self.forms.get(&self.api_version)?;
+        own.unwrap_or(shown).mend(&mut value);
+        if value["apiVersion"] != *self.api_version {
+            value["apiVersion"] = self.api_version.as_str().into();
+            shown.prune(&mut value);
+        }
         if value["metadata"]["generation"].is_null() {
             value["metadata"]["generation"] = 1.into();
         }
@@ -78,19 +83,22 @@ pub fn make(
     let versions = versions(definition)?;
     let Some(stored) = versions.iter().position(|version| version.stored) else { return Ok(None) };
     let kept = before.filter(|before| before.essence == essence);
+    let form = |version: &Version| (version.kind.gvk.api_version(), version.schema.clone());
+    let forms: Arc<Forms> = Arc::new(versions.iter().map(form).collect());
     let cache = match kept {
         Some(before) => before.cache.clone(),
-        None => fresh(caches, definition, &versions, stored),
+        None => fresh(caches, definition, &versions, &forms, stored),
     };
     let converter = match kept {
         Some(before) => before.stored.converter.clone(),
-        None => Converter::new(definition, &versions),
+        None => Converter::new(definition, forms.clone()),
     };
     let mut views = cache.views.iter();
     let mut made = versions.into_iter().enumerate().map(|(at, version)| {
         let cache = if at == stored { Some(&cache) } else { views.next() };
         let mut resource = Resource::new(version.kind, Some(version.schema), None, cache.cloned());
         resource.converter.clone_from(&converter);
+        resource.forms = Some(forms.clone());
         (version.served, Arc::new(resource))
     });
     let made: Vec<_> = made.by_ref().collect();
@@ -104,12 +112,18 @@ pub fn make(
 }
 
 /// The cache of the stored version, with a view per other version in their order.
-fn fresh(caches: &Caches, definition: &Value, versions: &[Version], stored: usize) -> Arc<Cache> {
+fn fresh(
+    caches: &Caches,
+    definition: &Value,
+    versions: &[Version],
+    forms: &Arc<Forms>,
+    stored: usize,
+) -> Arc<Cache> {
     let storage = storage(definition);
     let as_stored = definition["spec"]["conversion"]["strategy"] == "Webhook";
     let apart = |version: &Version, views| {
         let api_version = version.kind.gvk.api_version();
-        let shown = Shown { schema: version.schema.clone(), api_version, as_stored };
+        let shown = Shown { api_version, forms: forms.clone(), as_stored };
         caches.apart(storage.clone(), Fields::new(&version.kind.fields), Arc::new(shown), views)
     };
     let others = versions.iter().enumerate().filter(|(at, _)| *at != stored);

@@ -5,7 +5,7 @@ use super::options::{At, filter, list_at};
 use super::pieces::{Pieces, respond};
 use crate::body::Body;
 use crate::cache::{Cache, Entry, Filter, Snapshot};
-use crate::conversion;
+use crate::conversion::{self, Converter};
 use crate::kinds::Resource;
 use crate::lookup::cache_key;
 use crate::negotiate::Offer;
@@ -26,13 +26,10 @@ pub async fn list(request: &Request<'_>, resource: &Arc<Resource>) -> Result<Res
     accept.fits(true, &resource.kind)?;
     let now = request.server.config.clock.now().as_second();
     let renderer = Renderer::new(resource, &accept, request.query, now)?;
-    let mut page = page(request, cache, &filter, limit).await?;
-    if let Some(converter) = &resource.converter {
-        let found = page.entries(&filter);
-        let api_version = &resource.api_version;
-        let shown = conversion::entries(converter, &request.server.outbound, found, api_version).await?;
-        page.limited = Some((shown.into(), 0));
-    }
+    let page = match &resource.converter {
+        None => page(request, cache, &filter, limit).await?,
+        Some(converter) => converted(request, resource, (cache, converter), &filter, limit).await?,
+    };
     Ok(respond(request, Pieces::new(page, filter, renderer)).await)
 }
 
@@ -72,6 +69,40 @@ impl Page {
         let all = all.take_while(|(key, _)| key.starts_with(&self.prefix));
         all.map(|(_, entry)| entry).filter(|entry| filter.matches(entry)).cloned().collect()
     }
+}
+
+/// A page of objects that a webhook makes another version of.
+async fn converted(
+    request: &Request<'_>,
+    resource: &Resource,
+    (cache, converter): (&Arc<Cache>, &Converter),
+    filter: &Filter,
+    limit: usize,
+) -> Result<Page, Status> {
+    let (outbound, shown) = (&request.server.outbound, (&*resource.api_version, &*cache.fields));
+    if !filter.selects_shown() {
+        let mut page = page(request, cache, filter, limit).await?;
+        let found = conversion::entries(converter, outbound, page.entries(filter), shown).await?;
+        page.limited = Some((found.into(), 0));
+        return Ok(page);
+    }
+    let placed = filter.placed();
+    let mut page = page(request, cache, &placed, 0).await?;
+    let wanted = (filter, if limit > 0 { limit } else { usize::MAX });
+    let found = page.entries(&placed);
+    let mut found = conversion::select((converter, outbound), found, wanted, shown).await?;
+    if limit > 0 && found.len() > limit {
+        found.truncate(limit);
+        let last = &found[limit - 1].object;
+        let mut key = cache_key(if filter.namespaced() { last.namespace() } else { "" }, last.name());
+        let key = key.split_off(page.prefix.len());
+        let revision = page.meta.resource_version.parse().unwrap_or_default();
+        let start = format!("{}\0", String::from_utf8_lossy(&key));
+        page.meta.continuation = Continuation { revision: Some(revision), start }.encode();
+        cache.pin(&page.snapshot, revision);
+    }
+    page.limited = Some((found.into(), 0));
+    Ok(page)
 }
 
 /// The state that a list is of, and its revision.

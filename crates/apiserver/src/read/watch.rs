@@ -53,9 +53,12 @@ pub async fn watch(request: &Request<'_>, resource: &Arc<Resource>) -> Result<Re
     let renderer = Renderer::new(resource, &accept, request.query, now)?;
     let bookmarks = request.query.flag("allowWatchBookmarks");
     let timeout = timeout(request)?;
-    let frames = match open(request.server, cache, &filter, start, bookmarks).await? {
+    let converts = resource.converter.is_some() && filter.selects_shown();
+    let followed = if converts { Arc::new(filter.placed()) } else { filter.clone() };
+    let frames = match open(request.server, cache, &followed, start, bookmarks).await? {
         Ok((mut initial, subscription)) => {
-            let converting = Converting::begin(request, resource, start.initial, &mut initial).await?;
+            let converting =
+                Converting::begin(request, resource, filter, start.initial, &mut initial).await?;
             let form = renderer.form();
             let plain = renderer.is_plain();
             // Who wants metadata alone wants less work: nothing is less than what is there already.
@@ -227,7 +230,8 @@ struct Converting {
     converter: Arc<Converter>,
     outbound: Arc<Outbound>,
     resource: Arc<Resource>,
-    pending: Option<BoxFuture<'static, Result<Next, Status>>>,
+    filter: Arc<Filter>,
+    pending: Option<BoxFuture<'static, Result<Option<Next>, Status>>>,
 }
 
 impl Converting {
@@ -235,6 +239,7 @@ impl Converting {
     async fn begin(
         request: &Request<'_>,
         resource: &Arc<Resource>,
+        filter: Arc<Filter>,
         shows: bool,
         initial: &mut Initial,
     ) -> Result<Option<Self>, Status> {
@@ -242,11 +247,11 @@ impl Converting {
         let (outbound, resource) = (request.server.outbound.clone(), resource.clone());
         if shows {
             let by = (&*converter, &*outbound);
-            let version = &resource.api_version;
-            let shown = conversion::snapshot(by, &initial.snapshot, &initial.filter, version).await?;
+            let version = (&*resource.api_version, filter.fields());
+            let shown = conversion::snapshot(by, &initial.snapshot, &filter, version).await?;
             initial.snapshot = Arc::new(shown);
         }
-        Ok(Some(Self { converter, outbound, resource, pending: None }))
+        Ok(Some(Self { converter, outbound, resource, filter, pending: None }))
     }
 
     fn poll_next(
@@ -258,17 +263,23 @@ impl Converting {
             if let Some(pending) = &mut self.pending {
                 let converted = std::task::ready!(pending.as_mut().poll(context));
                 self.pending = None;
-                return Poll::Ready(converted);
+                match converted {
+                    Ok(None) => continue,
+                    Ok(Some(next)) => return Poll::Ready(Ok(next)),
+                    Err(status) => return Poll::Ready(Err(status)),
+                }
             }
             match std::task::ready!(subscription.poll_next(context)) {
                 Next::Event(delivery, transition) => {
                     let (converter, outbound) = (self.converter.clone(), self.outbound.clone());
-                    let resource = self.resource.clone();
+                    let (resource, filter) = (self.resource.clone(), self.filter.clone());
                     self.pending = Some(Box::pin(async move {
-                        let (event, version) = (&delivery.event, &resource.api_version);
-                        let object = event.object(transition);
-                        let event = conversion::event(&converter, &outbound, event, object, version).await?;
-                        Ok(Next::Event(Arc::new(Delivery::new(Arc::new(event))), transition))
+                        let (by, seen) = ((&*converter, &*outbound), (&*filter, transition));
+                        let version = (&*resource.api_version, filter.fields());
+                        let shown = conversion::event(by, &delivery.event, seen, version).await?;
+                        Ok(shown.map(|(event, transition)| {
+                            Next::Event(Arc::new(Delivery::new(Arc::new(event))), transition)
+                        }))
                     }));
                 }
                 other => return Poll::Ready(Ok(other)),

@@ -5,6 +5,7 @@
 use super::Write;
 use super::delete::{DeleteOptions, Deleted, delete_object};
 use crate::body::Body;
+use crate::conversion;
 use crate::kinds::Resource;
 use crate::negotiate::Offer;
 use crate::read::filter;
@@ -44,17 +45,25 @@ pub async fn delete_collection(
         crate::lookup::cache_key(filter.namespace(), "")
     };
     let range = (Bound::Included(start.as_slice()), Bound::Unbounded);
-    let wanted: Vec<_> = snapshot
+    let placed = resource.converter.as_ref().map(|_| filter.placed());
+    let found = placed.as_ref().unwrap_or(&filter);
+    let mut wanted: Vec<_> = snapshot
         .objects
         .range::<_, [u8]>(range)
         .take_while(|(key, _)| key.starts_with(&start))
-        .filter(|(_, entry)| filter.matches(entry))
-        .map(|(_, entry)| entry.object.clone())
+        .filter(|(_, entry)| found.matches(entry))
+        .map(|(_, entry)| entry.clone())
         .collect();
     drop(snapshot);
+    if let Some(converter) = &resource.converter {
+        let (by, shown) =
+            ((&**converter, &*request.server.outbound), (&*resource.api_version, filter.fields()));
+        wanted = conversion::select(by, wanted, (&filter, usize::MAX), shown).await?;
+    }
     let (write, options) = (&write, &options);
     let deleted: Vec<Option<Deleted>> = stream::iter(wanted)
-        .map(|object| async move {
+        .map(|entry| async move {
+            let object = &entry.object;
             match delete_object(write, object.namespace(), object.name(), options).await {
                 Ok(deleted) => Ok(Some(deleted)),
                 Err(status) if status.is(Reason::NotFound) => Ok(None),

@@ -26,8 +26,15 @@ pub fn stored_form(resource: &Resource, mut value: Value) -> Value {
         metadata.remove("resourceVersion");
         metadata.remove("selfLink");
     }
-    if let (Some(custom), None) = (&resource.kind.custom, &resource.converter) {
+    if let (Some(custom), None) = (&resource.kind.custom, &resource.converter)
+        && *resource.api_version != *custom.stored_api_version
+    {
         value["apiVersion"] = (&*custom.stored_api_version).into();
+        // Of what is written in another version, what the stored one does not know is lost.
+        let forms = resource.forms.as_ref();
+        if let Some(schema) = forms.and_then(|forms| forms.get(&*custom.stored_api_version)) {
+            schema.prune(&mut value);
+        }
     }
     match &resource.kind.conversion {
         Some(conversion) => (conversion.to_stored)(value),

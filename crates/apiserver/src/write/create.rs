@@ -56,7 +56,7 @@ pub async fn create_object(
     let base = metadata::text(&object, "generateName").to_owned();
     let generates = !base.is_empty() && metadata::text(&object, "name").is_empty();
     write.default(&mut object);
-    write.own_new(&mut object)?;
+    write.claim(&mut object, None).await?;
     write.mutate(Operation::Create, &mut object, None).await?;
     if !generates {
         return attempt(write, namespace, object).await?.made();

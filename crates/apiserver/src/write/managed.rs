@@ -4,19 +4,17 @@
 //! sent, and ends here. Answers to apiserver's `endpoints/handlers/fieldmanager` and to apimachinery's
 //! `FieldManager`, whose sets and merges are [`gifee_schema::apply`].
 
+use super::versions::Served;
 use super::{Write, metadata};
-use crate::render::present;
 use crate::request::Request;
-use crate::write::commit::stored_form;
 use gifee_base::field::{FieldError, Path};
 use gifee_base::gvk::split_api_version;
 use gifee_base::object::unfold;
 use gifee_base::{Cause, Reason, Status};
 use gifee_policy::Attributes;
-use gifee_schema::Schema;
 use gifee_schema::apply::{
-    Change, Filter, MAXIMUM_MANAGER_BYTES, Misnamed, Recorded, Refused, Versions, apply, decode, encode,
-    misnamed, record, record_created, same_but_times, unprintable,
+    Change, Filter, MAXIMUM_MANAGER_BYTES, Misnamed, Recorded, Refused, apply, decode, encode, misnamed,
+    record, record_created, same_but_times, unprintable,
 };
 use http::header::USER_AGENT;
 use serde_json::{Map, Value};
@@ -329,26 +327,6 @@ fn refused(refused: Refused) -> Status {
         })
         .collect();
     status
-}
-
-/// The versions that objects of a write's resource are served in.
-struct Served<'a>(&'a Write<'a>);
-
-impl Versions for Served<'_> {
-    fn at(&self, object: &Value, api_version: &str) -> Option<(Value, Option<Schema>)> {
-        let resource = self.0.resource;
-        let kinds = self.0.server.kinds.load();
-        let other = kinds
-            .all()
-            .iter()
-            .find(|other| other.api_version == api_version && other.kind.storage == resource.kind.storage)?;
-        let mut value = present(other, stored_form(resource, object.clone()));
-        if let Some(map) = value.as_object_mut() {
-            map.insert("apiVersion".into(), api_version.into());
-            map.insert("kind".into(), (&*other.kind.gvk.kind).into());
-        }
-        Some((value, other.schema.clone()))
-    }
 }
 
 #[cfg(test)]

@@ -20,6 +20,7 @@ mod patch;
 mod scale;
 mod shown;
 mod update;
+mod versions;
 
 pub use body::decode_call;
 pub use charge::Turns;
@@ -101,6 +102,8 @@ pub struct Write<'a> {
     pub options: Cow<'a, Value>,
     /// For the client.
     pub warnings: &'a Mutex<Vec<String>>,
+    /// What a webhook made of objects, to tell who owns what.
+    pub converted: versions::Converted,
 }
 
 impl<'a> Write<'a> {
@@ -127,6 +130,7 @@ impl<'a> Write<'a> {
             now: format_time(request.server.config.clock.now()),
             options: Cow::Borrowed(&Value::Null),
             warnings: &request.warnings,
+            converted: Default::default(),
         })
     }
 
@@ -151,6 +155,7 @@ impl<'a> Write<'a> {
             now: format_time(server.config.clock.now()),
             options: Cow::Borrowed(&Value::Null),
             warnings,
+            converted: Default::default(),
         }
     }
 

@@ -141,7 +141,7 @@ async fn once(
     let resource = write.resource;
     let hooks = &*resource.kind.hooks;
     let old = present(resource, current.to_tree().map_err(Status::internal)?);
-    let mut object = edit(&old)?;
+    let mut object = write.decided(&mut || edit(&old)).await?;
     based_on(write, name, current, &object)?;
     let key = ObjectKey::new(namespace, name);
     let inside = Inside::new(write.server, write.dry_run);
@@ -187,7 +187,7 @@ async fn shape(
     let resource = write.resource;
     let hooks = &*resource.kind.hooks;
     write.default(object);
-    write.own_changed(object, old)?;
+    write.claim(object, Some(old)).await?;
     write.mutate(Operation::Update, object, Some(old)).await?;
     // Both say what the change is based on as long as they are looked at.
     metadata::of(object).insert("resourceVersion".into(), old["metadata"]["resourceVersion"].clone());

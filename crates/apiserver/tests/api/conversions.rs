@@ -9,12 +9,12 @@ use std::sync::Arc;
 
 const NAME: &str = "es.stable.example.com";
 
-fn path(version: &str) -> String {
+pub fn path(version: &str) -> String {
     format!("/apis/stable.example.com/{version}/namespaces/default/es")
 }
 
 /// `v1` has `hostPort`, `v2` has `host` and `port`.
-fn definition(client: &Value, stored: &str) -> Value {
+pub fn definition(client: &Value, stored: &str) -> Value {
     let text = json!({ "type": "string" });
     let version = |name: &str, fields: Value| {
         json!({ "name": name, "served": true, "storage": name == stored,
@@ -79,7 +79,7 @@ impl Webhook {
     }
 }
 
-fn convert(mut object: Value, wanted: &str) -> Value {
+pub fn convert(mut object: Value, wanted: &str) -> Value {
     let tree = object.as_object_mut().unwrap();
     tree.insert("apiVersion".into(), wanted.into());
     if wanted.ends_with("v2") {
@@ -111,11 +111,11 @@ async fn world() -> (World, Arc<Webhook>, Value) {
     (world, webhook, client)
 }
 
-fn first(name: &str, host_port: &str) -> Value {
+pub fn first(name: &str, host_port: &str) -> Value {
     json!({ "apiVersion": "stable.example.com/v1", "kind": "E", "metadata": { "name": name }, "hostPort": host_port })
 }
 
-fn second(name: &str, host: &str, port: &str) -> Value {
+pub fn second(name: &str, host: &str, port: &str) -> Value {
     json!({ "apiVersion": "stable.example.com/v2", "kind": "E", "metadata": { "name": name }, "host": host, "port": port })
 }
 

@@ -25,6 +25,7 @@ mod proxies;
 mod rules;
 mod secure;
 mod streams;
+mod versions;
 mod watches;
 mod webhooks;
 mod wire;
