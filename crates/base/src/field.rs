@@ -124,6 +124,15 @@ impl ErrorType {
     }
 }
 
+/// JSON as Go writes it: what HTML could misread is escaped.
+fn as_go(json: String) -> String {
+    if json.contains(['<', '>', '&']) {
+        json.replace('<', "\\u003c").replace('>', "\\u003e").replace('&', "\\u0026")
+    } else {
+        json
+    }
+}
+
 /// One validation error.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FieldError {
@@ -140,7 +149,10 @@ impl FieldError {
         let mut body = kind.text().to_owned();
         if let Some(value) = value {
             body.push_str(": ");
-            body.push_str(&value.to_string());
+            body.push_str(&match value {
+                Value::String(_) => value.to_string(),
+                value => as_go(value.to_string()),
+            });
         }
         if !detail.is_empty() {
             body.push_str(": ");
@@ -218,7 +230,7 @@ impl FieldError {
     /// Shows a value as upstream's own form of it reads, in an error that was made with an empty text for it.
     #[must_use]
     pub fn showing(mut self, shown: &str) -> Self {
-        self.body = self.body.replacen("\"\"", shown, 1);
+        self.body = self.body.replacen("\"\"", &as_go(shown.to_owned()), 1);
         self
     }
 

@@ -146,6 +146,7 @@ fn workload_rows(settings: &Settings) -> Vec<Kind> {
             .connect("proxy", "ServiceProxyOptions")
             .status()
             .fields(&["spec.clusterIP", "spec.type"])
+            .create_on_update()
             .hooks(service::Service::new(settings)),
     ]
 }

@@ -53,11 +53,13 @@ pub async fn create_object(
     if !metadata::text(&object, "resourceVersion").is_empty() {
         return Err(Status::bad_request("resourceVersion should not be set on objects to be created"));
     }
+    write.warn(metadata::unite_owners(&mut object, false).into_iter().collect());
     let base = metadata::text(&object, "generateName").to_owned();
     let generates = !base.is_empty() && metadata::text(&object, "name").is_empty();
     write.default(&mut object);
     write.claim(&mut object, None).await?;
     write.mutate(Operation::Create, &mut object, None).await?;
+    write.warn(metadata::unite_owners(&mut object, true).into_iter().collect());
     if !generates {
         return attempt(write, namespace, object).await?.made();
     }

@@ -5,7 +5,9 @@
 use gifee_base::field::{FieldError, Path};
 use gifee_base::{Status, name};
 use serde_json::{Map, Value};
+use std::collections::BTreeSet;
 
+const ROOT: Path<'static> = Path::root("metadata");
 /// Bytes of all annotations together.
 const ANNOTATION_BYTES: usize = 256 << 10;
 /// What a client may not say about an object that it creates.
@@ -122,18 +124,63 @@ pub fn count_generation(object: &mut Value, old: &Value) {
     }
 }
 
-/// What is wrong with the metadata of an object.
+/// Drops owner references that are there twice; the warning about it, if there are any. `mutated`: whether admission
+/// may have put them there.
+pub fn unite_owners(object: &mut Value, mutated: bool) -> Option<String> {
+    let list =
+        object.pointer_mut("/metadata/ownerReferences")?.as_array_mut().filter(|list| list.len() > 1)?;
+    let (mut kept, mut twice): (Vec<Value>, Vec<String>) = (Vec::with_capacity(list.len()), Vec::new());
+    for owner in std::mem::take(list) {
+        if kept.contains(&owner) {
+            twice.push(owner["uid"].as_str().unwrap_or_default().to_owned());
+        } else {
+            kept.push(owner);
+        }
+    }
+    *list = kept;
+    let when = if mutated { " after mutating admission happens" } else { "" };
+    (!twice.is_empty()).then(|| {
+        format!(
+            ".metadata.ownerReferences contains duplicate entries{when}; API server dedups owner references in 1.20+, and may reject such requests as early as 1.24; please fix your requests; duplicate UID(s) observed: {}",
+            twice.join(", ")
+        )
+    })
+}
+
+/// What is wrong with the metadata of a new object, whose names a rule holds for.
 pub fn validate(object: &Value, rule: fn(&str) -> Vec<String>, namespaced: bool) -> Vec<FieldError> {
-    let root = Path::root("metadata");
-    let metadata = &object["metadata"];
     let mut errors = Vec::new();
-    let path = root.child("name");
+    names(object, rule, namespaced, &mut errors);
+    contents(&object["metadata"], &mut errors);
+    finalizer_names(&object["metadata"], &mut errors);
+    errors
+}
+
+/// A prefix of names as its kind's rule may read it: a hyphen at its end will be followed by something.
+fn as_name(prefix: &str) -> String {
+    match prefix.strip_suffix('-') {
+        Some(rest) if !rest.is_empty() => {
+            let mut rest: String = rest.chars().take(rest.chars().count() - 1).collect();
+            rest.push('a');
+            rest
+        }
+        _ => prefix.to_owned(),
+    }
+}
+
+fn names(object: &Value, rule: fn(&str) -> Vec<String>, namespaced: bool, errors: &mut Vec<FieldError>) {
+    let metadata = &object["metadata"];
+    if let Some(prefix) = metadata["generateName"].as_str().filter(|prefix| !prefix.is_empty()) {
+        let path = ROOT.child("generateName");
+        errors.extend(rule(&as_name(prefix)).iter().map(|wrong| FieldError::invalid(&path, prefix, wrong)));
+    }
+    let path = ROOT.child("name");
     match metadata["name"].as_str().unwrap_or_default() {
         "" => errors.push(FieldError::required(&path, "name or generateName is required")),
         text => errors.extend(rule(text).iter().map(|wrong| FieldError::invalid(&path, text, wrong))),
     }
     if namespaced {
-        let path = root.child("namespace");
+        let path = ROOT.child("namespace");
         match metadata["namespace"].as_str().unwrap_or_default() {
             "" => errors.push(FieldError::required(&path, "")),
             text => {
@@ -143,11 +190,17 @@ pub fn validate(object: &Value, rule: fn(&str) -> Vec<String>, namespaced: bool)
             }
         }
     }
-    labels(metadata, &root, &mut errors);
-    annotations(metadata, &root, &mut errors);
-    owners(metadata, &root, &mut errors);
-    finalizer_names(metadata, &root, &mut errors);
-    errors
+}
+
+/// What is judged of every write, but for names and finalizers.
+fn contents(metadata: &Value, errors: &mut Vec<FieldError>) {
+    if let Some(generation) = metadata["generation"].as_i64().filter(|generation| *generation < 0) {
+        let why = "must be greater than or equal to 0";
+        errors.push(FieldError::invalid(&ROOT.child("generation"), generation, why));
+    }
+    labels(metadata, &ROOT, errors);
+    annotations(metadata, &ROOT, errors);
+    owners(metadata, &ROOT, errors);
 }
 
 fn labels(metadata: &Value, root: &Path<'_>, errors: &mut Vec<FieldError>) {
@@ -177,19 +230,18 @@ fn annotations(metadata: &Value, root: &Path<'_>, errors: &mut Vec<FieldError>) 
 
 fn owners(metadata: &Value, root: &Path<'_>, errors: &mut Vec<FieldError>) {
     let list = root.child("ownerReferences");
-    let mut controller: Option<&str> = None;
+    let mut controller: Option<String> = None;
     for (index, owner) in metadata["ownerReferences"].as_array().into_iter().flatten().enumerate() {
         let path = list.index(index);
         let field = |name: &str| owner[name].as_str().unwrap_or_default();
         let api_version = field("apiVersion");
-        if api_version.is_empty() || api_version.ends_with('/') {
-            let path = path.child("apiVersion");
-            errors.push(FieldError::invalid(&path, api_version, "version must not be empty"));
+        if !api_version.is_empty() && (api_version.ends_with('/') || api_version.matches('/').count() > 1) {
+            let why = "must be <group>/<version> or <version>";
+            errors.push(FieldError::invalid(&path.child("apiVersion"), api_version, why));
         }
-        for name in ["kind", "name", "uid"] {
+        for name in ["apiVersion", "kind", "name", "uid"] {
             if field(name).is_empty() {
-                let path = path.child(name);
-                errors.push(FieldError::invalid(&path, "", "must not be empty"));
+                errors.push(FieldError::required(&path.child(name), "must not be empty"));
             }
         }
         if api_version == "v1" && field("kind") == "Event" {
@@ -197,59 +249,71 @@ fn owners(metadata: &Value, root: &Path<'_>, errors: &mut Vec<FieldError>) {
             errors.push(FieldError::invalid(&path, owner.clone(), why));
         }
         if owner["controller"] == true {
-            if let Some(first) = controller {
+            let own = format!("{}/{}", field("kind"), field("name"));
+            if let Some(first) = &controller {
                 let why = format!(
-                    "Only one reference can have Controller set to true. Found \"true\" in references for {first} and {}",
-                    field("name")
+                    "Only one reference can have Controller set to true. Found \"true\" in references for {first} and {own}"
                 );
                 errors.push(FieldError::invalid(&list, metadata["ownerReferences"].clone(), &why));
             }
-            controller.get_or_insert(field("name"));
+            controller.get_or_insert(own);
         }
     }
 }
 
-fn finalizer_names(metadata: &Value, root: &Path<'_>, errors: &mut Vec<FieldError>) {
-    let path = root.child("finalizers");
+fn finalizer_names(metadata: &Value, errors: &mut Vec<FieldError>) {
+    let path = ROOT.child("finalizers");
     let all: Vec<&str> =
         metadata["finalizers"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
-    for (index, one) in all.iter().enumerate() {
-        let path = path.index(index);
+    for one in &all {
         errors.extend(name::qualified(one).iter().map(|wrong| FieldError::invalid(&path, *one, wrong)));
     }
     if all.contains(&"orphan") && all.contains(&"foregroundDeletion") {
-        let why = "finalizers orphan and foregroundDeletion cannot be both set";
+        let why = "finalizer orphan and foregroundDeletion cannot be both set";
         errors.push(FieldError::invalid(&path, metadata["finalizers"].clone(), why));
     }
 }
 
-/// What is wrong with a change of metadata.
-pub fn validate_update(object: &Value, old: &Value) -> Vec<FieldError> {
-    let root = Path::root("metadata");
-    let (new, old) = (&object["metadata"], &old["metadata"]);
-    let mut errors = Vec::new();
+/// What is wrong with the metadata of a changed object. Upstream judges what may change in three places, one of them the
+/// kind's own strategy: what is found wrong is said as often.
+pub fn validate_update(object: &Value, old: &Value, namespaced: bool) -> Vec<FieldError> {
+    let metadata = &object["metadata"];
+    let (mut shared, mut changed, mut errors) = (Vec::new(), Vec::new(), Vec::new());
+    contents(metadata, &mut shared);
+    fixed(metadata, &old["metadata"], &mut changed);
+    names(object, name::path_segment, namespaced, &mut errors);
+    errors.extend_from_slice(&shared);
+    finalizer_names(metadata, &mut errors);
+    if !shared.is_empty() || !changed.is_empty() {
+        changed.extend(shared);
+        errors.extend_from_slice(&changed);
+        errors.extend(changed);
+    }
+    errors
+}
+
+fn fixed(new: &Value, old: &Value, errors: &mut Vec<FieldError>) {
     if old["deletionTimestamp"].is_string() {
-        let path = root.child("finalizers");
-        let names = |value: &Value| -> Vec<String> {
+        let names = |value: &Value| -> BTreeSet<String> {
             let list = value["finalizers"].as_array().into_iter().flatten();
             list.filter_map(Value::as_str).map(str::to_owned).collect()
         };
         let before = names(old);
-        let added: Vec<_> = names(new).into_iter().filter(|one| !before.contains(one)).collect();
+        let added: Vec<String> = names(new).difference(&before).map(|one| format!("{one:?}")).collect();
         if !added.is_empty() {
             let why = format!(
-                "no new finalizers can be added if the object is being deleted, found new finalizers {added:?}"
+                "no new finalizers can be added if the object is being deleted, found new finalizers []string{{{}}}",
+                added.join(", ")
             );
-            errors.push(FieldError::forbidden(&path, &why));
+            errors.push(FieldError::forbidden(&ROOT.child("finalizers"), &why));
         }
     }
     for field in IMMUTABLE {
         if new[field] != old[field] {
-            let path = root.child(field);
+            let path = ROOT.child(field);
             errors.push(FieldError::invalid(&path, new[field].clone(), "field is immutable"));
         }
     }
-    errors
 }
 
 #[cfg(test)]
@@ -293,9 +357,9 @@ mod tests {
         check(
             json!({"name": "a", "namespace": "b", "ownerReferences": [{"kind": "Pod"}]}),
             &[
-                "metadata.ownerReferences[0].apiVersion: Invalid value: \"\": version must not be empty",
-                "metadata.ownerReferences[0].name: Invalid value: \"\": must not be empty",
-                "metadata.ownerReferences[0].uid: Invalid value: \"\": must not be empty",
+                "metadata.ownerReferences[0].apiVersion: Required value: must not be empty",
+                "metadata.ownerReferences[0].name: Required value: must not be empty",
+                "metadata.ownerReferences[0].uid: Required value: must not be empty",
             ],
         );
         check(
@@ -304,8 +368,50 @@ mod tests {
         );
         check(
             json!({"name": "a", "namespace": "b", "finalizers": ["orphan", "foregroundDeletion"]}),
-            &["metadata.finalizers: Invalid value: "],
+            &[
+                "metadata.finalizers: Invalid value: [\"orphan\",\"foregroundDeletion\"]: finalizer orphan and foregroundDeletion cannot be both set",
+            ],
         );
+        check(
+            json!({"name": "a", "namespace": "b", "finalizers": ["a/b/c"]}),
+            &["metadata.finalizers: Invalid value: \"a/b/c\": a valid label key must consist"],
+        );
+        check(
+            json!({"name": "B_-x", "generateName": "B_-", "namespace": "b"}),
+            &["metadata.generateName: Invalid value: \"B_-\"", "metadata.name: Invalid value: \"B_-x\""],
+        );
+        check(json!({"name": "b-x", "generateName": "b-", "namespace": "b"}), &[]);
+        check(
+            json!({"name": "a", "namespace": "b", "ownerReferences": [{"apiVersion": "a/b/c", "kind": "A", "name": "a", "uid": "u"}]}),
+            &[
+                "metadata.ownerReferences[0].apiVersion: Invalid value: \"a/b/c\": must be <group>/<version> or <version>",
+            ],
+        );
+    }
+
+    #[test]
+    fn an_owner_is_named_once() {
+        let owner = |uid: &str| json!({"apiVersion": "v1", "kind": "Pod", "name": "a", "uid": uid});
+        let mut object = json!({"metadata": {"ownerReferences": [owner("x"), owner("y"), owner("x")]}});
+        let warning = unite_owners(&mut object, false).unwrap();
+        assert!(warning.starts_with(".metadata.ownerReferences contains duplicate entries; "), "{warning}");
+        assert!(warning.ends_with("observed: x"), "{warning}");
+        assert_eq!(object["metadata"]["ownerReferences"], json!([owner("x"), owner("y")]));
+        assert_eq!(unite_owners(&mut object, true), None);
+        assert_eq!(unite_owners(&mut json!({}), true), None);
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_change_is_said_as_often_as_it_is_judged() {
+        let old = json!({"metadata": {"name": "a", "namespace": "b", "deletionTimestamp": "x", "finalizers": ["a/b"]}});
+        let mut new = old.clone();
+        new["metadata"]["labels"] = json!({"a": "b c"});
+        new["metadata"]["finalizers"] = json!(["e.f/g", "a/b", "c.d/e"]);
+        let found: Vec<String> =
+            validate_update(&new, &old, true).iter().map(FieldError::to_string).collect();
+        let of = |start: &str| found.iter().filter(|one| one.starts_with(start)).count();
+        assert_eq!((found.len(), of("metadata.labels"), of("metadata.finalizers")), (5, 3, 2), "{found:#?}");
+        assert!(found[1].ends_with(r#"found new finalizers []string{"c.d/e", "e.f/g"}"#), "{found:#?}");
     }
 
     #[test]

@@ -23,6 +23,8 @@ pub struct DeleteOptions {
     pub propagation_policy: Option<String>,
     /// Whether nothing is to happen.
     pub dry_run: bool,
+    /// Values of `dryRun` in a body that mean nothing.
+    odd_dry_run: Vec<String>,
 }
 
 impl DeleteOptions {
@@ -74,6 +76,12 @@ impl DeleteOptions {
             orphan_dependents: value["orphanDependents"].as_bool(),
             propagation_policy: text(&value["propagationPolicy"]),
             dry_run: value["dryRun"].as_array().is_some_and(|all| all.iter().any(|one| one == "All")),
+            odd_dry_run: match value["dryRun"].as_array() {
+                Some(all) if all.iter().any(|one| one != "All") => {
+                    all.iter().map(|one| one.as_str().unwrap_or_default().to_owned()).collect()
+                }
+                _ => Vec::new(),
+            },
         })
     }
 
@@ -102,9 +110,13 @@ impl DeleteOptions {
                 errors.push(FieldError::invalid(&path, policy.as_str(), why));
             }
             if !matches!(policy.as_str(), "Foreground" | "Background" | "Orphan") {
-                let supported = ["Background", "Foreground", "Orphan", "nil"];
+                let supported = ["Foreground", "Background", "Orphan", "nil"];
                 errors.push(FieldError::not_supported(&path, policy.as_str(), &supported));
             }
+        }
+        if !self.odd_dry_run.is_empty() {
+            let given = self.odd_dry_run.clone();
+            errors.push(FieldError::not_supported(&Path::root("dryRun"), given, &["All"]));
         }
         if errors.is_empty() {
             return Ok(());

@@ -54,11 +54,17 @@ pub async fn put(
         metadata::place(&mut object, resource.namespaced(), namespace)?;
         Ok(object)
     };
-    let mut first = Some(placed(decoded.value)?);
+    let mut object = placed(decoded.value)?;
+    write.warn(metadata::unite_owners(&mut object, false).into_iter().collect());
+    let mut first = Some(object);
     // Only who has to try again decodes again: a copy for that case would cost every PUT.
     let mut edit = |_: &Value| match first.take() {
         Some(object) => Ok(object),
-        None => placed(decoded.source.again(gvk, schema)?),
+        None => {
+            let mut object = placed(decoded.source.again(gvk, schema)?)?;
+            metadata::unite_owners(&mut object, false);
+            Ok(object)
+        }
     };
     let create = resource.kind.create_on_update && subresource.is_empty();
     let updated = update_object(&write, namespace, name, &mut edit, create).await?;
@@ -189,6 +195,7 @@ async fn shape(
     write.default(object);
     write.claim(object, Some(old)).await?;
     write.mutate(Operation::Update, object, Some(old)).await?;
+    write.warn(metadata::unite_owners(object, true).into_iter().collect());
     // Both say what the change is based on as long as they are looked at.
     metadata::of(object).insert("resourceVersion".into(), old["metadata"]["resourceVersion"].clone());
     metadata::carry(object, old);
@@ -196,8 +203,7 @@ async fn shape(
     if resource.kind.generation {
         metadata::count_generation(object, old);
     }
-    let mut errors = metadata::validate(object, resource.kind.name_rule, resource.namespaced());
-    errors.extend(metadata::validate_update(object, old));
+    let mut errors = metadata::validate_update(object, old, resource.namespaced());
     if write.subresource != "status" {
         errors.extend(hooks.validate(object, context));
     }

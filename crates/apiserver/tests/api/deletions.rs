@@ -34,7 +34,7 @@ async fn finalizers_hold_an_object_until_they_are_gone() {
     assert_eq!(world.delete(&path).await.expect(200), marked, "twice changes nothing");
     let more = json!({ "metadata": { "finalizers": ["example.com/a", "example.com/b"] } });
     assert!(world.patch(&path, "merge-patch", &more).await.failure().contains(
-        "metadata.finalizers: Forbidden: no new finalizers can be added if the object is being deleted, found new finalizers [\"example.com/b\"]"
+        "metadata.finalizers: Forbidden: no new finalizers can be added if the object is being deleted, found new finalizers []string{\"example.com/b\"}"
     ));
     let mut watch = world.watch(&format!("{MAPS}?watch=1")).await;
     watch.take(1).await;

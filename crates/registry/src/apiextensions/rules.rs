@@ -5,10 +5,11 @@
 
 use super::{columns, path, structure};
 use crate::admissionregistration::{client_config, review_versions};
-use crate::rule::{Errors, METADATA, SPEC, STATUS, immutable, required, required_name};
+use crate::rule::shown::{self, showing};
+use crate::rule::{Errors, METADATA, SPEC, STATUS, immutable, joined, required};
 use crate::rule::{required_one_of, x509};
 use crate::rules::{RULES, Rules};
-use crate::value::{is_empty, items, same, text};
+use crate::value::{is_empty, items, remove, same, text};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use gifee_base::{FieldError, Path, name};
@@ -77,7 +78,9 @@ pub(crate) const DEFINITION: Rules = Rules {
 /// What schemas of a definition say without effect.
 fn schema_warnings(definition: &Value) -> Vec<String> {
     let (mut formats, mut sets) = (Vec::new(), Vec::new());
-    for version in items(&definition["spec"]["versions"]) {
+    let versions = Parts::of(&definition["spec"]["versions"], &Value::Null);
+    let count = if versions.shared("schema") { 1 } else { versions.all.len() };
+    for version in versions.all.iter().take(count) {
         doubtful(&version["schema"]["openAPIV3Schema"], &mut formats, &mut sets);
     }
     sets.sort();
@@ -222,20 +225,27 @@ fn rest(errors: &mut Errors, definition: &Value, old: &Value) {
 fn validate(errors: &mut Errors, definition: &Value, old: &Value) {
     let (spec, own) = (&definition["spec"], text(&definition["metadata"]["name"]));
     let (group, plural) = (text(&spec["group"]), text(&spec["names"]["plural"]));
-    if own != format!("{plural}.{group}") {
+    // Names of old definitions are as they are.
+    if old.is_null() && own != format!("{plural}.{group}") {
         let why = "must be spec.names.plural+\".\"+spec.group";
         errors.push(FieldError::invalid(&METADATA.child("name"), own, why));
     }
     let at = SPEC.child("group");
     if !required(errors, &spec["group"], &at) {
-        crate::rule::named_text(errors, group, &at, name::dns_subdomain);
-        if !group.contains('.') {
+        let before = errors.len();
+        joined(errors, group, &at, name::dns_subdomain);
+        if errors.len() == before && !group.contains('.') {
             errors.push(FieldError::invalid(&at, group, "should be a domain with at least one dot"));
         }
     }
     required_one_of(errors, &spec["scope"], &SPEC.child("scope"), &["Cluster", "Namespaced"]);
-    versions(errors, &spec["versions"], &old["spec"]["versions"]);
+    let parts = Parts::of(&spec["versions"], &old["spec"]["versions"]);
+    versions(errors, &spec["versions"], &parts);
+    required_names(errors, &spec["names"], &SPEC.child("names"));
     names(errors, &spec["names"], &SPEC.child("names"));
+    if let Some(first) = parts.all.first() {
+        parts.judge(errors, first, true, &SPEC);
+    }
     conversion(errors, &spec["conversion"], &SPEC.child("conversion"));
     // A new definition may come before what signs the certificate of its webhook has said so.
     let bundle = |one: &Value| one["spec"]["conversion"]["webhook"]["clientConfig"]["caBundle"].clone();
@@ -257,35 +267,47 @@ fn bundle_error(bundle: &Value) -> Option<String> {
     x509::bundle_error(&String::from_utf8_lossy(&bytes))
 }
 
-fn versions(errors: &mut Errors, list: &Value, old: &Value) {
-    let at = SPEC.child("versions");
-    if is_empty(list) {
-        errors.push(FieldError::invalid(
-            &at,
-            list.clone(),
-            "must have exactly one version marked as storage version",
-        ));
-        return;
-    }
-    let mut seen = Vec::new();
-    for (index, one) in items(list).iter().enumerate() {
-        let at = at.index(index);
-        required_name(errors, &one["name"], &at.child("name"), name::dns1035_label);
-        if seen.contains(&text(&one["name"])) {
-            let why = "must contain unique version names";
-            errors.push(FieldError::invalid(&SPEC.child("versions"), list.clone(), why));
-        }
-        seen.push(text(&one["name"]));
+fn versions(errors: &mut Errors, list: &Value, parts: &Parts<'_>) {
+    let path = SPEC.child("versions");
+    for (index, one) in parts.all.iter().enumerate() {
         if one["schema"]["openAPIV3Schema"].is_null() {
+            let at = path.index(index);
             let at = at.child("schema");
             errors.push(FieldError::required(&at.child("openAPIV3Schema"), ""));
         }
-        deprecation(errors, one, &at.child("deprecationWarning"));
     }
-    parts(errors, list, old);
-    if items(list).iter().filter(|one| one["storage"] == true).count() != 1 {
-        let why = "must have exactly one version marked as storage version";
-        errors.push(FieldError::invalid(&at, list.clone(), why));
+    let mut repeated = false;
+    for (index, one) in parts.all.iter().enumerate() {
+        let at = path.index(index);
+        joined(errors, text(&one["name"]), &at.child("name"), name::dns1035_label);
+        repeated |= parts.all[..index].iter().any(|before| before["name"] == one["name"]);
+        deprecation(errors, one, &at.child("deprecationWarning"));
+        parts.judge(errors, one, false, &at);
+    }
+    let mut wrong = |why: &str| {
+        let mut own = list.clone();
+        for version in own.as_array_mut().into_iter().flatten() {
+            for field in PARTS.into_iter().filter(|field| parts.shared(field)) {
+                remove(version, field);
+            }
+        }
+        errors.push(showing(FieldError::invalid(&path, "", why), &own, shown::VERSIONS));
+    };
+    if repeated {
+        wrong("must contain unique version names");
+    }
+    if parts.all.iter().filter(|one| one["storage"] == true).count() != 1 {
+        wrong("must have exactly one version marked as storage version");
+    }
+    if let Some(first) = parts.all.first() {
+        optional_joined(errors, &first["name"], &SPEC.child("version"), name::dns1035_label);
+    }
+}
+
+/// The same as a name that may be left out.
+fn optional_joined(errors: &mut Errors, value: &Value, path: &Path<'_>, rule: fn(&str) -> Vec<String>) {
+    if !is_empty(value) {
+        joined(errors, text(value), path, rule);
     }
 }
 
@@ -304,37 +326,47 @@ fn deprecation(errors: &mut Errors, version: &Value, path: &Path<'_>) {
     errors.extend(wrong.iter().flatten().map(|why| FieldError::invalid(path, warning.as_str(), why)));
 }
 
-/// The parts of versions. What all versions have in common is spoken of as the definition's own, as upstream does.
-fn parts(errors: &mut Errors, list: &Value, old: &Value) {
-    let all = items(list);
-    let shared = |field: &str| all.iter().all(|one| !is_empty(&one[field]) && one[field] == all[0][field]);
-    let own = SPEC.child("versions");
-    for (index, version) in all.iter().enumerate() {
-        let at = own.index(index);
-        let status = version["subresources"]["status"].is_object();
-        let place = |field: &str| if shared(field) { SPEC } else { at };
-        let (schema, first) = (&version["schema"]["openAPIV3Schema"], index == 0);
-        let (around, name) = if shared("schema") { (SPEC, "validation") } else { (at, "schema") };
-        if schema.is_object() && (first || !shared("schema")) {
-            let around = around.child(name);
-            let before = items(old).iter().find(|one| one["name"] == version["name"]);
+/// What versions may have in common.
+const PARTS: [&str; 4] = ["schema", "subresources", "additionalPrinterColumns", "selectableFields"];
+
+/// The parts of versions. What all versions have in common is spoken of as the definition's own, as upstream does, and
+/// after its names.
+struct Parts<'a> {
+    all: &'a [Value],
+    old: &'a [Value],
+}
+
+impl<'a> Parts<'a> {
+    fn of(list: &'a Value, old: &'a Value) -> Self {
+        Self { all: items(list), old: items(old) }
+    }
+
+    fn shared(&self, field: &str) -> bool {
+        self.all.iter().all(|one| same(&one[field], &self.all[0][field]))
+    }
+
+    /// Judges what versions have in common, or what each has of its own.
+    fn judge(&self, errors: &mut Errors, version: &Value, shared: bool, path: &Path<'_>) {
+        let schema = &version["schema"]["openAPIV3Schema"];
+        if schema.is_object() && self.shared("schema") == shared {
+            let path = path.child(if shared { "validation" } else { "schema" });
+            let before = self.old.iter().find(|one| one["name"] == version["name"]);
             let accepted = before.is_some_and(|old| same(&old["schema"], &version["schema"]));
-            structure::validate(errors, schema, &around.child("openAPIV3Schema"), status, accepted);
+            let status = |one: &Value| one["subresources"]["status"].is_object();
+            let status = if shared { self.all.iter().any(status) } else { status(version) };
+            structure::validate(errors, schema, &path.child("openAPIV3Schema"), status, accepted);
         }
-        if first || !shared("subresources") {
-            let around = place("subresources");
-            scale(errors, &version["subresources"]["scale"], &around.child("subresources"));
+        if self.shared("subresources") == shared {
+            scale(errors, &version["subresources"]["scale"], &path.child("subresources"));
         }
-        if first || !shared("additionalPrinterColumns") {
-            let around = place("additionalPrinterColumns");
-            let columns = around.child("additionalPrinterColumns");
+        if self.shared("additionalPrinterColumns") == shared {
+            let columns = path.child("additionalPrinterColumns");
             for (index, column) in items(&version["additionalPrinterColumns"]).iter().enumerate() {
                 printer_column(errors, column, &columns.index(index));
             }
         }
-        if first || !shared("selectableFields") {
-            let around = place("selectableFields");
-            selectable(errors, &version["selectableFields"], schema, &around.child("selectableFields"));
+        if self.shared("selectableFields") == shared {
+            selectable(errors, &version["selectableFields"], schema, &path.child("selectableFields"));
         }
     }
 }
@@ -425,27 +457,39 @@ fn selectable(errors: &mut Errors, list: &Value, schema: &Value, own: &Path<'_>)
 }
 
 fn kind_name(text: &str) -> Vec<String> {
-    name::dns1035_label(&text.to_lowercase())
-        .into_iter()
-        .map(|wrong| format!("may have mixed case, but should otherwise match: {wrong}"))
-        .collect()
+    match name::dns1035_label(&text.to_lowercase()).as_slice() {
+        [] => Vec::new(),
+        wrong => vec![format!("may have mixed case, but should otherwise match: {}", wrong.join(","))],
+    }
+}
+
+fn required_names(errors: &mut Errors, names: &Value, path: &Path<'_>) {
+    for field in ["plural", "singular", "kind", "listKind"] {
+        required(errors, &names[field], &path.child(field));
+    }
 }
 
 fn names(errors: &mut Errors, names: &Value, path: &Path<'_>) {
-    required_name(errors, &names["plural"], &path.child("plural"), name::dns1035_label);
-    crate::rule::optional_name(errors, &names["singular"], &path.child("singular"), name::dns1035_label);
-    required_name(errors, &names["kind"], &path.child("kind"), kind_name);
-    crate::rule::optional_name(errors, &names["listKind"], &path.child("listKind"), kind_name);
-    for list in ["shortNames", "categories"] {
+    for (field, rule) in [
+        ("plural", name::dns1035_label as fn(&str) -> Vec<String>),
+        ("singular", name::dns1035_label),
+        ("kind", kind_name),
+        ("listKind", kind_name),
+    ] {
+        optional_joined(errors, &names[field], &path.child(field), rule);
+    }
+    let each = |errors: &mut Errors, list: &str| {
         let at = path.child(list);
         for (index, one) in items(&names[list]).iter().enumerate() {
-            crate::rule::named(errors, one, &at.index(index), name::dns1035_label);
+            joined(errors, text(one), &at.index(index), name::dns1035_label);
         }
-    }
+    };
+    each(errors, "shortNames");
     if !is_empty(&names["kind"]) && same(&names["kind"], &names["listKind"]) {
         let why = "kind and listKind may not be the same";
         errors.push(FieldError::invalid(&path.child("listKind"), text(&names["listKind"]), why));
     }
+    each(errors, "categories");
 }
 
 /// How versions are made of one another. Paths are those of upstream's internal form.

@@ -5,11 +5,12 @@
 
 use super::costs::{self, Cardinality, Total};
 use crate::rule::Errors;
+use crate::rule::shown::{self, showing};
 use crate::value::{is_empty, items, text};
 use gifee_base::{FieldError, Path};
 use gifee_schema::cel::Sizes;
 use gifee_schema::structural::{Pattern, Structural, rules};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use std::cell::RefCell;
 use std::rc::Rc;
 
@@ -569,15 +570,17 @@ fn compiled_rules(errors: &mut Errors, schema: &Value, at: &Path<'_>, inside: &I
     let requestful = Sizes::of(schema, root).map_or(1, |sizes| sizes.count());
     for (index, compiled) in rules::compile(&structural.rules, schema, root).iter().enumerate() {
         let at = at.index(index);
-        let shown = Value::Object(list[index].as_object().cloned().unwrap_or_else(Map::new));
+        let wrong = |field: &str, why: &str| {
+            showing(FieldError::invalid(&at.child(field), "", why), &list[index], shown::SCHEMA_RULE)
+        };
         let times = inside.count.unwrap_or(requestful);
         let cost = compiled.most.0.saturating_mul(times);
         inside.total.borrow_mut().add(errors, "rule", cost, &at.child("rule"));
         if let Err(why) = &compiled.program {
-            errors.push(FieldError::invalid(&at.child("rule"), shown.clone(), why));
+            errors.push(wrong("rule", why));
         }
         match &compiled.message {
-            Some(Err(why)) => errors.push(FieldError::invalid(&at.child("messageExpression"), shown, why)),
+            Some(Err(why)) => errors.push(wrong("messageExpression", why)),
             Some(Ok(_)) => {
                 let (mut total, at) = (inside.total.borrow_mut(), at.child("messageExpression"));
                 total.add(errors, "messageExpression", compiled.most.1, &at);
@@ -659,7 +662,9 @@ mod tests {
         );
         check(
             object(json!({"a": {"type": "string", "x-kubernetes-validations": [{"rule": "self.b"}]}})),
-            &["s.properties[a].x-kubernetes-validations[0].rule: Invalid value: {\"rule\":\"self.b\"}: "],
+            &[
+                "s.properties[a].x-kubernetes-validations[0].rule: Invalid value: {\"Rule\":\"self.b\",\"Message\":\"\",\"MessageExpression\":\"\",\"Reason\":null,\"FieldPath\":\"\",\"OptionalOldSelf\":null}: ",
+            ],
         );
         let dear = json!([{"rule": "self.all(x, self.all(y, x != y))"}]);
         let texts = json!({"type": "string"});

@@ -7,6 +7,7 @@ use super::policy::{failure_policy, success_policy};
 use super::status::{holds, status};
 use crate::kind::Context;
 use crate::podspec;
+use crate::rule::shown::{self, Form, showing};
 use crate::rule::{
     Errors, METADATA, SPEC, collect, domain_path, immutable, label, non_negative_fields, one_of,
 };
@@ -314,8 +315,15 @@ fn update(errors: &mut Errors, job: &Value, old: &Value) {
     } else {
         immutable(errors, &spec["template"], &before["template"], &at);
     }
-    for field in ["completionMode", "podFailurePolicy", "backoffLimitPerIndex", "managedBy", "successPolicy"]
-    {
-        immutable(errors, &spec[field], &before[field], &SPEC.child(field));
+    let fields = [
+        ("completionMode", Form::Given),
+        ("podFailurePolicy", shown::FAILURE_POLICY),
+        ("backoffLimitPerIndex", Form::Given),
+        ("managedBy", Form::Given),
+        ("successPolicy", shown::SUCCESS_POLICY),
+    ];
+    for (field, form) in fields.into_iter().filter(|(field, _)| !same(&spec[*field], &before[*field])) {
+        let error = FieldError::invalid(&SPEC.child(field), "", crate::rule::IMMUTABLE);
+        errors.push(showing(error, &spec[field], form));
     }
 }

@@ -3,6 +3,7 @@
 //! Answers to upstream's `pkg/apis/batch/validation`.
 
 use super::indexes;
+use crate::rule::shown::{self, showing};
 use crate::rule::{Errors, named, non_negative, one_of};
 use crate::value::{int, is_empty, items, text};
 use gifee_base::{FieldError, Path, name};
@@ -118,14 +119,8 @@ pub(super) fn success_policy(errors: &mut Errors, spec: &Value, path: &Path<'_>)
     let at = path.child("successPolicy");
     let (rules, at_rules) = (items(&policy["rules"]), at.child("rules"));
     if spec["completionMode"] != "Indexed" {
-        let rule = |rule: &Value| {
-            let (indexes, count) = (&rule["succeededIndexes"], &rule["succeededCount"]);
-            format!("{{\"SucceededIndexes\":{indexes},\"SucceededCount\":{count}}}")
-        };
-        let shown = rules.iter().map(rule).collect::<Vec<_>>().join(",");
-        let shown = if policy["rules"].is_null() { "null".to_owned() } else { format!("[{shown}]") };
         let error = FieldError::invalid(&at, "", "requires indexed completion mode");
-        return errors.push(error.showing(&format!("{{\"Rules\":{shown}}}")));
+        return errors.push(showing(error, policy, shown::SUCCESS_POLICY));
     }
     if rules.is_empty() {
         let why = "at least one rules must be specified when the successPolicy is specified";

@@ -3,6 +3,7 @@
 //! Answers to upstream's strategy and rules of them.
 
 use crate::podspec;
+use crate::rule::shown::{self, showing};
 use crate::rule::{Errors, METADATA, SPEC, STATUS, address, named_text, resource};
 use crate::rule::{optional_name, required_because, unique};
 use crate::rules::{GIVEN, RULES, Rules};
@@ -108,7 +109,7 @@ fn taints(errors: &mut Errors, list: &Value, path: &Path<'_>) {
         }
         let pair = (key, text(effect));
         if seen.contains(&pair) {
-            let mut error = FieldError::duplicate(&at, taint.clone());
+            let mut error = showing(FieldError::duplicate(&at, ""), taint, shown::TAINT);
             error.body.push_str(": taints must be unique by key and effect pair");
             errors.push(error);
         } else {
@@ -139,7 +140,7 @@ fn node_update(errors: &mut Errors, node: &Value, old: &Value) {
     let at = STATUS.child("addresses");
     for (index, one) in items(&node["status"]["addresses"]).iter().enumerate() {
         if seen.contains(&one) {
-            errors.push(FieldError::duplicate(&at.index(index), one.clone()));
+            errors.push(showing(FieldError::duplicate(&at.index(index), ""), one, shown::NODE_ADDRESS));
         }
         seen.push(one);
     }

@@ -6,6 +6,7 @@
 use super::qos;
 use crate::podspec;
 use crate::podspec::annotation::{APP_ARMOR, MIRROR};
+use crate::rule::shown::{self, showing};
 use crate::rule::{Errors, METADATA, ROOT, SPEC, range_text};
 use crate::value::{entries, int, is_empty, items, remove, restore, same, text};
 use gifee_base::{FieldError, Path};
@@ -142,9 +143,6 @@ fn deadline(errors: &mut Errors, spec: &Value, before: &Value) -> bool {
 }
 
 fn only_added_tolerations(errors: &mut Errors, new: &Value, old: &Value) {
-    if same(new, old) {
-        return;
-    }
     let without_time = |one: &Value| {
         let mut one = one.clone();
         remove(&mut one, "tolerationSeconds");
@@ -156,8 +154,10 @@ fn only_added_tolerations(errors: &mut Errors, new: &Value, old: &Value) {
         .all(|old| items(new).iter().any(|new| same(&without_time(new), &old)));
     if !kept {
         let why = "existing toleration can not be modified except its tolerationSeconds";
-        errors.push(FieldError::forbidden(&SPEC.child("tolerations"), why));
+        return errors.push(FieldError::forbidden(&SPEC.child("tolerations"), why));
     }
+    // Upstream judges them here once more.
+    podspec::tolerations(errors, new, &SPEC.child("tolerations"));
 }
 
 fn only_removed_gates(errors: &mut Errors, new: &Value, old: &Value) {
@@ -188,7 +188,7 @@ fn gated(errors: &mut Errors, munged: &mut Value, before: &Value) {
     let path = path.child("nodeSelectorTerms");
     if !old.is_empty() && old.len() != new.len() {
         let why = "no additions/deletions to non-empty NodeSelectorTerms list are allowed";
-        errors.push(FieldError::invalid(&path, new, why));
+        errors.push(showing(FieldError::invalid(&path, "", why), &new.into(), shown::NODE_TERMS));
     } else {
         for (index, (new, old)) in new.iter().zip(&old).enumerate() {
             let grown = ["matchExpressions", "matchFields"].iter().all(|field| {
@@ -198,7 +198,7 @@ fn gated(errors: &mut Errors, munged: &mut Value, before: &Value) {
             let empty = is_empty(&old["matchExpressions"]) && is_empty(&old["matchFields"]);
             if !grown || empty && !same(new, old) {
                 let why = "only additions are allowed (no mutations or deletions)";
-                errors.push(FieldError::invalid(&path.index(index), new.clone(), why));
+                errors.push(showing(FieldError::invalid(&path.index(index), "", why), new, shown::NODE_TERM));
             }
         }
     }

@@ -3,6 +3,7 @@
 //! Answers to `ValidatePodStatusUpdate` of upstream's core validation and to the strategy of pods' status.
 
 use super::pod_change::annotation_updates;
+use crate::rule::shown::{self, showing};
 use crate::rule::{Errors, STATUS, address, identity, immutable, named, optional_name, required_name};
 use crate::value::{entries, int, is_empty, items, restore, text};
 use gifee_base::{FieldError, Path, name};
@@ -223,7 +224,14 @@ fn addresses(errors: &mut Errors, list: &Value, before: &Value, path: &Path<'_>)
     let (four, six) = address::families(items(list).iter().map(|one| text(&one["ip"])));
     if count > 1 && (four != 1 || six != 1) {
         let why = "may specify no more than one IP for each IP family";
-        errors.push(FieldError::invalid(path, list.clone(), why));
+        errors.push(showing(FieldError::invalid(path, "", why), list, shown::ADDRESSES));
+    }
+    let mut seen: Vec<&str> = Vec::new();
+    for (index, one) in items(list).iter().enumerate().filter(|_| count > 1) {
+        if seen.contains(&text(&one["ip"])) {
+            errors.push(showing(FieldError::duplicate(&path.index(index), ""), one, shown::ADDRESS));
+        }
+        seen.push(text(&one["ip"]));
     }
 }
 

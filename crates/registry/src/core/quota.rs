@@ -5,6 +5,7 @@
 use crate::rule::resource::{
     container_resource_name, is_quota, may_overcommit, quantity, quota_list, resource_name,
 };
+use crate::rule::shown::{self, showing};
 use crate::rule::{Errors, IMMUTABLE, SPEC, STATUS, named, unique};
 use crate::rules::{RULES, Rules};
 use crate::value::{entries, is_empty, items, text};
@@ -108,7 +109,8 @@ fn selector(errors: &mut Errors, spec: &Value) {
         for (resource, _) in entries(&spec["hard"]) {
             if is_quota(resource) && !fits(scope, resource) {
                 let why = "unsupported scope applied to resource";
-                errors.push(FieldError::invalid(&at, spec["scopeSelector"].clone(), why));
+                let error = FieldError::invalid(&at, "", why);
+                errors.push(showing(error, &spec["scopeSelector"], shown::SCOPE_SELECTOR));
             }
         }
         let exists = !matches!(scope, "PriorityClass" | "VolumeAttributesClass");

@@ -5,6 +5,7 @@
 use crate::podspec;
 use crate::podspec::source::{Owner, one_too_many, shared_source};
 use crate::podspec::warning::{OLD_VOLUMES, claim_spec, selector_term};
+use crate::rule::shown::{self, showing};
 use crate::rule::{
     Errors, METADATA, SPEC, STATUS, immutable, named_text, optional_name, optional_one_of, required, resource,
 };
@@ -193,8 +194,8 @@ fn volume_update(errors: &mut Errors, object: &Value, old: &Value) {
     immutable(errors, &spec["volumeMode"], &before["volumeMode"], &Path::root("volumeMode"));
     if !before["nodeAffinity"].is_null() && !same(&spec["nodeAffinity"], &before["nodeAffinity"]) {
         let why = "field is immutable, except for updating from beta label to GA";
-        let given = spec["nodeAffinity"].clone();
-        errors.push(FieldError::invalid(&Path::root("nodeAffinity"), given, why));
+        let error = FieldError::invalid(&Path::root("nodeAffinity"), "", why);
+        errors.push(showing(error, &spec["nodeAffinity"], shown::VOLUME_AFFINITY));
     }
     class_kept(errors, spec, before);
 }

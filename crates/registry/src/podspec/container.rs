@@ -13,25 +13,17 @@ const MESSAGE_POLICIES: [&str; 2] = ["File", "FallbackToLogsOnError"];
 const PROTOCOLS: [&str; 3] = ["SCTP", "TCP", "UDP"];
 const RULES_MAXIMUM: usize = 20;
 const EXIT_CODES_MAXIMUM: usize = 255;
-/// What debugging containers may have.
-const EPHEMERAL_FIELDS: [&str; 17] = [
-    "name",
-    "image",
-    "command",
-    "args",
-    "workingDir",
-    "envFrom",
-    "env",
-    "volumeMounts",
-    "volumeDevices",
-    "terminationMessagePath",
-    "terminationMessagePolicy",
-    "imagePullPolicy",
-    "securityContext",
-    "stdin",
-    "stdinOnce",
-    "tty",
-    "targetContainerName",
+/// What debugging containers may not have, in the order of the type.
+const NOT_EPHEMERAL: [&str; 9] = [
+    "ports",
+    "resources",
+    "resizePolicy",
+    "restartPolicy",
+    "restartPolicyRules",
+    "livenessProbe",
+    "readinessProbe",
+    "startupProbe",
+    "lifecycle",
 ];
 
 /// The containers that a pod is for.
@@ -102,8 +94,8 @@ pub(super) fn ephemeral_containers(errors: &mut Errors, spec: &Value, scope: &Sc
         if !target.is_empty() && !others.contains(&target) {
             errors.push(FieldError::not_found(&at.child("targetContainerName"), target));
         }
-        for (field, value) in crate::value::entries(container) {
-            if !EPHEMERAL_FIELDS.contains(&field) && !is_empty(value) {
+        for field in NOT_EPHEMERAL {
+            if !is_empty(&container[field]) {
                 let why = "cannot be set for an Ephemeral Container";
                 errors.push(FieldError::forbidden(&at.child(field), why));
             }

@@ -19,6 +19,7 @@ mod volume;
 pub(crate) mod warning;
 mod windows;
 
+use crate::rule::shown::{self, showing};
 use crate::rule::{Errors, address, exactly_one, identity, in_range, label, named, named_text};
 use crate::rule::{optional_name, required, required_one_of, resource, unique};
 use crate::value::{entries, int, is_empty, items, text};
@@ -211,21 +212,19 @@ fn claims<'a>(errors: &mut Errors, list: &'a Value, path: &Path<'_>) -> Vec<&'a 
             }
         }
         let sources = ["resourceClaimName", "resourceClaimTemplateName"];
+        let mut wrong = |why: &str| {
+            errors.push(showing(FieldError::invalid(&at, "", why), claim, shown::POD_CLAIM));
+        };
         match sources.iter().filter(|source| !claim[**source].is_null()).count() {
-            0 => errors.push(FieldError::invalid(
-                &at,
-                claim.clone(),
-                "must specify one of: `resourceClaimName`, `resourceClaimTemplateName`",
-            )),
+            0 => wrong("must specify one of: `resourceClaimName`, `resourceClaimTemplateName`"),
             1 => {}
-            _ => errors.push(FieldError::invalid(
-                &at,
-                claim.clone(),
-                "at most one of `resourceClaimName` or `resourceClaimTemplateName` may be specified",
-            )),
+            _ => wrong("at most one of `resourceClaimName` or `resourceClaimTemplateName` may be specified"),
         }
         for source in sources {
-            optional_name(errors, &claim[source], &at.child(source), name::dns_subdomain);
+            // An empty name is one, too.
+            if !claim[source].is_null() {
+                named(errors, &claim[source], &at.child(source), name::dns_subdomain);
+            }
         }
     }
     names

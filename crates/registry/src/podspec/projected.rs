@@ -5,6 +5,7 @@
 use super::env;
 use super::security::file_mode;
 use crate::certificates::signer_name;
+use crate::rule::shown::{self, showing};
 use crate::rule::{Errors, label, non_reserved_path, required, required_because};
 use crate::value::{entries, items, text};
 use gifee_base::{FieldError, Path, name};
@@ -151,7 +152,7 @@ fn trust_bundle<'a>(errors: &mut Errors, body: &'a Value, taken: &mut Taken<'a, 
     match (body["name"].is_null(), body["signerName"].is_null()) {
         (false, false) => {
             let why = "only one of name and signerName may be used";
-            errors.push(FieldError::invalid(path, body.clone(), why));
+            errors.push(showing(FieldError::invalid(path, "", why), body, shown::TRUST_BUNDLE));
         }
         (false, true) => {
             let (own, at) = (text(&body["name"]), path.child("name"));

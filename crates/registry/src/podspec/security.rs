@@ -1,6 +1,7 @@
 //! Rules for security contexts.
 
 use super::{Scope, identities, windows};
+use crate::rule::shown::{self, showing};
 use crate::rule::{Errors, descending_path, identity, optional_one_of, range_text};
 use crate::value::{is_empty, items, text};
 use gifee_base::{FieldError, Path};
@@ -95,7 +96,7 @@ fn seccomp(errors: &mut Errors, profile: &Value, path: &Path<'_>) {
         (_, true) => {}
         (_, false) => {
             let why = "can only be set when seccomp type is Localhost";
-            errors.push(FieldError::invalid(&at, profile.clone(), why));
+            errors.push(showing(FieldError::invalid(&at, "", why), profile, shown::PROFILE));
         }
     }
 }
@@ -149,11 +150,11 @@ pub(super) fn container(errors: &mut Errors, context: &Value, scope: &Scope<'_>,
     if context["allowPrivilegeEscalation"] == false {
         if context["privileged"] == true {
             let why = "cannot set `allowPrivilegeEscalation` to false and `privileged` to true";
-            errors.push(FieldError::invalid(path, context.clone(), why));
+            errors.push(showing(FieldError::invalid(path, "", why), context, shown::SECURITY_CONTEXT));
         }
         if items(&context["capabilities"]["add"]).iter().any(|one| one == "CAP_SYS_ADMIN") {
             let why = "cannot set `allowPrivilegeEscalation` to false and `capabilities.Add` CAP_SYS_ADMIN";
-            errors.push(FieldError::invalid(path, context.clone(), why));
+            errors.push(showing(FieldError::invalid(path, "", why), context, shown::SECURITY_CONTEXT));
         }
     }
     windows::options(errors, &context["windowsOptions"], &path.child("windowsOptions"));

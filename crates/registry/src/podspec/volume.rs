@@ -242,6 +242,8 @@ pub(super) fn devices(errors: &mut Errors, container: &Value, scope: &Scope<'_>,
         if mounts.iter().any(|mount| mount["mountPath"] == *target) {
             errors.push(invalid("devicePath", target, "must not already exist as a path in volumeMounts"));
         }
-        names.push(one);
+        if !one.is_empty() {
+            names.push(one);
+        }
     }
 }

@@ -8,6 +8,7 @@ pub(crate) mod condition;
 pub(crate) mod label;
 pub(crate) mod list;
 pub(crate) mod resource;
+pub(crate) mod shown;
 pub(crate) mod x509;
 
 use crate::value::{is_empty, same, text};
@@ -53,6 +54,14 @@ pub(crate) fn named(errors: &mut Errors, value: &Value, path: &Path<'_>, rule: f
 pub(crate) fn named_text(errors: &mut Errors, text: &str, path: &Path<'_>, rule: fn(&str) -> Vec<String>) {
     for wrong in rule(text) {
         errors.push(FieldError::invalid(path, text, &wrong));
+    }
+}
+
+/// Reports all that a rule for names finds as one error.
+pub(crate) fn joined(errors: &mut Errors, text: &str, path: &Path<'_>, rule: fn(&str) -> Vec<String>) {
+    let wrong = rule(text);
+    if !wrong.is_empty() {
+        errors.push(FieldError::invalid(path, text, &wrong.join(",")));
     }
 }
 

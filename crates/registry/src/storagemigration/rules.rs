@@ -2,7 +2,8 @@
 //!
 //! Answers to upstream's `pkg/apis/storagemigration/validation`.
 
-use crate::rule::{Errors, IMMUTABLE, SPEC, STATUS, condition, immutable, required_because};
+use crate::rule::shown::{self, showing};
+use crate::rule::{Errors, IMMUTABLE, SPEC, STATUS, condition, joined, required_because};
 use crate::rules::{RULES, Rules};
 use crate::value::{is_empty, items, text};
 use gifee_base::{FieldError, name};
@@ -15,27 +16,21 @@ pub(crate) const MIGRATION: Rules = Rules {
         let (resource, at) = (&migration["spec"]["resource"], SPEC.child("resource"));
         let own = &resource["resource"];
         if !required_because(errors, own, &at.child("resource"), "resource is required to be set") {
-            joined(errors, own, "resource", name::dns1035_label);
+            joined(errors, text(own), &at.child("resource"), name::dns1035_label);
         }
         if !is_empty(&resource["group"]) {
-            joined(errors, &resource["group"], "group", name::dns_subdomain);
+            joined(errors, text(&resource["group"]), &at.child("group"), name::dns_subdomain);
         }
     },
     validate_update: |errors, migration, old| {
-        immutable(errors, &migration["spec"], &old["spec"], &SPEC);
+        if !crate::value::same(&migration["spec"], &old["spec"]) {
+            let error = FieldError::invalid(&SPEC, "", IMMUTABLE);
+            errors.push(showing(error, &migration["spec"], shown::MIGRATION));
+        }
     },
     validate_part: |errors, migration, old, _| status(errors, migration, old),
     ..RULES
 };
-
-/// All that is wrong with a name in one text, as upstream says it here.
-fn joined(errors: &mut Errors, value: &Value, field: &str, rule: fn(&str) -> Vec<String>) {
-    let wrong = rule(text(value));
-    if !wrong.is_empty() {
-        let at = SPEC.child("resource");
-        errors.push(FieldError::invalid(&at.child(field), text(value), &wrong.join(",")));
-    }
-}
 
 fn status(errors: &mut Errors, migration: &Value, old: &Value) {
     let version = |one: &Value| text(&one["status"]["resourceVersion"]).to_owned();

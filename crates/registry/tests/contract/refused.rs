@@ -322,7 +322,7 @@ fn changes_of_pods() {
         "Pod",
         Some("status"),
         &[("/status/podIPs", json!([{ "ip": "10.0.0.1" }, { "ip": "10.0.0.2" }]))],
-        &["status.podIPs: Invalid value: [{\"ip\":\"10.0.0.1\"},{\"ip\":\"10.0.0.2\"}]: may specify no more than one IP for each IP family"],
+        &["status.podIPs: Invalid value: [{\"IP\":\"10.0.0.1\"},{\"IP\":\"10.0.0.2\"}]: may specify no more than one IP for each IP family"],
     );
 }
 

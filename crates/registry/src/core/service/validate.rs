@@ -5,6 +5,7 @@
 use super::{is_headless, is_reached_from_outside, kind, needs_health_port};
 use crate::core::endpoints::PROTOCOLS;
 use crate::rule::address::{cidr, families, ip, ordinary_ip, port, port_or_name};
+use crate::rule::shown::{self, showing};
 use crate::rule::{Errors, METADATA, SPEC, STATUS, label, named_text, one_of, required_one_of};
 use crate::value::{int, is_empty, items, same, text};
 use gifee_base::{FieldError, Path, name};
@@ -122,8 +123,9 @@ fn repeated_ports(errors: &mut Errors, service: &Value) {
     for (index, one) in list.iter().enumerate() {
         let pair = (text(&one["protocol"]), int(&one["port"]));
         if seen.contains(&pair) {
-            let shown = json!({ "port": pair.1, "protocol": pair.0, "targetPort": 0 });
-            errors.push(FieldError::duplicate(&path.index(index), shown));
+            let key = json!({ "port": pair.1, "protocol": pair.0 });
+            let error = FieldError::duplicate(&path.index(index), "");
+            errors.push(showing(error, &key, shown::SERVICE_PORT));
         }
         seen.push(pair);
     }
