@@ -19,7 +19,8 @@ const LAYERS: &[(u8, &str, &[&str])] = &[
     (2, "gifee-policy", &["base", "schema"]),
     (2, "gifee-reconcile", &["base", "client"]),
     (3, "gifee-apiserver", &["base", "schema", "store", "registry", "policy"]),
-    (3, "gifee-scheduler", &["base", "client", "reconcile"]),
+    // Devices are selected by expressions, which are judged in one place.
+    (3, "gifee-scheduler", &["base", "schema", "client", "reconcile"]),
     // What a quota counts is measured in one place, by who charges and by who counts again.
     (3, "gifee-controllers", &["base", "client", "reconcile", "policy"]),
     (3, "gifee-net", &["base", "client", "reconcile"]),

@@ -4,6 +4,7 @@
 //! node as long as the node is known or a pod is placed there. Kept up change by change, never rebuilt; what
 //! follows it reads the journal. Answers to the scheduler's cache and snapshot.
 
+use crate::devices::Devices;
 use crate::groups::Groups;
 use crate::journal::{Change, Journal, Moved};
 use crate::node::Node;
@@ -140,6 +141,8 @@ pub struct Cluster {
     uses: HashMap<ObjectKey, usize>,
     /// Claims and volumes.
     pub storage: Storage,
+    /// Devices and claims of them.
+    pub devices: Devices,
     /// Pods that start together.
     pub groups: Groups,
     /// Pods that are to have room on a node.

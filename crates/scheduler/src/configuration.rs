@@ -15,7 +15,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// Plugins of upstream's that do their work elsewhere here, and may be named all the same.
-const ELSEWHERE: [&str; 3] = ["DefaultPreemption", "DefaultBinder", "DynamicResources"];
+const ELSEWHERE: [&str; 2] = ["DefaultPreemption", "DefaultBinder"];
 /// Points at which plugins take part, beside `multiPoint`, `filter`, `score` and `postFilter`.
 const POINTS: [&str; 10] = [
     "preEnqueue",

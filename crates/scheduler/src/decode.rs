@@ -3,7 +3,7 @@
 //! Answers to upstream's `PodRequests` and the `corev1` scheduling functions.
 
 use crate::node::Term;
-use crate::pod::{Condition, HostPort, Life, Owner, Pod, Shape, Template};
+use crate::pod::{Condition, DeviceClaim, HostPort, Life, Meant, Owner, Pod, Shape, Template};
 use crate::profile::AddedAffinity;
 use crate::resources::{Amounts, Resources};
 use crate::terms::{self, Constraint, Wishes};
@@ -60,6 +60,8 @@ struct Spec {
     #[serde(deserialize_with = "nullable")]
     volumes: Vec<PodVolume>,
     #[serde(deserialize_with = "nullable")]
+    resource_claims: Vec<PodClaim>,
+    #[serde(deserialize_with = "nullable")]
     scheduling_gates: Vec<Gate>,
 }
 
@@ -115,6 +117,13 @@ struct PodVolume {
 struct ClaimSource {
     #[serde(deserialize_with = "nullable")]
     claim_name: String,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct PodClaim {
+    name: Box<str>,
+    resource_claim_name: Option<Box<str>>,
 }
 
 #[derive(Default, Deserialize)]
@@ -191,6 +200,8 @@ struct Status {
     container_statuses: Vec<ContainerStatus>,
     #[serde(deserialize_with = "nullable")]
     init_container_statuses: Vec<ContainerStatus>,
+    #[serde(deserialize_with = "nullable")]
+    resource_claim_statuses: Vec<PodClaim>,
 }
 
 #[derive(Default, Deserialize)]
@@ -256,6 +267,7 @@ pub fn pod(object: &Object) -> Result<Pod, serde_json::Error> {
         labels: labels(object),
         owner: owner(object),
         group: spec.scheduling_group.pod_group_name.filter(|name| !name.is_empty()),
+        devices: devices(spec.resource_claims, &status.resource_claim_statuses),
         claims: spec.volumes.into_iter().filter_map(|volume| claim(&key.name, volume)).collect(),
     };
     let preempted = |one: &PodCondition| {
@@ -292,6 +304,21 @@ fn claim(pod: &str, volume: PodVolume) -> Option<(Box<str>, bool)> {
         (None, Some(_)) => Some((format!("{pod}-{}", volume.name).into(), true)),
         (None, None) => None,
     }
+}
+
+/// Which claims of devices are meant: named in the spec, or made for the pod and named in the status.
+fn devices(claims: Vec<PodClaim>, statuses: &[PodClaim]) -> Vec<DeviceClaim> {
+    let meant = |one: PodClaim| {
+        let claim = match one.resource_claim_name {
+            Some(name) => Meant::Named(name),
+            None => match statuses.iter().find(|status| status.name == one.name) {
+                Some(status) => status.resource_claim_name.clone().map_or(Meant::Nothing, Meant::Made),
+                None => Meant::NotYet,
+            },
+        };
+        DeviceClaim { name: one.name, claim }
+    };
+    claims.into_iter().map(meant).collect()
 }
 
 fn owner(object: &Object) -> Option<(Owner, Box<str>)> {

@@ -5,7 +5,6 @@
 use crate::effects::Effects;
 use crate::feed::{Feed, Watched};
 use crate::scheduler::{Binding, Nominate, Report, Scheduler, Step};
-use crate::storage::Bindings;
 use futures_util::future::join_all;
 use gifee_base::ObjectKey;
 use gifee_client::cache::follow;
@@ -24,11 +23,11 @@ const VOLUMES_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// A scheduler, and what wakes it.
 pub struct Shared {
-    scheduler: Mutex<Scheduler>,
+    pub(crate) scheduler: Mutex<Scheduler>,
     changed: Notify,
     /// Claims or volumes have changed.
     pub stored: Notify,
-    effects: Effects,
+    pub(crate) effects: Effects,
 }
 
 impl Shared {
@@ -49,10 +48,12 @@ impl Shared {
             follow(self.effects.client.clone(), what.scope(), feed, shutdown.clone())
         };
         {
-            let others = Watched::ALL
-                .iter()
-                .filter(|what| !matches!(what, Watched::Nodes | Watched::Pods | Watched::Groups));
-            self.scheduler.lock().await_known(others.map(|what| what.bit()).sum());
+            let others = Watched::ALL.iter().filter(|what| {
+                !matches!(what, Watched::Nodes | Watched::Pods | Watched::Groups | Watched::Devices(_))
+            });
+            let mut scheduler = self.scheduler.lock();
+            scheduler.await_known(others.map(|what| what.bit()).sum());
+            scheduler.await_devices();
         }
         tokio::select! {
             biased;
@@ -78,8 +79,7 @@ impl Shared {
             let step = self.next().await;
             let shared = self.clone();
             // What waits for volumes holds nobody up: there are no more of these than pods that wait.
-            let permit =
-                Some(permit).filter(|_| !matches!(&step, Step::Bind(one) if !one.volumes.is_empty()));
+            let permit = Some(permit).filter(|_| !matches!(&step, Step::Bind(one) if one.waits()));
             tasks.spawn(async move {
                 shared.apply(step).await;
                 drop(permit);
@@ -108,17 +108,14 @@ impl Shared {
 
     async fn apply(&self, step: Step) {
         match step {
-            Step::Bind(binding) if !binding.volumes.is_empty() => match self.bind_volumes(&binding).await {
-                Ok(()) => {
-                    let volumes = Bindings::default();
-                    Box::pin(self.apply(Step::Bind(Binding { volumes, ..binding }))).await;
-                }
-                Err(why) => {
-                    tracing::warn!(pod = %binding.pod.key, node = %binding.node, why, "binding volumes failed");
+            Step::Bind(mut binding) if binding.waits() => match self.prepare(&mut binding).await {
+                Ok(()) => Box::pin(self.apply(Step::Bind(binding))).await,
+                Err((plugin, why)) => {
+                    tracing::warn!(pod = %binding.pod.key, node = %binding.node, plugin, why, "preparing failed");
                     let wanted = self.scheduler.lock().is_binding(&binding.pod);
                     self.tell(|scheduler, now| scheduler.bind_failed(&binding.pod, !wanted, now));
                     if wanted {
-                        let message = format!("running PreBind plugin \"VolumeBinding\": {why}");
+                        let message = format!("running PreBind plugin {plugin:?}: {why}");
                         let (pod, nominate, advice) = (binding.pod, Nominate::Keep, None);
                         self.report(&Report { pod, reason: "SchedulerError", message, nominate, advice })
                             .await;
@@ -129,6 +126,7 @@ impl Shared {
                 Ok(()) => self.scheduler.lock().bound(&binding.pod),
                 Err(error) => {
                     tracing::warn!(pod = %binding.pod.key, node = %binding.node, %error, "binding failed");
+                    self.unreserve(&binding).await;
                     let gone = error.is_not_found();
                     self.tell(|scheduler, now| scheduler.bind_failed(&binding.pod, gone, now));
                     if !gone {
@@ -140,6 +138,7 @@ impl Shared {
                 }
             },
             Step::Report(report) => self.report(&report).await,
+            Step::Deallocate(claim) => self.deallocate(&claim).await,
             Step::Preempt(preemption) => {
                 let outcome = self.effects.preempt(&preemption).await;
                 if let Err(error) = &outcome {
@@ -151,7 +150,7 @@ impl Shared {
     }
 
     /// Says which volumes a pod's claims are to have, and waits until they have them.
-    async fn bind_volumes(&self, binding: &Binding) -> Result<(), String> {
+    pub(crate) async fn bind_volumes(&self, binding: &Binding) -> Result<(), String> {
         let identity = |key: &ObjectKey| {
             let scheduler = self.scheduler.lock();
             scheduler.cluster.storage.claim(key).map(|claim| claim.uid.to_string()).unwrap_or_default()

@@ -4,6 +4,7 @@
 
 use crate::budgets::Budget;
 use crate::decode;
+use crate::devices;
 use crate::drive::Shared;
 use crate::node::Node;
 use crate::pod::{Owner, Pod};
@@ -35,11 +36,13 @@ pub enum Watched {
     Storage(Kind),
     /// PodGroups; a server need not have them.
     Groups,
+    /// Devices, classes and claims of them; a server need not have them.
+    Devices(devices::Kind),
 }
 
 impl Watched {
     /// All that is watched.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 19] = [
         Self::Nodes,
         Self::Pods,
         Self::Budgets,
@@ -55,6 +58,10 @@ impl Watched {
         Self::Storage(Kind::Driver),
         Self::Storage(Kind::Capacity),
         Self::Groups,
+        Self::Devices(devices::Kind::Claim),
+        Self::Devices(devices::Kind::Class),
+        Self::Devices(devices::Kind::Slice),
+        Self::Devices(devices::Kind::Rule),
     ];
 
     /// Its bit among what must be known before the first decision; nodes and pods tell of themselves.
@@ -78,6 +85,16 @@ impl Watched {
                 Scope::all(Gvr::core("replicationcontrollers"))
             }
             Self::Groups => Scope::all(Gvr::new("scheduling.k8s.io", "v1beta1", "podgroups")),
+            Self::Devices(kind) => Scope::all(Gvr::new(
+                "resource.k8s.io",
+                "v1",
+                match kind {
+                    devices::Kind::Claim => "resourceclaims",
+                    devices::Kind::Class => "deviceclasses",
+                    devices::Kind::Slice => "resourceslices",
+                    devices::Kind::Rule => "devicetaintrules",
+                },
+            )),
             Self::Storage(kind) => Scope::all(match kind {
                 Kind::Claim => Gvr::core("persistentvolumeclaims"),
                 Kind::Volume => Gvr::core("persistentvolumes"),
@@ -149,6 +166,9 @@ impl Feed {
                 self.decoded(object, scheduler.cluster.groups.put(object));
                 scheduler.group_changed(object.key(), now);
             }
+            Watched::Devices(kind) => {
+                self.decoded(object, scheduler.device_put(kind, object, now));
+            }
             Watched::Storage(kind) => {
                 let changed = self.decoded(object, scheduler.cluster.storage.put(kind, object));
                 if changed == Some(true) {
@@ -173,6 +193,10 @@ impl Feed {
             Watched::Controllers(kind) => scheduler.selectors.clear(Some(kind)),
             Watched::Storage(kind) => scheduler.cluster.storage.clear(kind),
             Watched::Groups => scheduler.cluster.groups.clear(),
+            Watched::Devices(kind) => {
+                let keys: Vec<_> = objects.iter().map(Object::key).collect();
+                scheduler.cluster.devices.retain(kind, &keys);
+            }
         }
     }
 }
@@ -192,6 +216,9 @@ impl Sink for Feed {
                 self.clear(scheduler, &objects, now);
                 objects.iter().for_each(|object| self.put(scheduler, object, now));
                 scheduler.known(self.what.bit());
+                if let Watched::Devices(kind) = self.what {
+                    scheduler.devices_known(kind, now);
+                }
             }),
         }
         self.revision.store(revision, Ordering::Relaxed);
@@ -211,7 +238,7 @@ impl Sink for Feed {
             }
             _ => self.shared.tell(|scheduler, now| self.put(scheduler, &object, now)),
         }
-        if matches!(self.what, Watched::Storage(_)) {
+        if matches!(self.what, Watched::Storage(_) | Watched::Devices(_)) {
             self.shared.stored.notify_waiters();
         }
         self.advance(object.revision());
@@ -226,12 +253,13 @@ impl Sink for Feed {
             Watched::Services => scheduler.selectors.remove_service(&last.key()),
             Watched::Controllers(kind) => scheduler.selectors.remove_controller(kind, &last.key()),
             Watched::Groups => scheduler.cluster.groups.remove(&last.key()),
+            Watched::Devices(kind) => scheduler.device_removed(kind, &last.key(), now),
             Watched::Storage(kind) => {
                 scheduler.cluster.storage.remove(kind, &last.key());
                 scheduler.storage_changed((kind == Kind::Claim).then(|| last.key()), now);
             }
         });
-        if matches!(self.what, Watched::Storage(_)) {
+        if matches!(self.what, Watched::Storage(_) | Watched::Devices(_)) {
             self.shared.stored.notify_waiters();
         }
         self.advance(last.revision());

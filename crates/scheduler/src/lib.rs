@@ -6,9 +6,11 @@
 
 mod advice;
 mod budgets;
+mod claims;
 mod cluster;
 pub mod configuration;
 mod decode;
+mod devices;
 mod drive;
 mod effects;
 mod feed;
@@ -20,6 +22,7 @@ mod nominations;
 mod placement;
 pub mod plugins;
 mod pod;
+mod prebind;
 mod preemption;
 mod profile;
 mod queue;
@@ -36,6 +39,7 @@ mod topology;
 
 pub use cluster::{Cluster, Load, Placed};
 pub use decode::pod as decode;
+pub use devices::{Devices, Reservation};
 pub use node::{Node, Taint, Term};
 pub use placement::{Diagnosis, Feasible, Placement, View};
 pub use plugins::{PLUGINS, Plugin};

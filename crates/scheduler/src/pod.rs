@@ -28,6 +28,8 @@ pub struct Template {
     pub owner: Option<(Owner, Box<str>)>,
     /// Names of the claims of its volumes, and whether they are made for this pod alone.
     pub claims: Vec<(Box<str>, bool)>,
+    /// Its claims of devices.
+    pub devices: Vec<DeviceClaim>,
     /// `spec.schedulingGroup.podGroupName`
     pub group: Option<Box<str>>,
 }
@@ -38,10 +40,40 @@ impl Template {
         self.group.as_ref().map(|name| ObjectKey::new(&self.namespace, name))
     }
 
+    /// Its claims of devices that are known by name.
+    pub fn device_claims(&self) -> impl Iterator<Item = ObjectKey> + '_ {
+        self.devices.iter().filter_map(|one| match &one.claim {
+            Meant::Named(name) | Meant::Made(name) => Some(ObjectKey::new(&self.namespace, name)),
+            Meant::Nothing | Meant::NotYet => None,
+        })
+    }
+
     /// The claims of its volumes.
     pub fn claim_keys(&self) -> Vec<ObjectKey> {
         self.claims.iter().map(|(name, _)| ObjectKey::new(&self.namespace, name)).collect()
     }
+}
+
+/// Which claim of devices a pod means.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Meant {
+    /// This one, which anybody made.
+    Named(Box<str>),
+    /// This one, which was made for the pod.
+    Made(Box<str>),
+    /// None: it was found that it needs none.
+    Nothing,
+    /// One that is yet to be made.
+    NotYet,
+}
+
+/// A claim of devices.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct DeviceClaim {
+    /// The pod's name for it.
+    pub name: Box<str>,
+    /// Which it is.
+    pub claim: Meant,
 }
 
 /// A kind of controller whose pods are spread by its selector.

@@ -4,6 +4,7 @@
 //! changes, gated. The length is bounded by the number of unbound pods. Time comes in. Answers to upstream's
 //! scheduling queue.
 
+use crate::devices::Reservation;
 use crate::plugins::{self, Set, Text};
 use crate::pod::{Pod, Template};
 use crate::storage::Bindings;
@@ -40,6 +41,8 @@ pub struct Pending {
     place: Place,
     /// What was decided of its claims.
     pub volumes: Bindings,
+    /// What was decided of its claims of devices.
+    pub devices: Vec<Reservation>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -138,10 +141,9 @@ impl Queue {
         }
     }
 
-    /// Puts a pod in, or its new state in place of the old one.
-    pub fn put(&mut self, pod: Pod, now: Instant) -> Put {
+    /// Puts a pod in, or its new state in place of the old one; out of turn while something keeps it from being tried.
+    pub fn put(&mut self, pod: Pod, gate: Option<Text>, now: Instant) -> Put {
         let key = pod.key.clone();
-        let gate = plugins::gate(&pod.template);
         let old = self.take(&key).filter(|old| old.pod.uid == pod.uid);
         let mut pending = match old {
             Some(old) if Arc::ptr_eq(&old.pod.template, &pod.template) => {
@@ -162,6 +164,7 @@ impl Queue {
                     number: self.numbers,
                     place: Place::Active,
                     volumes: Bindings::default(),
+                    devices: Vec::new(),
                 })
             }
         };
@@ -285,6 +288,16 @@ impl Queue {
     pub fn take_ungated(&mut self, key: &ObjectKey) -> Option<Box<Pending>> {
         self.pods.get(key).filter(|pending| pending.place != Place::Gated)?;
         self.take(key)
+    }
+
+    /// What kept a pod from being tried is gone.
+    pub fn release(&mut self, key: &ObjectKey, now: Instant) {
+        if self.pods.get(key).is_some_and(|pending| pending.place == Place::Gated)
+            && let Some(mut pending) = self.take(key)
+        {
+            pending.since = now;
+            self.ready(pending, now);
+        }
     }
 
     /// How many pods are active, backing off, waiting, gated.

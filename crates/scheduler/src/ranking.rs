@@ -459,6 +459,11 @@ fn diagnose_narrowed(diagnosis: &mut Diagnosis, template: &Template, left_out: u
     }
 }
 
+/// Whether a pod has claims, and so sees nodes as no other does.
+fn is_alone(template: &Template) -> bool {
+    !template.claims.is_empty() || !template.devices.is_empty()
+}
+
 /// Rankings are kept for so many kinds of pods.
 const RANKINGS_MAXIMUM: usize = 64;
 /// All rankings together keep something of so many nodes; the one not used for longest goes.
@@ -491,7 +496,7 @@ impl Rankings {
         spread: Arc<[Spread]>,
     ) -> &mut Ranking {
         let names_nodes = || PLUGINS.iter().any(|plugin| (plugin.narrow)(&pod.template).is_some());
-        let own = !pod.template.claims.is_empty() || names_nodes();
+        let own = is_alone(&pod.template) || names_nodes();
         match self.narrowed.take().filter(|_| own) {
             Some(narrowed) => self.narrowed.insert(narrowed),
             None => self.of(cluster, profile, pod, spread),
@@ -507,7 +512,7 @@ impl Rankings {
         spread: Arc<[Spread]>,
     ) -> &mut Ranking {
         let only = narrow(cluster, &pod.template);
-        if only.is_some() || !pod.template.claims.is_empty() {
+        if only.is_some() || is_alone(&pod.template) {
             let ranking = Box::new(Ranking::new(cluster, profile, pod, spread, only));
             return self.narrowed.insert(ranking);
         }

@@ -6,6 +6,7 @@
 use crate::advice::advise;
 use crate::budgets::Budgets;
 use crate::cluster::{Cluster, Placed};
+use crate::devices::Reservation;
 use crate::node::Node;
 use crate::nominations::{Nominations, Nominee};
 use crate::placement::{Diagnosis, Placement};
@@ -32,6 +33,8 @@ pub enum Step {
     Report(Report),
     /// Make room for a pod; then say how it went.
     Preempt(Preemption),
+    /// Take its devices from a claim that nobody uses.
+    Deallocate(Reservation),
 }
 
 /// A pod and its node.
@@ -43,6 +46,10 @@ pub struct Binding {
     pub node: Arc<str>,
     /// What is to become of its claims first.
     pub volumes: Bindings,
+    /// What is to become of its claims of devices first.
+    pub devices: Vec<Reservation>,
+    /// Whether that is done.
+    pub prepared: bool,
 }
 
 /// Why a pod has no place.
@@ -113,6 +120,8 @@ pub struct Scheduler {
     /// Pods whose binding is under way.
     binding: HashMap<ObjectKey, Box<Pending>>,
     nominations: Nominations,
+    /// Pods that are not tried before something of theirs is there.
+    pub(crate) held: HashSet<ObjectKey>,
     /// Pods for which others are being told to leave, and whether they were tried meanwhile.
     preempting: HashMap<ObjectKey, bool>,
     /// Steps that are due; at most two for each pod.
@@ -140,6 +149,7 @@ impl Scheduler {
             templates: Templates::default(),
             binding: HashMap::new(),
             nominations: Nominations::default(),
+            held: HashSet::new(),
             preempting: HashMap::new(),
             steps: VecDeque::new(),
             random: seed,
@@ -244,7 +254,15 @@ impl Scheduler {
             return;
         }
         self.nominate(&mut pod, now);
-        if let Put::Gated(message) = self.queue.put(pod.clone(), now) {
+        let gate = plugins::gate(&pod.template);
+        let told = gate.is_some();
+        let gate = gate.or_else(|| plugins::hold(&pod, &self.cluster));
+        if gate.is_some() && !told {
+            self.held.insert(pod.key.clone());
+        }
+        if let Put::Gated(message) = self.queue.put(pod.clone(), gate, now)
+            && told
+        {
             let message = message.into();
             let report =
                 Report { pod, reason: "SchedulingGated", message, nominate: Nominate::Keep, advice: None };
@@ -334,7 +352,7 @@ impl Scheduler {
         }
     }
 
-    fn wake(&mut self, event: &Event, now: Instant) {
+    pub(crate) fn wake(&mut self, event: &Event, now: Instant) {
         if self.queue.none_wait() {
             return;
         }
@@ -347,6 +365,7 @@ impl Scheduler {
     pub(crate) fn take_back(&mut self, pod: &Pod) -> Option<Box<Pending>> {
         let mut pending = self.binding.remove(&pod.key)?;
         self.cluster.storage.forget(&std::mem::take(&mut pending.volumes));
+        self.cluster.devices.forget(&std::mem::take(&mut pending.devices));
         self.cluster.remove(&pod.key);
         Some(pending)
     }
@@ -396,6 +415,9 @@ impl Scheduler {
             return self.decide_together(pending, gang, now);
         }
         let placement = self.decide(&profile, &pending.pod);
+        if let Some(why) = self.wrong_claims(&pending.pod) {
+            return Some(self.fail(pending, &why, now));
+        }
         Some(match placement {
             Placement::Node(index) => self.place(pending, index, now),
             Placement::None(diagnosis) => {
@@ -430,13 +452,17 @@ impl Scheduler {
             pending.volumes = found.unwrap_or_default();
             self.cluster.storage.assume(&pending.volumes, &node);
         }
-        let volumes = pending.volumes.clone();
+        if !pending.pod.template.devices.is_empty() {
+            let at = self.cluster.node(index).clone();
+            pending.devices = self.cluster.devices.reserve(&pending.pod, &at);
+        }
+        let (volumes, devices) = (pending.volumes.clone(), pending.devices.clone());
         self.cluster.place(&pending.pod, &node, false);
         let pod = pending.pod.clone();
         self.wake(&Event::Placed(pod.template.clone(), index), now);
         self.binding.insert(pod.key.clone(), pending);
         self.drop_nomination(&pod.key, Some(&node), now);
-        Step::Bind(Binding { pod, node, volumes })
+        Step::Bind(Binding { pod, node, volumes, devices, prepared: false })
     }
 
     /// Whether others can be pushed out, and all plugins that stand in the way.
@@ -477,14 +503,20 @@ impl Scheduler {
                 profile.and_then(|profile| advise(&self.cluster, &profile, &pending.pod, diagnosis.rejected));
         }
         let mut message = diagnosis.message();
+        let mut tail: Vec<String> = Vec::new();
+        if outcome.is_some() {
+            let profile = self.profile(&pending.pod.scheduler);
+            let said = profile.and_then(|profile| self.deallocate(&profile, &pending.pod, diagnosis));
+            tail.extend(said.map(Into::into));
+        }
         let mut nominate = Nominate::Keep;
         let mut pod = pending.pod.clone();
         match outcome {
             None => {}
             Some(Outcome::Waiting(why)) if why.is_empty() => {}
-            Some(Outcome::Waiting(why)) => message = format!("{message} {why}"),
+            Some(Outcome::Waiting(why)) => tail.push(why),
             Some(Outcome::None(why)) => {
-                message = format!("{message} {why}");
+                tail.push(why);
                 if pending.pod.nominated.take().is_some() {
                     nominate = Nominate::Clear;
                 }
@@ -493,7 +525,11 @@ impl Scheduler {
                 let node = self.make_room(&pending.pod, candidate, now);
                 pending.pod.nominated = Some(node.clone());
                 nominate = Nominate::Node(node);
+                tail.clear();
             }
+        }
+        if !tail.is_empty() {
+            message = format!("{message} {}", tail.join(", "));
         }
         let key = pod.key.clone();
         pod.nominated = pending.pod.nominated.clone();
@@ -551,6 +587,7 @@ impl Scheduler {
         }
         let Some(mut pending) = self.binding.remove(&pod.key) else { return };
         self.cluster.storage.forget(&std::mem::take(&mut pending.volumes));
+        self.forget_devices(&std::mem::take(&mut pending.devices), now);
         if self.cluster.placed(&pod.key).is_none_or(|placed| placed.bound) {
             return;
         }

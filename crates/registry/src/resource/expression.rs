@@ -2,7 +2,8 @@
 //!
 //! Answers to the `cel` package of upstream's dynamic-resource-allocation.
 
-use gifee_schema::cel::{Environment, Sizes, Type};
+use gifee_schema::cel::device::environment;
+use gifee_schema::cel::{Sizes, Type};
 use serde_json::json;
 use std::sync::OnceLock;
 
@@ -39,25 +40,6 @@ fn sizes() -> &'static Sizes {
             "allowMultipleAllocations": {"type": "boolean"},
         }});
         Sizes::of(&device, false).unwrap_or_default()
-    })
-}
-
-/// What an expression about a device may name: the device.
-fn environment() -> &'static Environment {
-    static ENVIRONMENT: OnceLock<Environment> = OnceLock::new();
-    ENVIRONMENT.get_or_init(|| {
-        let of_domains = |value: Type| Type::map(Type::String, Type::map(Type::String, value));
-        let quantity = Type::opaque("kubernetes.Quantity").unwrap_or(Type::Dyn);
-        let device = Type::object(
-            "kubernetes.DRADevice",
-            [
-                ("driver", Type::String),
-                ("attributes", of_domains(Type::Dyn)),
-                ("capacity", of_domains(quantity)),
-                ("allowMultipleAllocations", Type::Bool),
-            ],
-        );
-        Environment::new().variable("device", device)
     })
 }
 

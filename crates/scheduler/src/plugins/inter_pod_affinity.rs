@@ -75,7 +75,7 @@ pub const PLUGIN: Plugin = Plugin {
             !near.is_empty() && near.iter().all(|near| near.matches(placed, namespaces))
         }
         Event::Namespace => true,
-        Event::Storage(_) | Event::Group(_) => false,
+        Event::Storage(_) | Event::Group(_) | Event::Devices(_) => false,
     },
     ..Plugin::named("InterPodAffinity")
 };

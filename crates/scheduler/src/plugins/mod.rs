@@ -5,6 +5,7 @@
 //! scheduling framework and its default plugins.
 
 mod balanced_allocation;
+mod dynamic_resources;
 mod gang_scheduling;
 mod image_locality;
 mod inter_pod_affinity;
@@ -25,6 +26,7 @@ mod volume_zone;
 pub use pod_topology_spread::node_admits;
 
 use crate::cluster::Cluster;
+use crate::devices;
 use crate::node::Node;
 use crate::placement::{Feasible, View};
 use crate::pod::{Pod, Template};
@@ -51,6 +53,7 @@ pub const PLUGINS: &[Plugin] = &[
     volume_zone::PLUGIN,
     pod_topology_spread::PLUGIN,
     inter_pod_affinity::PLUGIN,
+    dynamic_resources::PLUGIN,
     balanced_allocation::PLUGIN,
     image_locality::PLUGIN,
 ];
@@ -176,6 +179,8 @@ pub enum Event {
     Storage(Option<ObjectKey>),
     /// A group has changed, or who belongs to it.
     Group(ObjectKey),
+    /// Claims of devices have changed, or which devices there are.
+    Devices(devices::Change),
 }
 
 /// One plugin. What it does not do stays at the default, which changes nothing.
@@ -185,6 +190,8 @@ pub struct Plugin {
     pub name: &'static str,
     /// Keeps a pod out of the queue; why.
     pub gate: fn(&Template) -> Option<Text>,
+    /// Keeps a pod out of the queue without a word, until what it needs is there; why.
+    pub hold: fn(&Pod, &Cluster) -> Option<Text>,
     /// Which of two pods is decided on first.
     pub order: fn(&Template, &Template) -> Ordering,
     /// Why no node at all comes into question.
@@ -211,6 +218,7 @@ impl Plugin {
         Self {
             name,
             gate: |_| None,
+            hold: |_, _| None,
             order: |_, _| Ordering::Equal,
             refuse: |_, _| None,
             advise: |_, _, _| None,
@@ -258,6 +266,11 @@ impl Set {
 /// Why a pod may not be queued.
 pub fn gate(template: &Template) -> Option<Text> {
     PLUGINS.iter().find_map(|plugin| (plugin.gate)(template))
+}
+
+/// What a pod needs before it is tried, and that is not there.
+pub fn hold(pod: &Pod, cluster: &Cluster) -> Option<Text> {
+    PLUGINS.iter().find_map(|plugin| (plugin.hold)(pod, cluster))
 }
 
 /// Which of two pods is decided on first.

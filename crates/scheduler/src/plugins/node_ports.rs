@@ -22,7 +22,9 @@ pub const PLUGIN: Plugin = Plugin {
         Event::Freed(freed, _) => {
             pod.ports.iter().any(|port| freed.ports.iter().any(|one| one.conflicts(port)))
         }
-        Event::Placed(..) | Event::Namespace | Event::Storage(_) | Event::Group(_) => false,
+        Event::Placed(..) | Event::Namespace | Event::Storage(_) | Event::Group(_) | Event::Devices(_) => {
+            false
+        }
     },
     ..Plugin::named("NodePorts")
 };

@@ -30,7 +30,11 @@ pub const PLUGIN: Plugin = Plugin {
                 (old.as_ref().is_none_or(|old| grown(old, cluster.node(*index))), *index)
             }
             Event::Freed(_, index) => (true, *index),
-            Event::Placed(..) | Event::Namespace | Event::Storage(_) | Event::Group(_) => return false,
+            Event::Placed(..)
+            | Event::Namespace
+            | Event::Storage(_)
+            | Event::Group(_)
+            | Event::Devices(_) => return false,
         };
         // One that can push others out may have a place before it fits.
         grown && (cluster.has_lower(pod) || fits_index(pod, cluster, index))

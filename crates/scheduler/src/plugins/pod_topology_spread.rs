@@ -71,7 +71,7 @@ pub const PLUGIN: Plugin = Plugin {
             let counts = |one: &Spread| one.selector.matches(|key| other.label(key));
             other.namespace == pod.namespace && pod.terms.spread.iter().any(counts)
         }
-        Event::Namespace | Event::Storage(_) | Event::Group(_) => false,
+        Event::Namespace | Event::Storage(_) | Event::Group(_) | Event::Devices(_) => false,
     },
     ..Plugin::named("PodTopologySpread")
 };

@@ -3,6 +3,7 @@
 mod around;
 mod configured;
 mod decode;
+mod devices;
 mod places;
 mod preempt;
 mod queue;

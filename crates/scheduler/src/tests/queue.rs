@@ -25,7 +25,8 @@ impl Fixture {
     fn put(&mut self, name: &str, spec: &Value, seconds: f64) -> Put {
         let mut pod = pod(&pod_with(name, spec));
         pod.template = self.templates.share((*pod.template).clone());
-        self.queue.put(pod, self.at(seconds))
+        let gate = crate::plugins::gate(&pod.template);
+        self.queue.put(pod, gate, self.at(seconds))
     }
 
     fn pop(&mut self, seconds: f64) -> Option<Box<Pending>> {

@@ -80,7 +80,7 @@ async fn binds_what_fits_and_says_why_not() {
     assert_eq!(condition["reason"], "Unschedulable");
     assert_eq!(
         condition["message"],
-        "0/1 nodes are available: 1 Insufficient cpu. preemption: 0/1 nodes are available: \
+        "0/1 nodes are available: 1 Insufficient cpu. no new claims to deallocate, preemption: 0/1 nodes are available: \
          1 No preemption victims found for incoming pod."
     );
 
@@ -202,5 +202,60 @@ async fn a_late_claim_is_bound_before_the_pod() {
         claim["metadata"]["annotations"] = json!({ "pv.kubernetes.io/bind-completed": "yes" });
     });
     eventually(&fake, "web", bound).await;
+    shutdown.cancel();
+}
+
+#[tokio::test]
+async fn a_claim_gets_its_device_before_the_pod_is_bound() {
+    let fake = Fake::new();
+    fake.put(node("one", "1"));
+    fake.put(
+        json!({ "apiVersion": "resource.k8s.io/v1", "kind": "DeviceClass", "metadata": { "name": "gpu" },
+        "spec": {} }),
+    );
+    fake.put(
+        json!({ "apiVersion": "resource.k8s.io/v1", "kind": "ResourceSlice", "metadata": { "name": "s" },
+        "spec": { "driver": "gpu.example.com", "nodeName": "one", "devices": [{ "name": "a" }],
+            "pool": { "name": "one", "generation": 1, "resourceSliceCount": 1 } } }),
+    );
+    let claims = Gvr::new("resource.k8s.io", "v1", "resourceclaims");
+    fake.put(json!({ "apiVersion": "resource.k8s.io/v1", "kind": "ResourceClaim",
+        "metadata": { "name": "c", "namespace": "shop", "uid": "uid-c" },
+        "spec": { "devices": { "requests": [{ "name": "r", "exactly": { "deviceClassName": "gpu",
+            "allocationMode": "ExactCount", "count": 1 } }] } } }));
+    // Somebody else changes the claim just then.
+    let conflicts = std::sync::atomic::AtomicUsize::new(0);
+    fake.intercept(move |method, path| {
+        let first = method == "PATCH"
+            && path.contains("/resourceclaims/")
+            && conflicts.fetch_add(1, std::sync::atomic::Ordering::Relaxed) == 0;
+        first.then(|| gifee_base::Status::new(gifee_base::Reason::Conflict, "changed"))
+    });
+    let mut web = pod("web", "100m");
+    web["spec"]["resourceClaims"] = json!([{ "name": "g", "resourceClaimName": "c" }]);
+    fake.put(web);
+    let shutdown = start(&fake);
+    let web = eventually(&fake, "web", bound).await;
+    let claim = fake.object(&claims, &ObjectKey::new("shop", "c")).unwrap();
+    assert_eq!(claim["metadata"]["finalizers"], json!(["resource.kubernetes.io/delete-protection"]));
+    assert_eq!(claim["status"]["allocation"]["devices"]["results"][0]["device"], "a");
+    assert_eq!(
+        claim["status"]["reservedFor"],
+        json!([{ "resource": "pods", "name": "web", "uid": web["metadata"]["uid"] }])
+    );
+    // Another has to wait, and is told why.
+    fake.put(json!({ "apiVersion": "resource.k8s.io/v1", "kind": "ResourceClaim",
+        "metadata": { "name": "d", "namespace": "shop", "uid": "uid-d" }, "spec": claim["spec"] }));
+    let mut other = pod("other", "100m");
+    other["spec"]["resourceClaims"] = json!([{ "name": "g", "resourceClaimName": "d" }]);
+    fake.put(other);
+    let other = eventually(&fake, "other", |pod| pod["status"]["conditions"].is_array()).await;
+    assert_eq!(
+        other["status"]["conditions"][0]["message"],
+        "0/1 nodes are available: 1 cannot allocate all claims. still not schedulable, preemption: 0/1 nodes are \
+         available: 1 Preemption is not helpful for scheduling."
+    );
+    fake.change(&claims, &ObjectKey::new("shop", "c"), |claim| claim["status"] = json!({}));
+    eventually(&fake, "other", bound).await;
     shutdown.cancel();
 }

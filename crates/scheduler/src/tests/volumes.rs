@@ -98,7 +98,7 @@ fn check(stored: &[Value], claims: &[&str], expected: Result<(&str, Bindings), &
         outcome,
         expected.map(|(node, bindings)| (node.to_owned(), bindings)).map_err(|why| {
             format!(
-                "0/2 nodes are available: {why}. preemption: 0/2 nodes are available: \
+                "0/2 nodes are available: {why}. no new claims to deallocate, preemption: 0/2 nodes are available: \
                  2 Preemption is not helpful for scheduling."
             )
         })

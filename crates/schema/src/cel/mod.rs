@@ -30,6 +30,7 @@ mod check;
 mod compare;
 mod cost;
 mod declare;
+pub mod device;
 mod environment;
 mod error;
 mod estimate;

@@ -65,9 +65,9 @@ async fn what_happens_if_is_answered() {
     )
     .await;
     check("{ steps: [{ opcode: failNodes, zone: a }] }", expect![[r#"
-          shop/ReplicaSet/web-x: 2 left one, two; 1 now on three; 1 pending: 0/1 nodes are available: 1 Insufficient cpu. preemption: 0/1 nodes are available: 1 No preemption victims found for incoming pod.
+          shop/ReplicaSet/web-x: 2 left one, two; 1 now on three; 1 pending: 0/1 nodes are available: 1 Insufficient cpu. no new claims to deallocate, preemption: 0/1 nodes are available: 1 No preemption victims found for incoming pod.
         pods: 2 ready, 0 starting, 1 pending, 0 ended
-        pending: 1 × 0/1 nodes are available: 1 Insufficient cpu. preemption: 0/1 nodes are available: 1 No preemption victims found for incoming pod.
+        pending: 1 × 0/1 nodes are available: 1 Insufficient cpu. no new claims to deallocate, preemption: 0/1 nodes are available: 1 No preemption victims found for incoming pod.
     "#]]).await;
     check(
         "{ steps: [{ opcode: drain, nodes: [three] }] }",
@@ -80,7 +80,7 @@ async fn what_happens_if_is_answered() {
     check(
         "{ steps: [{ opcode: scale, kind: deployment, namespace: shop, name: web, replicas: 7 }, { opcode: createNodes, count: 1, prefix: new-, capacity: { cpu: 1, memory: 1Gi, pods: 5 } }, { opcode: settle }] }",
         expect![[r#"
-              shop/ReplicaSet/web-x: 3 now on one, three, two; 1 pending: 0/3 nodes are available: 3 Insufficient cpu. preemption: 0/3 nodes are available: 3 No preemption victims found for incoming pod.
+              shop/ReplicaSet/web-x: 3 now on one, three, two; 1 pending: 0/3 nodes are available: 3 Insufficient cpu. no new claims to deallocate, preemption: 0/3 nodes are available: 3 No preemption victims found for incoming pod.
             pods: 7 ready, 0 starting, 0 pending, 0 ended
         "#]],
     )

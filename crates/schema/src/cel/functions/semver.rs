@@ -53,7 +53,8 @@ fn read(arguments: &[Value<'_>]) -> Result<Result<Semver, String>, Error> {
     }
 }
 
-fn parse(text: &str) -> Result<Semver, String> {
+/// Reads one.
+pub(in crate::cel) fn parse(text: &str) -> Result<Semver, String> {
     if text.is_empty() {
         return Err("Version string empty".into());
     }
