@@ -4,6 +4,7 @@
 //! Answers to upstream's `kubescheduler.config.k8s.io/v1`, its defaults and its validation.
 
 use crate::decode::node_terms;
+use crate::extender::Extender;
 use crate::plugins::PLUGINS;
 use crate::profile::{Defaults, Fit, Profile, Strategy};
 use crate::queue::{BACKOFF_BASE, BACKOFF_MAXIMUM};
@@ -12,7 +13,10 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
+
+mod extenders;
 
 /// Plugins of upstream's that do their work elsewhere here, and may be named all the same.
 const ELSEWHERE: [&str; 2] = ["DefaultPreemption", "DefaultBinder"];
@@ -39,12 +43,19 @@ pub struct Configuration {
     pub initial_backoff: Duration,
     /// Longest delay after a failure.
     pub maximum_backoff: Duration,
+    /// Others that have a say in where pods go.
+    pub extenders: Vec<Arc<Extender>>,
 }
 
 impl Default for Configuration {
     fn default() -> Self {
         let profiles = vec![Profile::new(crate::NAME)];
-        Self { profiles, initial_backoff: BACKOFF_BASE, maximum_backoff: BACKOFF_MAXIMUM }
+        Self {
+            profiles,
+            initial_backoff: BACKOFF_BASE,
+            maximum_backoff: BACKOFF_MAXIMUM,
+            extenders: Vec::new(),
+        }
     }
 }
 
@@ -233,9 +244,7 @@ fn whole(tree: &Value, mistakes: &mut Mistakes) -> Option<Configuration> {
     if let Some(parallelism) = whole.parallelism.filter(|one| *one <= 0) {
         mistakes.invalid("parallelism", parallelism, "should be an integer value greater than zero");
     }
-    if !whole.extenders.is_empty() {
-        mistakes.0.push("extenders: Forbidden: extenders are not called by this scheduler".into());
-    }
+    let (extenders, ignored) = extenders::read(whole.extenders, mistakes);
     let initial = whole.pod_initial_backoff_seconds.unwrap_or(1);
     let maximum = whole.pod_max_backoff_seconds.unwrap_or(10);
     if initial <= 0 {
@@ -262,7 +271,11 @@ fn whole(tree: &Value, mistakes: &mut Mistakes) -> Option<Configuration> {
         profiles.push(Profile::new(crate::NAME));
     }
     let seconds = |seconds: i64| Duration::from_secs(u64::try_from(seconds).unwrap_or_default());
-    Some(Configuration { profiles, initial_backoff: seconds(initial), maximum_backoff: seconds(maximum) })
+    for profile in &mut profiles {
+        profile.fit.ignored_resources.extend(ignored.iter().cloned());
+    }
+    let (initial_backoff, maximum_backoff) = (seconds(initial), seconds(maximum));
+    Some(Configuration { profiles, initial_backoff, maximum_backoff, extenders })
 }
 
 fn profile(one: OneProfile, several: bool, path: &str, mistakes: &mut Mistakes) -> Option<Profile> {

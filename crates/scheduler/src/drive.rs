@@ -122,7 +122,7 @@ impl Shared {
                     }
                 }
             },
-            Step::Bind(binding) => match self.effects.bind(&binding).await {
+            Step::Bind(binding) => match self.bind(&binding).await {
                 Ok(()) => self.scheduler.lock().bound(&binding.pod),
                 Err(error) => {
                     tracing::warn!(pod = %binding.pod.key, node = %binding.node, %error, "binding failed");
@@ -139,6 +139,10 @@ impl Shared {
             },
             Step::Report(report) => self.report(&report).await,
             Step::Deallocate(claim) => self.deallocate(&claim).await,
+            Step::Ask(question) => {
+                let answer = self.consult(&question).await;
+                self.tell(|scheduler, now| scheduler.answered(&question.pod.key, answer, now));
+            }
             Step::Preempt(preemption) => {
                 let outcome = self.effects.preempt(&preemption).await;
                 if let Err(error) = &outcome {
@@ -147,6 +151,14 @@ impl Shared {
                 self.tell(|scheduler, now| scheduler.preempted(&preemption.pod, outcome.is_ok(), now));
             }
         }
+    }
+
+    async fn bind(&self, binding: &Binding) -> gifee_client::Result<()> {
+        if !self.effects.extenders.is_empty() && self.bind_elsewhere(binding).await? {
+            self.effects.tell_bound(binding);
+            return Ok(());
+        }
+        self.effects.bind(binding).await
     }
 
     /// Says which volumes a pod's claims are to have, and waits until they have them.

@@ -1,5 +1,6 @@
 //! What the scheduler writes: bindings, conditions, nominations, deletions, events.
 
+use crate::extender::Caller;
 use crate::pod::Pod;
 use crate::scheduler::{Binding, Nominate, Preemption, Report};
 use crate::storage::SELECTED_NODE;
@@ -20,6 +21,8 @@ pub struct Effects {
     pub clock: Arc<dyn Clock>,
     /// Records events.
     pub events: Recorder,
+    /// Those who have a say in where pods go.
+    pub extenders: Arc<[Caller]>,
 }
 
 fn pods() -> Gvr {
@@ -56,9 +59,15 @@ impl Effects {
             "target": { "kind": "Node", "name": node },
         });
         self.client.create_subresource(&pods(), &pod.key, "binding", body).await?;
+        self.tell_bound(binding);
+        Ok(())
+    }
+
+    /// Says that a pod was bound.
+    pub fn tell_bound(&self, binding: &Binding) {
+        let (pod, node) = (&binding.pod, &*binding.node);
         let message = format!("Successfully assigned {} to {node}", pod.key);
         self.events.record(about(pod), None, Severity::Normal, "Scheduled", "Binding", message);
-        Ok(())
     }
 
     /// Says which volumes claims are to have, and for which node others are to be provisioned.

@@ -9,10 +9,13 @@ mod budgets;
 mod claims;
 mod cluster;
 pub mod configuration;
+mod consult;
 mod decode;
 mod devices;
 mod drive;
 mod effects;
+mod extended;
+pub mod extender;
 mod feed;
 mod gang;
 mod groups;
@@ -55,6 +58,7 @@ pub use terms::{Near, Spread, Terms};
 use configuration::Configuration;
 use drive::Shared;
 use effects::Effects;
+use extender::Caller;
 use gifee_base::{Clock, ObjectKey, SystemClock};
 use gifee_client::Client;
 use gifee_reconcile::Recorder;
@@ -121,11 +125,14 @@ async fn schedule(client: Client, config: &Config, shutdown: CancellationToken) 
     let name = configuration.profiles.first().map_or(NAME, |profile| &*profile.name);
     let source = Source::component(name);
     let events = Recorder::start_api(client.clone(), clock.clone(), source, Api::Events, shutdown.clone());
-    let effects = Effects { client, clock, events };
+    let extenders = &configuration.extenders;
+    let callers = extenders.iter().map(|one| Caller::new(one.clone())).collect();
+    let effects = Effects { client, clock, events, extenders: callers };
     let mut failures = 0_u32;
     while !shutdown.is_cancelled() {
         let scheduler = Scheduler::new(name, seed)
             .with_profiles(configuration.profiles.clone())
+            .with_extenders(extenders.clone())
             .with_backoffs(configuration.initial_backoff, configuration.maximum_backoff);
         let shared = Shared::new(scheduler, effects.clone());
         if tokio::spawn(shared.run(shutdown.clone())).await.is_ok() {

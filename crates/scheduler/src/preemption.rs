@@ -25,12 +25,14 @@ pub struct Candidate {
     /// The pods, the most important first.
     pub victims: Vec<(ObjectKey, Placed)>,
     /// How many of them a budget protects.
-    violations: usize,
+    pub violations: usize,
 }
 
 /// What a search came to.
 #[derive(Debug)]
 pub enum Outcome {
+    /// On one of these nodes others are to leave.
+    Several(Vec<Candidate>),
     /// These are to leave.
     Found(Candidate),
     /// Nobody is, for this reason, in upstream's words.
@@ -76,8 +78,8 @@ pub fn find(
                 break;
             }
         }
-        if let Some(best) = candidates.into_iter().min_by_key(preference) {
-            return Outcome::Found(best);
+        if !candidates.is_empty() {
+            return Outcome::Several(candidates);
         }
     } else if diagnosis.resolvable > 0 {
         reasons.insert(NO_VICTIMS.into(), diagnosis.resolvable);
@@ -219,6 +221,11 @@ fn on_node(mut trial: Trial<'_>, budgets: &Budgets, rejected: &mut Set) -> Resul
 /// The most important come first: higher priority, then longer running.
 fn importance(placed: &Placed) -> (Reverse<i32>, i64) {
     (Reverse(placed.template.priority), placed.life.started)
+}
+
+/// The candidate with the least harm.
+pub fn best(candidates: Vec<Candidate>) -> Option<Candidate> {
+    candidates.into_iter().min_by_key(preference)
 }
 
 /// The smallest is chosen: fewest violations, least important victims, fewest, latest started.

@@ -333,6 +333,44 @@ impl Ranking {
         pod: &Pod,
         random: &mut dyn FnMut() -> u64,
     ) -> Option<u32> {
+        let totals = self.totals(cluster, profile, pod);
+        let tops: Vec<(i64, &Vec<u32>)> = totals
+            .into_iter()
+            .filter_map(|(number, total)| {
+                let (score, nodes) = self.classes[number].nodes.last_key_value()?;
+                Some((score + total, nodes))
+            })
+            .collect();
+        let highest = tops.iter().map(|(score, _)| *score).max()?;
+        let equals = || tops.iter().filter(|(score, _)| *score == highest).map(|(_, nodes)| *nodes);
+        let count: usize = equals().map(Vec::len).sum();
+        let lot = if count > 1 { random() % count as u64 } else { 0 };
+        equals().flatten().nth(usize::try_from(lot).unwrap_or_default()).copied()
+    }
+
+    /// All nodes that fit with their scores, and why others do not.
+    pub fn all(&mut self, cluster: &Cluster, profile: &Profile, pod: &Pod) -> (Vec<(usize, i64)>, Diagnosis) {
+        let mut fit: Vec<(usize, i64, u32)> = Vec::new();
+        for (number, total) in self.totals(cluster, profile, pod) {
+            let nodes = self.classes[number].nodes.iter();
+            let scored =
+                nodes.flat_map(|(score, slots)| slots.iter().map(move |slot| (*slot, score + total)));
+            fit.extend(scored.map(|(slot, score)| (self.node(slot), score, slot)));
+        }
+        let mut set_aside: Vec<(usize, Rejection)> = Vec::new();
+        fit.retain(|(node, _, slot)| match self.reject_among_nominees(cluster, profile, pod, *node) {
+            None => true,
+            Some(rejection) => {
+                set_aside.push((*slot as usize, rejection));
+                false
+            }
+        });
+        let diagnosis = self.diagnose(cluster, pod, &set_aside);
+        (fit.into_iter().map(|(node, score, _)| (node, score)).collect(), diagnosis)
+    }
+
+    /// Classes that fit, and what scores that compare nodes give to each.
+    fn totals(&mut self, cluster: &Cluster, profile: &Profile, pod: &Pod) -> Vec<(usize, i64)> {
         let view = View { cluster, relations: &self.relations, profile, supposed: None };
         let filters = prepare(pod, &view, true);
         self.refused.clear();
@@ -356,19 +394,7 @@ impl Ranking {
             [_] | [] => vec![0; groups.len()],
             _ => compare(pod, &view, &self.scaled, &groups),
         };
-        let tops: Vec<(i64, &Vec<u32>)> = numbers
-            .iter()
-            .zip(&totals)
-            .filter_map(|(number, total)| {
-                let (score, nodes) = self.classes[*number].nodes.last_key_value()?;
-                Some((score + total, nodes))
-            })
-            .collect();
-        let highest = tops.iter().map(|(score, _)| *score).max()?;
-        let equals = || tops.iter().filter(|(score, _)| *score == highest).map(|(_, nodes)| *nodes);
-        let count: usize = equals().map(Vec::len).sum();
-        let lot = if count > 1 { random() % count as u64 } else { 0 };
-        equals().flatten().nth(usize::try_from(lot).unwrap_or_default()).copied()
+        numbers.into_iter().zip(totals).collect()
     }
 
     /// Whether a node is rejected once those that are to have room there are there.

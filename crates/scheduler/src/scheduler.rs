@@ -7,6 +7,8 @@ use crate::advice::advise;
 use crate::budgets::Budgets;
 use crate::cluster::{Cluster, Placed};
 use crate::devices::Reservation;
+use crate::extended::Asking;
+use crate::extender::{Extender, Question};
 use crate::node::Node;
 use crate::nominations::{Nominations, Nominee};
 use crate::placement::{Diagnosis, Placement};
@@ -35,6 +37,8 @@ pub enum Step {
     Preempt(Preemption),
     /// Take its devices from a claim that nobody uses.
     Deallocate(Reservation),
+    /// Ask extenders; then say what they said.
+    Ask(Question),
 }
 
 /// A pod and its node.
@@ -115,7 +119,7 @@ pub struct Scheduler {
     /// By what pods are spread that do not say so themselves.
     pub selectors: Selectors,
     profiles: Vec<Arc<Profile>>,
-    rankings: Rankings,
+    pub(crate) rankings: Rankings,
     templates: Templates,
     /// Pods whose binding is under way.
     binding: HashMap<ObjectKey, Box<Pending>>,
@@ -126,7 +130,10 @@ pub struct Scheduler {
     preempting: HashMap<ObjectKey, bool>,
     /// Steps that are due; at most two for each pod.
     pub(crate) steps: VecDeque<Step>,
-    random: u64,
+    pub(crate) random: u64,
+    pub(crate) extenders: Vec<Arc<Extender>>,
+    /// The pod whose extenders are being asked.
+    pub(crate) asking: Option<Asking>,
     /// What must be known before the first decision and is not yet, as bits.
     unknown: u32,
 }
@@ -153,6 +160,8 @@ impl Scheduler {
             preempting: HashMap::new(),
             steps: VecDeque::new(),
             random: seed,
+            extenders: Vec::new(),
+            asking: None,
             unknown: NODES | PODS,
         }
     }
@@ -239,6 +248,13 @@ impl Scheduler {
             && self.cluster.groups.join(group.clone(), &pod.key)
         {
             self.group_changed(group, now);
+        }
+        if let Some(asking) = self.asking.as_mut().filter(|one| one.pending.pod.key == pod.key) {
+            asking.gone |= pod.node.is_some() || pod.life.deleting;
+            if !asking.gone {
+                asking.pending.pod = pod;
+                return;
+            }
         }
         if let Some(node) = pod.node.clone() {
             self.queue.take(&pod.key);
@@ -343,6 +359,9 @@ impl Scheduler {
 
     /// A pod is gone.
     pub fn pod_removed(&mut self, key: &ObjectKey, now: Instant) {
+        if let Some(asking) = self.asking.as_mut().filter(|one| one.pending.pod.key == *key) {
+            asking.gone = true;
+        }
         self.leave_group(key);
         self.queue.take(key);
         self.binding.remove(key);
@@ -409,10 +428,16 @@ impl Scheduler {
         if let Some(step) = self.steps.pop_front() {
             return Some(step);
         }
+        if self.asking.is_some() {
+            return None;
+        }
         let pending = self.queue.pop(now)?;
         let profile = self.profile(&pending.pod.scheduler)?;
         if let Some(gang) = self.gang_of(&pending) {
             return self.decide_together(pending, gang, now);
+        }
+        if !self.extenders.is_empty() && self.is_extended(&pending) {
+            return Some(self.ask(pending, &profile, now));
         }
         let placement = self.decide(&profile, &pending.pod);
         if let Some(why) = self.wrong_claims(&pending.pod) {
@@ -422,7 +447,7 @@ impl Scheduler {
             Placement::Node(index) => self.place(pending, index, now),
             Placement::None(diagnosis) => {
                 let (outcome, rejected) = self.preempt(&profile, &pending.pod, &diagnosis);
-                self.refuse(pending, &diagnosis, outcome, rejected, now)
+                self.refuse_or_ask(pending, *diagnosis, outcome, rejected, now)
             }
         })
     }
@@ -466,7 +491,7 @@ impl Scheduler {
     }
 
     /// Whether others can be pushed out, and all plugins that stand in the way.
-    fn preempt(
+    pub(crate) fn preempt(
         &mut self,
         profile: &Profile,
         pod: &Pod,
@@ -485,6 +510,13 @@ impl Scheduler {
         let ranking = self.rankings.again(&mut self.cluster, profile, pod, spread);
         let about = (&self.cluster, profile);
         let outcome = preemption::find(about, ranking, pod, diagnosis, &self.budgets, &mut rejected, random);
+        let judges = |one: &Arc<Extender>| !one.preempt.is_empty() && one.concerns(&pod.template);
+        let outcome = match outcome {
+            Outcome::Several(all) if !self.extenders.iter().any(judges) => {
+                preemption::best(all).map_or_else(|| Outcome::Waiting(String::new()), Outcome::Found)
+            }
+            other => other,
+        };
         (Some(outcome), rejected)
     }
 
@@ -512,7 +544,7 @@ impl Scheduler {
         let mut nominate = Nominate::Keep;
         let mut pod = pending.pod.clone();
         match outcome {
-            None => {}
+            None | Some(Outcome::Several(_)) => {}
             Some(Outcome::Waiting(why)) if why.is_empty() => {}
             Some(Outcome::Waiting(why)) => tail.push(why),
             Some(Outcome::None(why)) => {
@@ -601,7 +633,7 @@ impl Scheduler {
 }
 
 /// SplitMix64: a number from a seed, and the next seed.
-fn draw(seed: &mut u64) -> u64 {
+pub(crate) fn draw(seed: &mut u64) -> u64 {
     *seed = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let mut z = *seed;
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

@@ -4,6 +4,7 @@ mod around;
 mod configured;
 mod decode;
 mod devices;
+mod extenders;
 mod places;
 mod preempt;
 mod queue;
@@ -113,7 +114,9 @@ fn outcome(cluster: &mut Cluster, budgets: &Budgets, pod: &Pod) -> String {
     }
     match preemption::find((cluster, &profile), ranking, pod, &diagnosis, budgets, &mut Set::default(), 0) {
         Outcome::None(why) | Outcome::Waiting(why) => format!("{} {why}", diagnosis.message()),
-        Outcome::Found(candidate) => {
+        Outcome::Found(_) => unreachable!("the search leaves the choice"),
+        Outcome::Several(all) => {
+            let candidate = preemption::best(all).unwrap();
             let victims: Vec<&str> = candidate.victims.iter().map(|(key, _)| &*key.name).collect();
             format!("{} without {}", cluster.node(candidate.node).name, victims.join(" "))
         }

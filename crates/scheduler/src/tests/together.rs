@@ -33,7 +33,7 @@ fn all(scheduler: &mut Scheduler, now: Instant) -> (Vec<String>, Vec<String>) {
         match step {
             Step::Bind(binding) => bound.push(binding.pod.key.name.to_string()),
             Step::Report(report) => messages.push(report.message),
-            Step::Preempt(_) | Step::Deallocate(_) => panic!("nobody is to leave"),
+            Step::Preempt(_) | Step::Deallocate(_) | Step::Ask(_) => panic!("nobody is to leave"),
         }
         assert!(bound.len() + messages.len() < 100, "it comes to rest");
     }
