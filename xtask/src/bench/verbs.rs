@@ -7,6 +7,7 @@ use super::measure::{Bed, Outcome};
 use super::objects::{PODS, WIDGETS, binding, definition, full, pod, policy, request, widget};
 use super::target::Target;
 use anyhow::{Context, Result, ensure};
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,6 +22,8 @@ const OBJECTS: usize = 10_000;
 const SETTLE: Duration = Duration::from_secs(3);
 /// What stands for a number in the bytes of a request.
 const NUMBER: &str = "NUMBER";
+/// What stands for a resource version there.
+const VERSION: &str = "VERSION";
 
 /// A kind that is written: where its objects are, and what they look like.
 #[derive(Clone, Copy)]
@@ -172,28 +175,28 @@ async fn changes(target: &Target, subject: Subject, rows: [Names; 3], outcome: &
     for client in 0..most {
         let name = format!("change-{client}");
         let made = connection.text(&full("POST", path, &object(&name))).await?;
-        ensure!(!version(made.as_bytes()).is_empty(), "an object without a version: {made}");
+        let first = version(made.as_bytes());
+        ensure!(!first.is_empty(), "an object without a version: {made}");
         let mut made: Value = serde_json::from_str(&made).context("an object that is no JSON")?;
         if let Some(metadata) = made["metadata"].as_object_mut() {
-            metadata.remove("resourceVersion");
             metadata.remove("managedFields");
         }
+        made["metadata"]["resourceVersion"] = VERSION.into();
         made["metadata"]["annotations"]["number"] = NUMBER.into();
-        puts.push(Template::new("PUT", format!("{path}/{name}"), &made)?);
+        puts.push(Template::new("PUT", format!("{path}/{name}"), &made, first)?);
         let status = json!({ "status": { "message": NUMBER } });
-        patches.push(Template::new("PATCH", format!("{path}/{name}/status"), &status)?);
+        patches.push(Template::new("PATCH", format!("{path}/{name}/status"), &status, String::new())?);
         let name = format!("apply-{client}");
         let mut applied = object(&name);
         applied["metadata"]["annotations"]["number"] = NUMBER.into();
         let query = "fieldManager=bench&force=true";
-        applies.push(Template::new("PATCH", format!("{path}/{name}?{query}"), &applied)?);
+        applies.push(Template::new("PATCH", format!("{path}/{name}?{query}"), &applied, String::new())?);
         connection.text(&full("PATCH", &format!("{path}/{name}?{query}"), &applied)).await?;
     }
     for (names, templates) in rows.into_iter().zip([puts, patches, applies]) {
         let templates: Arc<[Template]> = templates.into();
         let script = move |client: usize| -> Box<dyn Script> {
-            let templates = templates.clone();
-            Box::new(move |number: usize, out: &mut Vec<u8>| templates[client].fill(number, out))
+            Box::new(Changes { templates: templates.clone(), client })
         };
         for (clients, row) in CLIENTS.into_iter().zip(names) {
             let load = Load { clients, until: Until::Time(TIME), expect: 200, script: &script };
@@ -203,23 +206,44 @@ async fn changes(target: &Target, subject: Subject, rows: [Names; 3], outcome: &
     Ok(())
 }
 
-/// A request that was made before but for a number in it.
+/// What one client says: changes of its own object, each based on the answer to the one before.
+struct Changes {
+    templates: Arc<[Template]>,
+    client: usize,
+}
+
+impl Script for Changes {
+    fn request(&mut self, number: usize, out: &mut Vec<u8>) {
+        self.templates[self.client].fill(number, out);
+    }
+
+    fn reply(&mut self, body: &[u8]) {
+        let last = &mut *self.templates[self.client].version.lock();
+        if !last.is_empty() {
+            *last = version(body);
+        }
+    }
+}
+
+/// A request that was made before but for a number in it, and for the version of the object if it names one.
 struct Template {
     method: &'static str,
     path: String,
-    before: String,
-    after: String,
+    body: String,
+    /// Empty: it names none.
+    version: Mutex<String>,
 }
 
 impl Template {
-    fn new(method: &'static str, path: String, body: &Value) -> Result<Self> {
+    fn new(method: &'static str, path: String, body: &Value, version: String) -> Result<Self> {
         let body = body.to_string();
-        let (before, after) = body.split_once(NUMBER).context("a body without a number")?;
-        Ok(Self { method, path, before: before.to_owned(), after: after.to_owned() })
+        ensure!(body.contains(NUMBER), "a body without a number");
+        Ok(Self { method, path, body, version: Mutex::new(version) })
     }
 
     fn fill(&self, number: usize, out: &mut Vec<u8>) {
-        let body = [&*self.before, &number.to_string(), &self.after].concat();
+        let body = self.body.replacen(NUMBER, &number.to_string(), 1);
+        let body = body.replacen(VERSION, &self.version.lock(), 1);
         request(out, self.method, &self.path, body.as_bytes());
     }
 }
