@@ -71,8 +71,15 @@ fn attributes(spec: &Value, user: Arc<User>) -> Attributes {
     Attributes { user, verb: text(&other["verb"]), path: text(&other["path"]), ..Attributes::default() }
 }
 
-fn validate(spec: &Value, subject: Subject, namespace: &str) -> Vec<FieldError> {
-    let root = Path::root("spec");
+/// An error that shows attributes of no resource, as upstream's own form of them is.
+fn without_resource(path: &Path<'_>, given: &Value, why: &str) -> FieldError {
+    let part = |field: &str| Value::from(text(&given[field]));
+    let shown = format!("{{\"Path\":{},\"Verb\":{}}}", part("path"), part("verb"));
+    FieldError::invalid(path, "", why).showing(&shown)
+}
+
+fn validate(review: &Value, subject: Subject, namespace: &str) -> Vec<FieldError> {
+    let (root, spec) = (Path::root("spec"), &review["spec"]);
     let mut errors = Vec::new();
     let (resource, other) = (&spec["resourceAttributes"], &spec["nonResourceAttributes"]);
     if resource.is_object() == other.is_object() {
@@ -81,33 +88,33 @@ fn validate(spec: &Value, subject: Subject, namespace: &str) -> Vec<FieldError> 
         } else {
             root.child("resourceAttributes")
         };
-        let (value, why) = if resource.is_object() {
-            (other.clone(), "cannot be specified in combination with resourceAttributes")
+        errors.push(if resource.is_object() {
+            without_resource(&path, other, "cannot be specified in combination with resourceAttributes")
         } else {
-            (Value::Null, "exactly one of nonResourceAttributes or resourceAttributes must be specified")
-        };
-        errors.push(FieldError::invalid(&path, value, why));
+            let why = "exactly one of nonResourceAttributes or resourceAttributes must be specified";
+            FieldError::invalid(&path, Value::Null, why)
+        });
     }
     if subject != Subject::Caller && text(&spec["user"]).is_empty() && texts(&spec["groups"]).is_empty() {
         let why = "at least one of user or group must be specified";
         errors.push(FieldError::invalid(&root.child("user"), "", why));
     }
+    let attributes = root.child("resourceAttributes");
+    for name in ["fieldSelector", "labelSelector"] {
+        selector(&attributes.child(name), &resource[name], &mut errors);
+    }
+    errors.extend(bare(&review["metadata"], subject));
     if subject == Subject::Local {
-        if other.is_object() {
-            let path = root.child("nonResourceAttributes");
-            errors.push(FieldError::invalid(&path, other.clone(), "disallowed on this kind of request"));
-        }
-        let attributes = root.child("resourceAttributes");
         let path = attributes.child("namespace");
         let own = text(&resource["namespace"]);
         if resource.is_object() && own != namespace {
             let why = "must match metadata.namespace";
             errors.push(FieldError::invalid(&path, own, why));
         }
-    }
-    let attributes = root.child("resourceAttributes");
-    for name in ["fieldSelector", "labelSelector"] {
-        selector(&attributes.child(name), &resource[name], &mut errors);
+        if other.is_object() {
+            let path = root.child("nonResourceAttributes");
+            errors.push(without_resource(&path, other, "disallowed on this kind of request"));
+        }
     }
     errors
 }
@@ -149,8 +156,7 @@ pub async fn review(
 ) -> Result<Response<Body>, Status> {
     let mut review = decode_call(request, body, &resource.kind.gvk).await?;
     let spec = &review["spec"];
-    let mut errors = validate(spec, subject, &request.info.namespace);
-    errors.extend(bare(&review["metadata"], subject));
+    let errors = validate(&review, subject, &request.info.namespace);
     if !errors.is_empty() {
         return Err(Status::invalid(resource.group(), &resource.kind.gvk.kind, "", &errors));
     }

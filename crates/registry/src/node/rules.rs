@@ -3,10 +3,11 @@
 //! Answers to upstream's `pkg/apis/node/validation`.
 
 use crate::podspec;
-use crate::rule::{changed, label, required_name, resource};
+use crate::rule::{changed, label, required, required_name, resource};
 use crate::rules::{RULES, Rules};
 use crate::value::entries;
 use gifee_base::{Path, name};
+use serde_json::json;
 
 /// Rules of RuntimeClasses.
 pub(crate) const RUNTIME_CLASS: Rules = Rules {
@@ -19,20 +20,19 @@ pub(crate) const RUNTIME_CLASS: Rules = Rules {
             }
         }
     },
-    validate: |errors, class| {
+    validate_create: |errors, class| {
         required_name(errors, &class["handler"], &Path::root("handler"), name::dns_label);
-        let at = Path::root("overhead");
-        let at = at.child("podFixed");
-        for (one, value) in entries(&class["overhead"]["podFixed"]) {
-            resource::container_resource_name(errors, one, &at.key(one));
-            resource::amount(errors, one, value, &at.key(one));
-        }
+        // Upstream judges it as limits, and says so.
+        let limits = json!({ "limits": class["overhead"]["podFixed"] });
+        let rule = resource::container_resource_name;
+        resource::requirements(errors, &limits, rule, &Path::root("overhead"));
         let at = Path::root("scheduling");
         let scheduling = &class["scheduling"];
         label::labels(errors, &scheduling["nodeSelector"], &at.child("nodeSelector"));
         podspec::tolerations(errors, &scheduling["tolerations"], &at.child("tolerations"));
     },
     validate_update: |errors, class, old| {
+        required(errors, &class["handler"], &Path::root("handler"));
         changed(errors, &class["handler"], &old["handler"], &Path::root("handler"));
     },
     ..RULES

@@ -16,7 +16,7 @@ const SYSTEM_CLASSES: [(&str, i64); 2] =
 pub(crate) const PRIORITY_CLASS: Rules = Rules {
     // It has a generation, which no change raises.
     create: |class, _| class["metadata"]["generation"] = 1.into(),
-    validate: |errors, class| {
+    validate_create: |errors, class| {
         let (own, value) = (text(&class["metadata"]["name"]), int(&class["value"]));
         if own.starts_with("system-") {
             let why = match SYSTEM_CLASSES.iter().find(|(name, _)| *name == own) {

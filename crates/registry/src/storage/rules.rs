@@ -58,7 +58,7 @@ pub(crate) const STORAGE_CLASS: Rules = Rules {
             }
         }
     },
-    validate: |errors, class| {
+    validate_create: |errors, class| {
         provisioner(errors, &class["provisioner"], &Path::root("provisioner"));
         parameters(errors, &class["parameters"], true, &Path::root("parameters"));
         optional_one_of(errors, &class["reclaimPolicy"], &Path::root("reclaimPolicy"), &["Delete", "Retain"]);
@@ -68,6 +68,7 @@ pub(crate) const STORAGE_CLASS: Rules = Rules {
         topologies(errors, &class["allowedTopologies"]);
     },
     validate_update: |errors, class, old| {
+        required(errors, &class["provisioner"], &Path::root("provisioner"));
         for field in ["provisioner", "parameters", "reclaimPolicy", "volumeBindingMode"] {
             changed(errors, &class[field], &old[field], &Path::root(field));
         }
@@ -108,7 +109,7 @@ fn topologies(errors: &mut Errors, terms: &Value) {
 
 /// Rules of VolumeAttributesClasses.
 pub(crate) const ATTRIBUTES_CLASS: Rules = Rules {
-    validate: |errors, class| {
+    validate_create: |errors, class| {
         provisioner(errors, &class["driverName"], &Path::root("driverName"));
         parameters(errors, &class["parameters"], false, &Path::root("parameters"));
     },
