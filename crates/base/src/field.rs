@@ -142,6 +142,8 @@ pub struct FieldError {
     pub field: String,
     /// The body after `field: `, such as `Invalid value: -1: must be ...`.
     pub body: String,
+    /// Whether upstream finds it by a rule that its types declare: it says so after all others.
+    pub declared: bool,
 }
 
 impl FieldError {
@@ -158,7 +160,18 @@ impl FieldError {
             body.push_str(": ");
             body.push_str(detail);
         }
-        Self { kind, field: path.to_string(), body }
+        Self { kind, field: path.to_string(), body, declared: false }
+    }
+
+    /// An error with a path and a body of its own.
+    pub fn with_body(kind: ErrorType, field: String, body: String) -> Self {
+        Self { kind, field, body, declared: false }
+    }
+
+    /// Errors in the order in which upstream says them: those of declared rules last.
+    pub fn in_order(mut errors: Vec<Self>) -> Vec<Self> {
+        errors.sort_by_key(|error| error.declared);
+        errors
     }
 
     /// `Required value`
@@ -207,6 +220,11 @@ impl FieldError {
     /// `Too long: may not be more than <maximum> bytes`
     pub fn too_long(path: &Path<'_>, maximum: usize) -> Self {
         Self::new(ErrorType::TooLong, path, None, &format!("may not be more than {maximum} bytes"))
+    }
+
+    /// `Too long: may not be more than <maximum> characters`, as declared rules say it.
+    pub fn too_long_characters(path: &Path<'_>, maximum: usize) -> Self {
+        Self::new(ErrorType::TooLong, path, None, &format!("may not be more than {maximum} characters"))
     }
 
     /// `Too short: must be at least <minimum> characters`

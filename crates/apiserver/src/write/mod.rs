@@ -304,7 +304,8 @@ impl<'a> Write<'a> {
     }
 
     fn invalid(&self, name: &str, errors: &[gifee_base::FieldError]) -> Status {
-        Status::invalid(self.resource.group(), &self.resource.kind.gvk.kind, name, errors)
+        let errors = gifee_base::FieldError::in_order(errors.to_vec());
+        Status::invalid(self.resource.group(), &self.resource.kind.gvk.kind, name, &errors)
     }
 
     fn not_found(&self, name: &str) -> Status {

@@ -3,8 +3,8 @@
 //! Answers to upstream's `pkg/apis/admissionregistration/validation`.
 
 use super::rules::{match_conditions, match_rules};
-use crate::rule::{Errors, SPEC, label, one_of, optional_one_of, required, required_because};
-use crate::rule::{required_name, required_one_of};
+use crate::rule::{Errors, SPEC, declared_required, label, one_of, optional_name, optional_one_of, required};
+use crate::rule::{required_because, required_name, required_one_of};
 use crate::rules::{RULES, Rules};
 use crate::value::{is_empty, items, text};
 use gifee_base::gvk::split_api_version;
@@ -259,9 +259,15 @@ pub(crate) const MUTATING_POLICY: Rules = Rules {
     ..RULES
 };
 
-fn binding(errors: &mut Errors, object: &Value) {
+/// `declares`: whether upstream declares that a policy must be named.
+fn binding(errors: &mut Errors, object: &Value, declares: bool) {
     let spec = &object["spec"];
-    required_name(errors, &spec["policyName"], &SPEC.child("policyName"), name::dns_subdomain);
+    if declares {
+        declared_required(errors, &spec["policyName"], &SPEC.child("policyName"));
+        optional_name(errors, &spec["policyName"], &SPEC.child("policyName"), name::dns_subdomain);
+    } else {
+        required_name(errors, &spec["policyName"], &SPEC.child("policyName"), name::dns_subdomain);
+    }
     let (reference, at) = (&spec["paramRef"], SPEC.child("paramRef"));
     if !reference.is_null() {
         let (named, selected) = (!is_empty(&reference["name"]), !reference["selector"].is_null());
@@ -290,7 +296,7 @@ fn binding(errors: &mut Errors, object: &Value) {
 /// Rules of ValidatingAdmissionPolicyBindings.
 pub(crate) const VALIDATING_BINDING: Rules = Rules {
     validate: |errors, object| {
-        binding(errors, object);
+        binding(errors, object, true);
         let (actions, at) = (&object["spec"]["validationActions"], SPEC.child("validationActions"));
         let mut seen = Vec::new();
         for (index, one) in items(actions).iter().enumerate() {
@@ -301,10 +307,11 @@ pub(crate) const VALIDATING_BINDING: Rules = Rules {
             let why = "must not contain both Deny and Warn (repeating the same validation failure information in the API response and headers serves no purpose)";
             errors.push(FieldError::invalid(&at, actions.clone(), why));
         }
-        required_because(errors, actions, &at, "at least one validation action is required");
+        declared_required(errors, actions, &at);
     },
     ..RULES
 };
 
 /// Rules of MutatingAdmissionPolicyBindings.
-pub(crate) const MUTATING_BINDING: Rules = Rules { validate: binding, ..RULES };
+pub(crate) const MUTATING_BINDING: Rules =
+    Rules { validate: |errors, object| binding(errors, object, false), ..RULES };

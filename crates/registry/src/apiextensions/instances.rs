@@ -49,11 +49,8 @@ impl Instances {
         let Some((structural, rules)) = self.structural().zip(self.rules.as_ref()) else { return };
         if unsettled(errors) {
             let why = "some validation rules were not checked because the object was invalid; correct the existing errors to complete validation";
-            errors.push(FieldError {
-                kind: ErrorType::Invalid,
-                field: "<nil>".to_owned(),
-                body: format!("Invalid value: null: {why}"),
-            });
+            let body = format!("Invalid value: null: {why}");
+            errors.push(FieldError::with_body(ErrorType::Invalid, "<nil>".to_owned(), body));
             return;
         }
         errors.extend(rules.violations(structural, object, old));

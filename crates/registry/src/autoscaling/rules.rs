@@ -4,7 +4,7 @@
 
 use super::conversion::{METRICS, to_stored};
 use crate::rule::resource::quantity;
-use crate::rule::{Errors, NOT_POSITIVE, SPEC, STATUS, non_negative_fields, optional_one_of};
+use crate::rule::{Errors, NOT_POSITIVE, SPEC, STATUS, declared, non_negative_fields, optional_one_of};
 use crate::rule::{required_because, required_name};
 use crate::rules::{RULES, Rules};
 use crate::value::{int, is_empty, items, text};
@@ -57,14 +57,15 @@ fn validate(errors: &mut Errors, autoscaler: &Value, bound: i64) {
     let (least, most) = (&spec["minReplicas"], int(&spec["maxReplicas"]));
     if least.as_i64().is_some_and(|least| least < bound) {
         let why = format!("must be greater than or equal to {bound}");
-        errors.push(FieldError::invalid(&SPEC.child("minReplicas"), least.clone(), &why));
+        let error = FieldError::invalid(&SPEC.child("minReplicas"), least.clone(), &why);
+        declared(errors, |errors| errors.push(error));
     }
     let at = SPEC.child("maxReplicas");
-    if most == 0 {
-        errors.push(FieldError::required(&at, ""));
-    } else if most < 0 {
-        errors.push(FieldError::invalid(&at, most, "must be greater than or equal to 1"));
-    }
+    declared(errors, |errors| match most {
+        0 => errors.push(FieldError::required(&at, "")),
+        ..0 => errors.push(FieldError::invalid(&at, most, "must be greater than or equal to 1")),
+        _ => {}
+    });
     if least.as_i64().is_some_and(|least| most < least) {
         errors.push(FieldError::invalid(&at, most, "must be greater than or equal to `minReplicas`"));
     }

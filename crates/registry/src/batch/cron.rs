@@ -5,7 +5,7 @@
 use super::job::{drop_scheduling, job_spec};
 use super::schedule;
 use crate::podspec;
-use crate::rule::{Errors, METADATA, SPEC, non_negative, required, required_one_of};
+use crate::rule::{Errors, METADATA, SPEC, declared_required, non_negative, required_one_of};
 use crate::rules::{RULES, Rules};
 use crate::value::text;
 use gifee_base::{FieldError, Path};
@@ -61,7 +61,7 @@ pub(crate) const CRON_JOB: Rules = Rules {
 
 fn cron_spec(errors: &mut Errors, spec: &Value, old: Option<&Value>) {
     let (given, at) = (text(&spec["schedule"]), SPEC.child("schedule"));
-    if !required(errors, &spec["schedule"], &at) {
+    if !declared_required(errors, &spec["schedule"], &at) {
         let mut wrong = |why: &str| errors.push(FieldError::invalid(&at, given, why));
         if let Err(why) = schedule::check(given) {
             wrong(&why);

@@ -5,7 +5,7 @@
 pub(crate) use crate::events::rules::EVENT;
 use crate::podspec;
 use crate::rule::address::{ip, no_special_ip, port};
-use crate::rule::{Errors, SPEC, STATUS, non_negative_fields, optional_name};
+use crate::rule::{Errors, SPEC, STATUS, declared, non_negative_fields, optional_name};
 use crate::rule::{required, required_one_of};
 use crate::rules::{RULES, Rules};
 use crate::value::{entries, int, is_empty, items};
@@ -74,9 +74,10 @@ pub(crate) const REPLICATION_CONTROLLER: Rules = Rules {
     status: r#"{"replicas":0}"#,
     validate: |errors, controller| {
         let spec = &controller["spec"];
-        non_negative_fields(errors, spec, &SPEC, &["minReadySeconds"]);
+        declared(errors, |errors| {
+            non_negative_fields(errors, spec, &SPEC, &["replicas", "minReadySeconds"]);
+        });
         required(errors, &spec["selector"], &SPEC.child("selector"));
-        non_negative_fields(errors, spec, &SPEC, &["replicas"]);
         let (template, at) = (&spec["template"], SPEC.child("template"));
         if template.is_null() {
             errors.push(FieldError::required(&at, ""));

@@ -3,7 +3,9 @@
 //! Answers to upstream's `pkg/apis/discovery/validation` and the strategy of the kind.
 
 use crate::rule::address::{ip_form, ordinary_ip, port};
-use crate::rule::{Errors, changed, named, named_text, optional_name, required, required_one_of, unique};
+use crate::rule::{
+    Errors, changed, declared, named, named_text, optional_name, required, required_one_of, unique,
+};
 use crate::rules::{RULES, Rules};
 use crate::value::{int, items, remove, same, text};
 use gifee_base::{FieldError, Path, name};
@@ -44,7 +46,9 @@ pub(crate) const ENDPOINT_SLICE: Rules = Rules {
     validate: |errors, slice| {
         let kind = text(&slice["addressType"]);
         let kinds = ["FQDN", "IPv4", "IPv6"];
-        required_one_of(errors, &slice["addressType"], &Path::root("addressType"), &kinds);
+        declared(errors, |errors| {
+            required_one_of(errors, &slice["addressType"], &Path::root("addressType"), &kinds);
+        });
         let (endpoints, at) = (items(&slice["endpoints"]), Path::root("endpoints"));
         if endpoints.len() > ENDPOINTS_MAXIMUM {
             errors.push(FieldError::too_many(&at, endpoints.len(), ENDPOINTS_MAXIMUM));
@@ -70,11 +74,13 @@ fn drop_topology(slice: &mut Value) {
 
 fn endpoint(errors: &mut Errors, one: &Value, kind: &str, path: &Path<'_>) {
     let (addresses, at) = (items(&one["addresses"]), path.child("addresses"));
-    if addresses.is_empty() {
-        errors.push(FieldError::required(&at, ""));
-    } else if addresses.len() > ADDRESSES_MAXIMUM {
-        errors.push(FieldError::too_many(&at, addresses.len(), ADDRESSES_MAXIMUM));
-    }
+    declared(errors, |errors| {
+        if addresses.is_empty() {
+            errors.push(FieldError::required(&at, ""));
+        } else if addresses.len() > ADDRESSES_MAXIMUM {
+            errors.push(FieldError::too_many(&at, addresses.len(), ADDRESSES_MAXIMUM));
+        }
+    });
     for (index, address) in addresses.iter().enumerate() {
         let at = at.index(index);
         match (kind, text(address).parse::<std::net::IpAddr>()) {

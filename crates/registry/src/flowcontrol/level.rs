@@ -4,7 +4,7 @@
 //! Answers to upstream's `pkg/apis/flowcontrol/validation`.
 
 use super::rules::{conditions, fixed_spec};
-use crate::rule::{Errors, SPEC, in_range, required};
+use crate::rule::{Errors, SPEC, declared, declared_required, in_range};
 use crate::rules::{RULES, Rules};
 use crate::value::{int, text};
 use gifee_base::{FieldError, Path};
@@ -32,12 +32,12 @@ pub(crate) const PRIORITY_LEVEL: Rules = Rules {
                 forbidden(errors, limited, &SPEC.child("limited"));
             }
             "Limited" => {
-                if !required(errors, limited, &SPEC.child("limited")) {
+                if !declared_required(errors, limited, &SPEC.child("limited")) {
                     limited_level(errors, limited);
                 }
                 forbidden(errors, exempt, &SPEC.child("exempt"));
             }
-            "" => errors.push(FieldError::required(&SPEC.child("type"), "")),
+            "" => drop(declared_required(errors, &spec["type"], &SPEC.child("type"))),
             other => {
                 errors.push(FieldError::not_supported(&SPEC.child("type"), other, &["Exempt", "Limited"]));
             }
@@ -52,7 +52,7 @@ pub(crate) const PRIORITY_LEVEL: Rules = Rules {
 
 fn forbidden(errors: &mut Errors, value: &Value, path: &Path<'_>) {
     if !value.is_null() {
-        errors.push(FieldError::forbidden(path, ""));
+        declared(errors, |errors| errors.push(FieldError::forbidden(path, "")));
     }
 }
 
@@ -79,11 +79,11 @@ fn limited_level(errors: &mut Errors, limited: &Value) {
     match text(&response["type"]) {
         "Reject" => forbidden(errors, queuing, &at_queuing),
         "Queue" => {
-            if !required(errors, queuing, &at_queuing) {
+            if !declared_required(errors, queuing, &at_queuing) {
                 queues(errors, queuing, &at_queuing);
             }
         }
-        "" => errors.push(FieldError::required(&at.child("type"), "")),
+        "" => drop(declared_required(errors, &response["type"], &at.child("type"))),
         other => errors.push(FieldError::not_supported(&at.child("type"), other, &["Queue", "Reject"])),
     }
 }

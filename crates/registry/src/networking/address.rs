@@ -3,7 +3,7 @@
 //! Answers to upstream's `pkg/apis/networking/validation`.
 
 use crate::rule::address::{canonical_cidr, families};
-use crate::rule::{Errors, IMMUTABLE, SPEC, changed, optional_name, required_name};
+use crate::rule::{Errors, IMMUTABLE, SPEC, changed, declared_required, optional_name};
 use crate::rules::{RULES, Rules};
 use crate::value::{items, text};
 use gifee_base::{FieldError, name};
@@ -14,11 +14,14 @@ pub(crate) const IP_ADDRESS: Rules = Rules {
     validate_create: |errors, address| {
         let (parent, at) = (&address["spec"]["parentRef"], SPEC.child("parentRef"));
         if parent.is_null() {
-            return errors.push(FieldError::required(&at, ""));
+            declared_required(errors, parent, &at);
+            return;
         }
         optional_name(errors, &parent["group"], &at.child("group"), name::dns_subdomain);
-        required_name(errors, &parent["resource"], &at.child("resource"), name::path_segment);
-        required_name(errors, &parent["name"], &at.child("name"), name::path_segment);
+        for field in ["resource", "name"] {
+            declared_required(errors, &parent[field], &at.child(field));
+            optional_name(errors, &parent[field], &at.child(field), name::path_segment);
+        }
         optional_name(errors, &parent["namespace"], &at.child("namespace"), name::path_segment);
     },
     validate_update: |errors, address, old| {

@@ -4,7 +4,7 @@
 //! upstream's `pkg/apis/networking/validation` and the strategy of the kind.
 
 use crate::rule::address::{cidr_form, cidr_unless_old, network, parse_cidr, port, port_name};
-use crate::rule::{Errors, SPEC, label, named_text, one_of, required};
+use crate::rule::{Errors, SPEC, declared_required, label, named_text, one_of};
 use crate::rules::{RULES, Rules};
 use crate::value::{int, items, text};
 use gifee_base::{FieldError, Path};
@@ -129,7 +129,7 @@ fn peer(errors: &mut Errors, one: &Value, known: &[&str], path: &Path<'_>) {
 }
 
 fn ip_block(errors: &mut Errors, block: &Value, known: &[&str], path: &Path<'_>) {
-    if required(errors, &block["cidr"], &path.child("cidr")) {
+    if declared_required(errors, &block["cidr"], &path.child("cidr")) {
         return;
     }
     cidr_unless_old(errors, &block["cidr"], known, &path.child("cidr"));

@@ -3,7 +3,9 @@
 //! Answers to upstream's `pkg/apis/networking/validation`.
 
 use crate::rule::address::{ip_unless_old, port, port_name};
-use crate::rule::{Errors, SPEC, STATUS, collect, domain_path, immutable, named, named_text, one_of};
+use crate::rule::{
+    Errors, SPEC, STATUS, collect, declared_required, domain_path, immutable, named, named_text, one_of,
+};
 use crate::rule::{optional_name, required, required_name};
 use crate::rules::{RULES, Rules};
 use crate::value::{int, is_empty, items, text};
@@ -247,7 +249,15 @@ pub(crate) const INGRESS_CLASS: Rules = Rules {
             return;
         }
         let at = SPEC.child("parameters");
-        reference(errors, parameters, &at);
+        for field in ["kind", "name"] {
+            declared_required(errors, &parameters[field], &at.child(field));
+        }
+        if !parameters["apiGroup"].is_null() {
+            named(errors, &parameters["apiGroup"], &at.child("apiGroup"), name::dns_subdomain);
+        }
+        for field in ["kind", "name"] {
+            optional_name(errors, &parameters[field], &at.child(field), name::path_segment);
+        }
         let scope = &parameters["scope"];
         if scope.is_null() {
             return errors.push(FieldError::required(&at.child("scope"), ""));

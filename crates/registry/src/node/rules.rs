@@ -3,7 +3,7 @@
 //! Answers to upstream's `pkg/apis/node/validation`.
 
 use crate::podspec;
-use crate::rule::{changed, label, required, required_name, resource};
+use crate::rule::{changed, declared, declared_required, label, required_name, resource};
 use crate::rules::{RULES, Rules};
 use crate::value::entries;
 use gifee_base::{Path, name};
@@ -21,7 +21,9 @@ pub(crate) const RUNTIME_CLASS: Rules = Rules {
         }
     },
     validate_create: |errors, class| {
-        required_name(errors, &class["handler"], &Path::root("handler"), name::dns_label);
+        declared(errors, |errors| {
+            required_name(errors, &class["handler"], &Path::root("handler"), name::dns_label);
+        });
         // Upstream judges it as limits, and says so.
         let limits = json!({ "limits": class["overhead"]["podFixed"] });
         let rule = resource::container_resource_name;
@@ -32,7 +34,7 @@ pub(crate) const RUNTIME_CLASS: Rules = Rules {
         podspec::tolerations(errors, &scheduling["tolerations"], &at.child("tolerations"));
     },
     validate_update: |errors, class, old| {
-        required(errors, &class["handler"], &Path::root("handler"));
+        declared_required(errors, &class["handler"], &Path::root("handler"));
         changed(errors, &class["handler"], &old["handler"], &Path::root("handler"));
     },
     ..RULES

@@ -4,7 +4,10 @@
 //! which are not the fields' own.
 
 use super::security::small_number;
-use crate::rule::{Errors, descending_path, named, no_backsteps, optional_one_of, required, required_name};
+use crate::rule::{
+    Errors, declared, declared_required, descending_path, named, no_backsteps, optional_one_of, required,
+    required_name,
+};
 use crate::value::{entries, is_empty, text};
 use gifee_base::{FieldError, Path, name};
 use serde_json::Value;
@@ -287,6 +290,27 @@ pub(crate) fn csi_driver_name(errors: &mut Errors, value: &Value, path: &Path<'_
     for wrong in name::dns_subdomain(&text(value).to_lowercase()) {
         errors.push(FieldError::invalid(path, text(value), &wrong));
     }
+}
+
+const CASELESS: &str = "an RFC 1123 subdomain must consist of alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. 'Example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')";
+
+/// The name of a driver where upstream declares what it is: its texts differ.
+pub(crate) fn declared_driver_name(errors: &mut Errors, value: &Value, path: &Path<'_>) {
+    let given = text(value);
+    if given.is_empty() {
+        // The declared rule stops here; the other one goes on.
+        named(errors, value, path, name::dns_subdomain);
+        declared_required(errors, value, path);
+        return;
+    }
+    declared(errors, |errors| {
+        if !name::dns_subdomain(&given.to_lowercase()).is_empty() {
+            errors.push(FieldError::invalid(path, given, CASELESS));
+        }
+        if given.chars().count() > 63 {
+            errors.push(FieldError::too_long_characters(path, 63));
+        }
+    });
 }
 
 fn csi(errors: &mut Errors, body: &Value, persistent: bool, path: &Path<'_>) {

@@ -2,7 +2,7 @@
 //!
 //! Answers to upstream's `pkg/apis/rbac/validation`.
 
-use crate::rule::{Errors, label, named, required, required_because, required_name};
+use crate::rule::{Errors, declared_required, label, named, optional_name, required, required_because};
 use crate::rules::{RULES, Rules};
 use crate::value::{is_empty, items, same, text};
 use gifee_base::{FieldError, Path, name};
@@ -14,7 +14,7 @@ const RULES_PATH: Path<'static> = Path::root("rules");
 fn policy_rules(errors: &mut Errors, role: &Value, namespaced: bool) {
     for (index, rule) in items(&role["rules"]).iter().enumerate() {
         let at = RULES_PATH.index(index);
-        required(errors, &rule["verbs"], &at.child("verbs"));
+        declared_required(errors, &rule["verbs"], &at.child("verbs"));
         let (urls, at_urls) = (&rule["nonResourceURLs"], at.child("nonResourceURLs"));
         if !is_empty(urls) {
             if namespaced {
@@ -69,15 +69,16 @@ fn binding(errors: &mut Errors, object: &Value, namespaced: bool) {
     }
     let kinds: &[&str] = if namespaced { &["Role", "ClusterRole"] } else { &["ClusterRole"] };
     crate::rule::one_of(errors, &role["kind"], &at.child("kind"), kinds);
-    required_name(errors, &role["name"], &at.child("name"), name::path_segment);
+    optional_name(errors, &role["name"], &at.child("name"), name::path_segment);
     let at = Path::root("subjects");
     for (index, one) in items(&object["subjects"]).iter().enumerate() {
         subject(errors, one, namespaced, &at.index(index));
     }
+    declared_required(errors, &role["name"], &Path::root("roleRef").child("name"));
 }
 
 fn subject(errors: &mut Errors, one: &Value, namespaced: bool, path: &Path<'_>) {
-    required(errors, &one["name"], &path.child("name"));
+    declared_required(errors, &one["name"], &path.child("name"));
     let group = text(&one["apiGroup"]);
     match text(&one["kind"]) {
         "ServiceAccount" => {

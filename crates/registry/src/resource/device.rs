@@ -1,7 +1,7 @@
 //! Rules about devices that claims, classes, slices and taints share: names, selectors, tolerations, parameters.
 
 use super::expression::{Wrong, selector_error};
-use crate::podspec::source::csi_driver_name;
+use crate::podspec::source::{csi_driver_name, declared_driver_name};
 use crate::rule::list::each;
 use crate::rule::{Errors, named, named_text, one_of, required, required_name};
 use crate::value::{is_empty, same, text};
@@ -94,7 +94,7 @@ pub(super) fn configuration(errors: &mut Errors, config: &Value, path: &Path<'_>
     if opaque.is_null() {
         return errors.push(FieldError::required(&at, ""));
     }
-    csi_driver_name(errors, &opaque["driver"], &at.child("driver"));
+    declared_driver_name(errors, &opaque["driver"], &at.child("driver"));
     document(errors, &opaque["parameters"], PARAMETERS_MAXIMUM, &at.child("parameters"));
 }
 

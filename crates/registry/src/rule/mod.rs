@@ -144,10 +144,25 @@ pub(crate) fn immutable(errors: &mut Errors, value: &Value, old: &Value, path: &
     }
 }
 
+/// Whatever rules find that upstream declares in its types: it is said after everything else.
+pub(crate) fn declared<T>(errors: &mut Errors, check: impl FnOnce(&mut Errors) -> T) -> T {
+    let before = errors.len();
+    let found = check(errors);
+    for error in &mut errors[before..] {
+        error.declared = true;
+    }
+    found
+}
+
+/// Reports a missing value by a declared rule; whether it is missing.
+pub(crate) fn declared_required(errors: &mut Errors, value: &Value, path: &Path<'_>) -> bool {
+    declared(errors, |errors| required(errors, value, path))
+}
+
 /// Reports a change of a field, as rules that upstream declares do: they do not show the value.
 pub(crate) fn changed(errors: &mut Errors, value: &Value, old: &Value, path: &Path<'_>) {
     if !same(value, old) {
-        errors.push(FieldError::invalid(path, Value::Null, IMMUTABLE));
+        declared(errors, |errors| errors.push(FieldError::invalid(path, Value::Null, IMMUTABLE)));
     }
 }
 

@@ -2,9 +2,11 @@
 //!
 //! Answers to upstream's `pkg/apis/storage/validation`.
 
-use crate::podspec::source::csi_driver_name;
+use crate::podspec::source::declared_driver_name;
 use crate::podspec::warning::old_label;
-use crate::rule::{Errors, SPEC, STATUS, changed, in_range, named, named_text, optional_one_of};
+use crate::rule::{
+    Errors, SPEC, STATUS, changed, declared_required, in_range, named, named_text, optional_one_of,
+};
 use crate::rule::{required, required_one_of};
 use crate::rules::{RULES, Rules};
 use crate::value::{entries, is_empty, items, same, text};
@@ -16,8 +18,11 @@ const PARAMETERS_MAXIMUM: usize = 256 * 1024;
 const PARAMETERS_COUNT_MAXIMUM: usize = 512;
 const MESSAGE_MAXIMUM: usize = 1024;
 
-fn provisioner(errors: &mut Errors, value: &Value, path: &Path<'_>) {
-    if !required(errors, value, path) {
+/// `declares`: whether upstream declares that it must be there.
+fn provisioner(errors: &mut Errors, value: &Value, declares: bool, path: &Path<'_>) {
+    let missing =
+        if declares { declared_required(errors, value, path) } else { required(errors, value, path) };
+    if !missing {
         for wrong in name::qualified(&text(value).to_lowercase()) {
             errors.push(FieldError::invalid(path, text(value), &wrong));
         }
@@ -59,7 +64,7 @@ pub(crate) const STORAGE_CLASS: Rules = Rules {
         }
     },
     validate_create: |errors, class| {
-        provisioner(errors, &class["provisioner"], &Path::root("provisioner"));
+        provisioner(errors, &class["provisioner"], true, &Path::root("provisioner"));
         parameters(errors, &class["parameters"], true, &Path::root("parameters"));
         optional_one_of(errors, &class["reclaimPolicy"], &Path::root("reclaimPolicy"), &["Delete", "Retain"]);
         let mode = Path::root("volumeBindingMode");
@@ -68,7 +73,7 @@ pub(crate) const STORAGE_CLASS: Rules = Rules {
         topologies(errors, &class["allowedTopologies"]);
     },
     validate_update: |errors, class, old| {
-        required(errors, &class["provisioner"], &Path::root("provisioner"));
+        declared_required(errors, &class["provisioner"], &Path::root("provisioner"));
         for field in ["provisioner", "parameters", "reclaimPolicy", "volumeBindingMode"] {
             changed(errors, &class[field], &old[field], &Path::root(field));
         }
@@ -110,7 +115,7 @@ fn topologies(errors: &mut Errors, terms: &Value) {
 /// Rules of VolumeAttributesClasses.
 pub(crate) const ATTRIBUTES_CLASS: Rules = Rules {
     validate_create: |errors, class| {
-        provisioner(errors, &class["driverName"], &Path::root("driverName"));
+        provisioner(errors, &class["driverName"], false, &Path::root("driverName"));
         parameters(errors, &class["parameters"], false, &Path::root("parameters"));
     },
     validate_update: |errors, class, old| {
@@ -168,7 +173,7 @@ fn attachment_spec(errors: &mut Errors, spec: &Value) {
         _ => {}
     }
     named(errors, &spec["nodeName"], &SPEC.child("nodeName"), name::dns_subdomain);
-    csi_driver_name(errors, &spec["attacher"], &SPEC.child("attacher"));
+    declared_driver_name(errors, &spec["attacher"], &SPEC.child("attacher"));
     if !is_empty(volume) {
         named(errors, volume, &at.child("persistentVolumeName"), name::dns_subdomain);
     }

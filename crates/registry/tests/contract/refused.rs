@@ -1,7 +1,7 @@
 //! Objects and changes that upstream refuses, with its texts.
 
 use super::{Nobody, context, created, defaults, example, rows, stored};
-use gifee_base::ObjectKey;
+use gifee_base::{FieldError, ObjectKey};
 use gifee_registry::Kind;
 use gifee_schema::defaults::Defaults;
 use serde_json::{Value, json};
@@ -98,6 +98,7 @@ impl Bench {
             }
         }
         let lines = |text: String| text.lines().next().unwrap_or_default().to_owned();
+        let errors = FieldError::in_order(errors);
         let errors = errors.iter().map(|error| lines(error.to_string())).collect();
         let warnings = row.hooks.warnings(&object, part.map(|_| &before));
         Judged { errors, warnings, object }
@@ -140,6 +141,7 @@ impl Bench {
         };
         // The difference that follows some texts is for people.
         let lines = |text: String| text.lines().next().unwrap_or_default().to_owned();
+        let errors = FieldError::in_order(errors);
         let errors: Vec<String> = errors.iter().map(|error| lines(error.to_string())).collect();
         let warnings = row.hooks.warnings(&object, part.map(|_| &old));
         (object, errors, warnings)

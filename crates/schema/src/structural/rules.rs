@@ -221,7 +221,7 @@ impl Walk {
             text if text.is_empty() => "<nil>".to_owned(),
             text => text,
         };
-        self.errors.push(FieldError { kind, field, body });
+        self.errors.push(FieldError::with_body(kind, field, body));
     }
 
     fn failed(&mut self, rule: &Compiled, error: &Error, word: &str, path: &Path<'_>) {

@@ -135,7 +135,7 @@ impl Walk<'_> {
     }
 
     fn error(&self, kind: ErrorType, path: &str, body: String, text: String) -> Found {
-        Found { error: FieldError { kind, field: self.field(path), body }, text }
+        Found { error: FieldError::with_body(kind, self.field(path), body), text }
     }
 
     fn invalid(&self, path: &str, value: Option<&Value>, text: String) -> Found {
@@ -147,7 +147,7 @@ impl Walk<'_> {
     fn composite(&self, text: String) -> Found {
         let field = if self.base.is_empty() { "<nil>".to_owned() } else { self.base.to_owned() };
         let body = format!("Invalid value: \"\": {text}");
-        Found { error: FieldError { kind: ErrorType::Invalid, field, body }, text }
+        Found { error: FieldError::with_body(ErrorType::Invalid, field, body), text }
     }
 
     fn wrong_type(&self, path: &str, wanted: &str, given: &str) -> Found {
