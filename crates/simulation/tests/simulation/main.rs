@@ -4,6 +4,7 @@
 
 mod files;
 mod questions;
+mod scheduling;
 mod seeds;
 mod steps;
 
