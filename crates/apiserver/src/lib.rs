@@ -46,6 +46,7 @@ pub mod seam;
 mod server;
 mod steady;
 mod upkeep;
+mod usage;
 mod webhook;
 mod write;
 mod yaml;

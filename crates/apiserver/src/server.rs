@@ -75,6 +75,9 @@ pub struct Server {
     changing: Mutex<()>,
     changed: Arc<tokio::sync::Notify>,
     pub(crate) turns: crate::write::Turns,
+    pub(crate) usage: crate::usage::Scrapes,
+    /// Rows that another server has taken the place of.
+    replaced: Mutex<Vec<Arc<Resource>>>,
 }
 
 /// A request of which nothing is known but its head.
@@ -130,6 +133,8 @@ impl Server {
             changing: Mutex::new(()),
             changed: Arc::default(),
             turns: crate::write::Turns::default(),
+            usage: crate::usage::Scrapes::default(),
+            replaced: Mutex::default(),
             caches: caches.clone(),
             config,
         });
@@ -169,6 +174,24 @@ impl Server {
             });
             all.extend(built_in);
             all.extend(custom);
+        });
+    }
+
+    /// Serves a group and version no more while another server does, and again when that has gone.
+    pub(crate) fn replace(&self, (group, version): (&str, &str), by_another: bool) {
+        let of = |one: &Arc<Resource>| one.group() == group && one.version() == version;
+        if self.kinds.load().serves(group, version) != by_another {
+            return;
+        }
+        self.change(|all| {
+            let (from, to) = (&mut *self.replaced.lock(), all);
+            if by_another {
+                from.extend(to.extract_if(.., |one| of(one)));
+                return;
+            }
+            let custom = |one: &Arc<Resource>| one.kind.custom.is_some();
+            let at = to.iter().position(custom).unwrap_or(to.len());
+            to.splice(at..at, from.extract_if(.., |one| of(one)));
         });
     }
 

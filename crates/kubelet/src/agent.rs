@@ -9,6 +9,7 @@ use gifee_net::PodNetwork;
 use gifee_oci::Runtime;
 use gifee_reconcile::Recorder;
 use gifee_reconcile::events::Reference;
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Pod, Service};
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
@@ -22,6 +23,7 @@ use crate::node::machine::Machine;
 use crate::paths::Paths;
 use crate::pod::{Member, members};
 use crate::references::References;
+use crate::usage::Meter;
 use crate::worker::Mailbox;
 
 /// The shared parts.
@@ -48,6 +50,10 @@ pub struct Agent {
     pub services: Arc<Cache>,
     /// What the machine has.
     pub machine: Machine,
+    /// What it all uses.
+    pub meter: Meter,
+    /// When this agent began.
+    pub started: Timestamp,
     /// How many sandboxes and containers may be made at once: more would only take turns on the processors.
     pub starts: Semaphore,
     /// The pods' mailboxes, by UID. At most twice as many as pods may run.

@@ -24,6 +24,7 @@ mod remote;
 mod resolver;
 mod run;
 mod server;
+mod usage;
 pub mod volumes;
 mod worker;
 

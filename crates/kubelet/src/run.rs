@@ -95,6 +95,8 @@ fn agent(
         config,
         client,
         events,
+        meter: Default::default(),
+        started: clock.now(),
         clock,
         runtime,
         network,

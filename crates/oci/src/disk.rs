@@ -10,7 +10,10 @@ use crate::error::{Error, Result};
 use crate::status::DiskUsage;
 
 /// Walks a folder. Blocks.
-pub(crate) fn usage(root: &Path) -> Result<DiskUsage> {
+///
+/// # Errors
+/// If the folder itself cannot be read.
+pub fn usage(root: &Path) -> Result<DiskUsage> {
     let mut usage = DiskUsage::default();
     let mut linked = HashSet::new();
     let mut folders = vec![root.to_owned()];

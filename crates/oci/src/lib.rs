@@ -9,7 +9,7 @@
 
 mod capabilities;
 pub mod cgroups;
-mod disk;
+pub mod disk;
 pub mod error;
 pub mod images;
 pub mod local;

@@ -141,12 +141,28 @@ pub struct ExecResult {
 pub struct Stats {
     /// CPU time used, nanoseconds.
     pub cpu_nanos: u64,
+    /// CPU time used outside of the kernel, nanoseconds.
+    pub cpu_user_nanos: u64,
+    /// CPU time used in the kernel, nanoseconds.
+    pub cpu_system_nanos: u64,
+    /// Periods of the CPU quota that have passed.
+    pub cpu_periods: u64,
+    /// Periods of them in which the quota was used up.
+    pub cpu_throttled_periods: u64,
+    /// Time that was waited for a next period, nanoseconds.
+    pub cpu_throttled_nanos: u64,
     /// Bytes charged, page cache included.
     pub memory_usage: u64,
     /// Bytes charged without the inactive page cache: what eviction looks at.
     pub memory_working_set: u64,
     /// Anonymous memory, bytes.
     pub memory_rss: u64,
+    /// Page cache, bytes.
+    pub memory_cache: u64,
+    /// Files mapped into memory, bytes.
+    pub memory_mapped: u64,
+    /// Bytes that were moved to swap.
+    pub memory_swap: u64,
     /// Limit in bytes; `None` without one.
     pub memory_limit: Option<u64>,
     /// Page faults.

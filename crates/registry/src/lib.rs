@@ -18,6 +18,7 @@ mod discovery;
 mod events;
 mod flowcontrol;
 pub mod kind;
+mod metrics;
 mod networking;
 mod node;
 mod podspec;
@@ -76,6 +77,7 @@ pub fn kinds(settings: &Settings) -> Vec<Kind> {
         resource::rows,
         flowcontrol::rows,
         storagemigration::rows,
+        metrics::rows,
     ];
     all.extend(groups.into_iter().flat_map(|rows| rows()));
     all

@@ -82,6 +82,8 @@ pub async fn run(server: Weak<Server>, kinds: Arc<Notify>) {
         let Some(running) = server.upgrade() else { return };
         local::settle(&running).await;
         let remotes = running.aggregator.index().remotes.clone();
+        let usage = crate::usage::PLACE;
+        running.replace(usage, remotes.iter().any(|one| (&*one.group, &*one.version) == usage));
         if remotes.is_empty() {
             others = [None, None];
         } else if others[0].is_none() {

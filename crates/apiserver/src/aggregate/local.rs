@@ -17,6 +17,9 @@ const MANAGED: &str = "kube-aggregator.kubernetes.io/automanaged";
 /// The priorities of a custom resource's group and version.
 const CUSTOM: (i64, i64) = (1_000, 100);
 
+/// The priorities of the usage of nodes and pods; metrics-server's figures.
+const LAST: (i64, i64) = (100, 100);
+
 /// Groups that kube-apiserver serves, the priority of the group and of its first version.
 const PRIORITIES: &[(&str, i64, i64)] = &[
     ("", 18_000, 1),
@@ -45,6 +48,9 @@ const PRIORITIES: &[(&str, i64, i64)] = &[
 
 /// The priority of a group that is served here, and of its first version.
 pub fn priority(group: &str) -> (i64, i64) {
+    if group == crate::usage::PLACE.0 {
+        return LAST;
+    }
     let found = PRIORITIES.iter().find(|(name, ..)| *name == group);
     found.map_or(CUSTOM, |(_, group, version)| (*group, *version))
 }
@@ -57,7 +63,8 @@ fn wanted(server: &Server) -> BTreeMap<String, Value> {
     for resource in kinds.all() {
         let (group, version) = (resource.group(), resource.version());
         let name = format!("{version}.{group}");
-        if all.contains_key(&name) || group == GROUP {
+        // Whoever has a server for the usage of nodes and pods registers it under this name.
+        if all.contains_key(&name) || group == GROUP || (group, version) == crate::usage::PLACE {
             continue;
         }
         let before = versions.entry(group).or_insert(0);

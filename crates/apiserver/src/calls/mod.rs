@@ -14,7 +14,7 @@ use crate::body::Body;
 use crate::kinds::Resource;
 use crate::negotiate::Offer;
 use crate::request::Request;
-use crate::respond;
+use crate::{respond, usage};
 use gifee_base::Status;
 use http::Response;
 use serde_json::{Value, json};
@@ -54,6 +54,8 @@ const CALLS: &[(&str, &str, &str, Call)] = &[
     ("authorization.k8s.io", "subjectaccessreviews", "", |request, resource, body| {
         Box::pin(access::review(request, resource, body, access::Subject::Named))
     }),
+    ("metrics.k8s.io", "nodes", "", |request, resource, _| Box::pin(usage::answer(request, resource))),
+    ("metrics.k8s.io", "pods", "", |request, resource, _| Box::pin(usage::answer(request, resource))),
 ];
 
 /// Answers a call.

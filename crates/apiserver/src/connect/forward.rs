@@ -6,6 +6,7 @@ use crate::body::Body;
 use crate::outbound::{Endpoint, Error};
 use crate::request::Request;
 use crate::seam::{Duplex, Target};
+use crate::server::Server;
 use gifee_base::{Reason, Status};
 use http::header::{AUTHORIZATION, CONNECTION, HOST, HeaderName, HeaderValue, TRANSFER_ENCODING, UPGRADE};
 use http::{HeaderMap, Method, Response, StatusCode, Uri, Version};
@@ -56,8 +57,8 @@ pub struct Onward<'a> {
 ///
 /// # Errors
 /// 503 without a connector, or as it gives them.
-async fn connect(request: &Request<'_>, target: &Target) -> Result<Box<dyn Duplex>, Status> {
-    let connector = request.server.config.connector.as_ref();
+async fn connect(server: &Server, target: &Target) -> Result<Box<dyn Duplex>, Status> {
+    let connector = server.config.connector.as_ref();
     let connector = connector.ok_or_else(|| Status::unavailable("this server reaches no nodes"))?;
     match tokio::time::timeout(CONNECT_TIMEOUT, connector.connect(target)).await {
         Ok(connected) => connected,
@@ -84,7 +85,7 @@ pub async fn forward(
     *sent.uri_mut() = onward.path.parse::<Uri>().map_err(|error| Status::bad_request(error.to_string()))?;
     *sent.headers_mut() = onward.headers;
     let mut response = match backend {
-        Backend::Node(target) => to_node(request, target, sent).await?,
+        Backend::Node(target) => send(request.server, target, sent).await?,
         Backend::Peer(endpoint) => {
             request.server.outbound.send(endpoint, sent).await.map_err(|error| match error {
                 Error::Transport { why, .. } => unreachable(why),
@@ -101,8 +102,12 @@ pub async fn forward(
     Ok(response.map(Body::wrap))
 }
 
-async fn to_node(
-    request: &Request<'_>,
+/// Sends a request to a node's kubelet, with the server's own certificate.
+///
+/// # Errors
+/// 503 if it cannot be reached or breaks off before it answers.
+pub async fn send(
+    server: &Server,
     target: &Target,
     mut sent: http::Request<Body>,
 ) -> Result<Response<Incoming>, Status> {
@@ -111,7 +116,7 @@ async fn to_node(
         let host = HeaderValue::from_str(&format!("{host}:{}", target.port));
         sent.headers_mut().insert(HOST, host.map_err(|error| Status::bad_request(error.to_string()))?);
     }
-    let stream = connect(request, target).await?;
+    let stream = connect(server, target).await?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(unreachable)?;
     tokio::spawn(async move {
         if let Err(error) = connection.with_upgrades().await {

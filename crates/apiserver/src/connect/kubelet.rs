@@ -9,6 +9,7 @@ use crate::kinds::Resource;
 use crate::request::Request;
 use crate::respond;
 use crate::seam::Target;
+use crate::server::Server;
 use gifee_base::{FieldError, ObjectKey, Path, Reason, Status};
 use gifee_policy::Lookup;
 use http::{Method, Response};
@@ -32,8 +33,8 @@ const STREAMS: [&str; 3] = ["All", "Stderr", "Stdout"];
 ///
 /// # Errors
 /// 404 if there is no such node, 503 if it has no address.
-pub fn kubelet(request: &Request<'_>, node: &str) -> Result<Target, Status> {
-    let found = Lookup::get(&*request.server.caches, "", "nodes", &ObjectKey::cluster(node));
+pub fn kubelet(server: &Server, node: &str) -> Result<Target, Status> {
+    let found = Lookup::get(&*server.caches, "", "nodes", &ObjectKey::cluster(node));
     let value = found.ok_or_else(|| Status::not_found("", "nodes", node))?;
     let value = value.to_value().map_err(Status::internal)?;
     let status = &value["status"];
@@ -99,7 +100,7 @@ pub async fn log(request: &Request<'_>, resource: &Arc<Resource>) -> Result<Resp
         *response.status_mut() = http::StatusCode::NO_CONTENT;
         return Ok(response);
     }
-    let target = kubelet(request, node)?;
+    let target = kubelet(request.server, node)?;
     let info = request.info;
     let mut path = format!("/containerLogs/{}/{}/{}", info.namespace, info.name, encoded(&container));
     let mut sign = '?';
@@ -195,7 +196,7 @@ pub async fn exec(
     if node.is_empty() {
         return Err(Status::bad_request(format!("pod {} does not have a host assigned", request.info.name)));
     }
-    let target = kubelet(request, node)?;
+    let target = kubelet(request.server, node)?;
     let (query, info) = (request.query, request.info);
     let mut path = format!("/{verb}/{}/{}/{}", info.namespace, info.name, encoded(&container));
     let mut sign = '?';
@@ -224,7 +225,7 @@ pub async fn port_forward(
     if node.is_empty() {
         return Err(Status::bad_request(format!("pod {} does not have a host assigned", request.info.name)));
     }
-    let target = kubelet(request, node)?;
+    let target = kubelet(request.server, node)?;
     let mut path = format!("/portForward/{}/{}", request.info.namespace, request.info.name);
     let mut sign = '?';
     for port in request.query.all("ports").chain(request.query.all("port")) {

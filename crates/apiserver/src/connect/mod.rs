@@ -10,7 +10,8 @@ mod proxy;
 mod rewrite;
 mod tunnel;
 
-pub use forward::{Backend, Onward, forward, headers};
+pub use forward::{Backend, Onward, forward, headers, send};
+pub use kubelet::kubelet;
 pub use rewrite::Rewriting;
 
 use crate::body::Body;

@@ -134,7 +134,7 @@ pub async fn node(
 ) -> Result<Response<Body>, Status> {
     let (tls, name, port) = split("node", &request.info.name)?;
     object(request, resource, name).await?;
-    let target = kubelet(request, name)?;
+    let target = kubelet(request.server, name)?;
     let authority =
         format!("{}:{}", target.host, if port.is_empty() { target.port.to_string() } else { port.into() });
     if port.is_empty() || port.parse() == Ok(target.port) {

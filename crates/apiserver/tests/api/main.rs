@@ -25,6 +25,7 @@ mod proxies;
 mod rules;
 mod secure;
 mod streams;
+mod usage;
 mod versions;
 mod watches;
 mod webhooks;

@@ -12,12 +12,13 @@ use serde_json::{Value, json};
 /// Asks the API server.
 pub struct Delegated {
     client: Client,
+    node: String,
 }
 
 impl Delegated {
-    /// Asks with this client.
-    pub fn new(client: Client) -> Self {
-        Self { client }
+    /// Asks with this client about this node.
+    pub fn new(client: Client, node: &str) -> Self {
+        Self { client, node: node.to_owned() }
     }
 
     async fn user(&self, peer: &Peer) -> Result<User, Status> {
@@ -60,7 +61,8 @@ impl Access for Delegated {
         let user = self.user(peer).await?;
         let review = json!({ "apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview", "spec": {
             "user": user.name, "uid": user.uid, "groups": user.groups, "extra": user.extra,
-            "resourceAttributes": { "verb": verb, "version": "v1", "resource": "nodes", "subresource": subresource } } });
+            "resourceAttributes": { "verb": verb, "version": "v1", "resource": "nodes", "name": self.node,
+                "subresource": subresource } } });
         let review = self.ask("authorization.k8s.io", "subjectaccessreviews", review).await?;
         if review["status"]["allowed"] == true {
             return Ok(());

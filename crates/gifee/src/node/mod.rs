@@ -104,7 +104,7 @@ impl Start<'_> {
             .with_client_cert_verifier(clients)
             .with_single_cert(chain, key)?;
         tls.alpn_protocols = vec![b"http/1.1".to_vec()];
-        let access = access::Delegated::new(self.clients.kubelet.clone());
+        let access = access::Delegated::new(self.clients.kubelet.clone(), &self.settings.node_name);
         let mut config = gifee_kubelet::Config::new(
             &self.settings.node_name,
             layout::kubelet(self.data_dir),

@@ -3,12 +3,16 @@
 //! Invariant: nobody gets further than [`crate::Access`] lets them; a connection costs memory only for what it is
 //! being sent. Answers to `pkg/kubelet/server`.
 
+mod cadvisor;
 mod exec;
+mod exposition;
 mod follow;
 mod inotify;
 mod logs;
+mod metrics;
 mod query;
 mod routes;
+mod summary;
 #[cfg(test)]
 mod tests;
 mod websocket;
@@ -37,6 +41,9 @@ use crate::error::Error;
 const CONNECTIONS: usize = 1000;
 /// Time for a TLS handshake, and for the head of a request.
 const HANDSHAKE: Duration = Duration::from_secs(30);
+
+/// Parts of a node that once went with the whole of it.
+const WHOLE: [&str; 2] = ["healthz", "pods"];
 
 /// What a response is made of.
 type Body = UnsyncBoxBody<Bytes, std::io::Error>;
@@ -126,13 +133,26 @@ async fn answer(
             ));
         }
     };
-    if let Err(status) = agent.config.access.allowed(&peer, verb, route.subresource).await {
+    if let Err(status) = allowed(&agent, &peer, verb, route.subresource).await {
         return refuse(&status);
     }
     match (route.answer)(agent, rest.to_owned(), request).await {
         Ok(response) => response,
         Err(status) => refuse(&status),
     }
+}
+
+/// Whether a peer may use a part of the node. Who may use all of it may use any part.
+async fn allowed(agent: &Agent, peer: &Peer, verb: &str, subresource: &str) -> Result<(), Status> {
+    let access = &agent.config.access;
+    let refused = match access.allowed(peer, verb, subresource).await {
+        Err(status) if status.is(Reason::Forbidden) => status,
+        other => return other,
+    };
+    if !WHOLE.contains(&subresource) || access.allowed(peer, verb, "proxy").await.is_err() {
+        return Err(refused);
+    }
+    Ok(())
 }
 
 /// A failure as JSON.

@@ -9,7 +9,7 @@ use hyper::body::Incoming;
 use serde_json::json;
 
 use super::query::Query;
-use super::{Body, exec, logs, respond};
+use super::{Body, cadvisor, exec, logs, metrics, respond, summary};
 use crate::agent::Agent;
 use crate::worker::Shown;
 
@@ -30,7 +30,32 @@ const ROUTES: &[Route] = &[
     Route { path: "/healthz", subresource: "healthz", answer: |_, _, _| Box::pin(healthy()) },
     Route { path: "/healthz/", subresource: "healthz", answer: |_, _, _| Box::pin(healthy()) },
     Route { path: "/pods", subresource: "pods", answer: |agent, _, _| Box::pin(pods(agent)) },
-    Route { path: "/metrics", subresource: "metrics", answer: |agent, _, _| Box::pin(metrics(agent)) },
+    Route { path: "/metrics", subresource: "metrics", answer: |agent, _, _| Box::pin(metrics::own(agent)) },
+    Route {
+        path: "/metrics/cadvisor",
+        subresource: "metrics",
+        answer: |agent, _, _| Box::pin(cadvisor::answer(agent)),
+    },
+    Route {
+        path: "/metrics/probes",
+        subresource: "metrics",
+        answer: |agent, _, _| Box::pin(metrics::probes(agent)),
+    },
+    Route {
+        path: "/metrics/resource",
+        subresource: "metrics",
+        answer: |agent, _, _| Box::pin(metrics::resource(agent)),
+    },
+    Route {
+        path: "/stats/summary",
+        subresource: "stats",
+        answer: |agent, _, request| Box::pin(summary::answer(agent, request)),
+    },
+    Route {
+        path: "/stats/summary/",
+        subresource: "stats",
+        answer: |agent, _, request| Box::pin(summary::answer(agent, request)),
+    },
     Route {
         path: "/containerLogs/",
         subresource: "proxy",
@@ -81,22 +106,6 @@ async fn pods(agent: Arc<Agent>) -> Result<Response<Body>, Status> {
         .collect();
     let list = json!({"kind": "PodList", "apiVersion": "v1", "metadata": {}, "items": items});
     Ok(respond(StatusCode::OK, "application/json", list.to_string()))
-}
-
-async fn metrics(agent: Arc<Agent>) -> Result<Response<Body>, Status> {
-    let mailboxes: Vec<_> = agent.pods.lock().values().cloned().collect();
-    let shown: Vec<Arc<Shown>> = mailboxes.iter().filter_map(|mailbox| mailbox.shown()).collect();
-    let running = shown.iter().flat_map(|one| one.containers.values().flatten()).filter(|(_, _, runs)| *runs);
-    let text = format!(
-        "# HELP kubelet_running_pods Number of pods that have a running pod sandbox\n\
-         # TYPE kubelet_running_pods gauge\nkubelet_running_pods {}\n\
-         # HELP kubelet_running_containers Number of containers currently running\n\
-         # TYPE kubelet_running_containers gauge\n\
-         kubelet_running_containers{{container_state=\"running\"}} {}\n",
-        shown.len(),
-        running.count()
-    );
-    Ok(respond(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", text))
 }
 
 /// The container that a path names: `namespace/pod/container` or `namespace/pod/uid/container`.

@@ -65,6 +65,16 @@ pub struct Mailbox {
     notify: Notify,
     shown: Mutex<Option<Arc<Shown>>>,
     removed: std::sync::atomic::AtomicBool,
+    probed: Mutex<BTreeMap<(String, Kind), Tries>>,
+}
+
+/// How tries of one probe ended: well, or not.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tries {
+    /// Well.
+    pub successful: u64,
+    /// Not.
+    pub failed: u64,
 }
 
 impl Mailbox {
@@ -77,6 +87,7 @@ impl Mailbox {
             notify: Notify::new(),
             shown: Mutex::default(),
             removed: std::sync::atomic::AtomicBool::new(false),
+            probed: Mutex::default(),
         }
     }
 
@@ -131,6 +142,21 @@ impl Mailbox {
     /// A probe came to a verdict.
     pub fn verdict(&self, verdict: Verdict) {
         self.write(|inbox| inbox.verdicts.push(verdict));
+    }
+
+    /// A probe was tried once more.
+    pub(super) fn probed(&self, container: &str, kind: Kind, well: bool) {
+        let mut all = self.probed.lock();
+        let tries = match all.iter_mut().find(|((name, one), _)| name == container && *one == kind) {
+            Some((_, tries)) => tries,
+            None => all.entry((container.to_owned(), kind)).or_default(),
+        };
+        *if well { &mut tries.successful } else { &mut tries.failed } += 1;
+    }
+
+    /// How often probes were tried, by container and kind.
+    pub fn tries(&self) -> BTreeMap<(String, Kind), Tries> {
+        self.probed.lock().clone()
     }
 
     pub(super) fn take(&self) -> Inbox {

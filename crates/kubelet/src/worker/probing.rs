@@ -180,6 +180,7 @@ impl Prober {
         loop {
             ticks.tick().await;
             let outcome = probes::run(&self.probe, &self.target(&self.member.container)).await;
+            self.mailbox.probed(self.member.name(), self.kind, !matches!(outcome, Outcome::Failure(_)));
             self.tell(&outcome);
             if let Some(change) = machine.record(&outcome) {
                 let (container, id) = (self.member.name().to_owned(), self.id.clone());

@@ -6,6 +6,7 @@
 #![expect(clippy::unwrap_used, reason = "without libtest this is a program to the linter, but it is a test")]
 
 mod agent;
+mod figures;
 mod lifecycle;
 mod machine;
 mod probes;
@@ -33,6 +34,7 @@ tests! {
         lost_sandbox, namespaces_of_the_host, deadline, ephemeral_container, dead_runs_are_removed;
     probes: readiness_and_liveness, startup_holds_back;
     volumes: content_follows;
+    figures: usage;
     streams: logs, logs_follow, exec, exec_terminal, refusals;
     agent: registers, survives_restart, many, killed_while_starting;
 }

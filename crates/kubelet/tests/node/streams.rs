@@ -72,7 +72,7 @@ async fn send(port: u16, request: hyper::Request<Empty<Bytes>>) -> hyper::Respon
     sender.send_request(request).await.unwrap()
 }
 
-async fn get(port: u16, path: &str) -> (u16, String) {
+pub async fn get(port: u16, path: &str) -> (u16, String) {
     let request = hyper::Request::get(path).header("host", "node").body(Empty::new()).unwrap();
     let response = send(port, request).await;
     let status = response.status().as_u16();

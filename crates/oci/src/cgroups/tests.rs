@@ -108,18 +108,33 @@ fn version_2_in_a_fixture() {
     }
     for (name, text) in [
         ("memory.current", "5000\n"),
-        ("memory.stat", "anon 3000\nfile 2000\ninactive_file 1500\npgfault 7\npgmajfault 1\n"),
+        (
+            "memory.stat",
+            "anon 3000\nfile 2000\nfile_mapped 700\ninactive_file 1500\npgfault 7\npgmajfault 1\n",
+        ),
         ("memory.events", "low 0\noom 3\noom_kill 2\n"),
-        ("cpu.stat", "usage_usec 12\nuser_usec 10\n"),
+        (
+            "cpu.stat",
+            "usage_usec 12\nuser_usec 10\nsystem_usec 2\nnr_periods 9\nnr_throttled 3\nthrottled_usec 5\n",
+        ),
+        ("memory.swap.current", "800\n"),
         ("pids.current", "4\n"),
     ] {
         std::fs::write(group.join(name), text).expect("a file");
     }
     let expect = Stats {
         cpu_nanos: 12_000,
+        cpu_user_nanos: 10_000,
+        cpu_system_nanos: 2_000,
+        cpu_periods: 9,
+        cpu_throttled_periods: 3,
+        cpu_throttled_nanos: 5_000,
         memory_usage: 5000,
         memory_working_set: 3500,
         memory_rss: 3000,
+        memory_cache: 2000,
+        memory_mapped: 700,
+        memory_swap: 800,
         memory_limit: Some(1 << 20),
         page_faults: 7,
         major_page_faults: 1,

@@ -72,7 +72,7 @@ pub fn scale() -> Table {
     })
 }
 
-fn name(object: &Value) -> Value {
+pub(crate) fn name(object: &Value) -> Value {
     text(&object["metadata"]["name"]).into()
 }
 
