@@ -26,4 +26,5 @@ mod run;
 mod sets;
 mod shell;
 mod steps;
+mod usage;
 mod volumes;
