@@ -24,7 +24,8 @@ const LAYERS: &[(u8, &str, &[&str])] = &[
     // What a quota counts is measured in one place, by who charges and by who counts again.
     (3, "gifee-controllers", &["base", "client", "reconcile", "policy"]),
     (3, "gifee-net", &["base", "client", "reconcile"]),
-    (4, "gifee-kubelet", &["base", "client", "reconcile", "oci", "net"]),
+    // What a pod asks for and where it may be is decided in one place, also by the node that takes it on.
+    (4, "gifee-kubelet", &["base", "client", "policy", "reconcile", "oci", "net"]),
     (4, "gifee-cli", &["base", "schema", "client"]),
     // The control plane in one process: what the binary and the simulation have of it alike.
     (4, "gifee-plane", &["base", "client", "policy", "apiserver"]),

@@ -48,6 +48,8 @@ pub struct Agent {
     pub references: References,
     /// All Services.
     pub services: Arc<Cache>,
+    /// The node's own object.
+    pub node: Arc<Cache>,
     /// What the machine has.
     pub machine: Machine,
     /// What it all uses.

@@ -6,31 +6,44 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use gifee_base::{FieldSelector, LabelSelector, ObjectKey};
-use gifee_client::{Cache, Scope};
+use gifee_base::{FieldSelector, Gvr, LabelSelector, ObjectKey};
+use gifee_client::{Cache, Client, Scope};
 use gifee_oci::status::{Event, EventKind};
 use gifee_reconcile::{decode, gvr};
-use k8s_openapi::api::core::v1::{Container, Pod, PodSpec};
+use k8s_openapi::api::core::v1::{Container, Node, Pod, PodSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, broadcast};
 
+use tokio_util::sync::CancellationToken;
+
+use crate::admission::{self, Refusal, Taken};
 use crate::agent::Agent;
+use crate::config::Config;
 use crate::labels;
 use crate::pod::members;
 use crate::worker::{Mailbox, Records, Worker};
 
 /// The cache of the pods of this node.
 pub fn pods(agent: &Agent) -> Arc<Cache> {
-    let fields = FieldSelector::parse(&format!("spec.nodeName={}", agent.config.node_name));
-    let scope = Scope {
-        gvr: gvr::<Pod>(),
+    let scope = scope(gvr::<Pod>(), &format!("spec.nodeName={}", agent.config.node_name));
+    Cache::start(agent.client.clone(), scope, agent.shutdown.clone())
+}
+
+/// The cache of the node's own object.
+pub fn node(client: &Client, config: &Config, shutdown: &CancellationToken) -> Arc<Cache> {
+    let scope = scope(gvr::<Node>(), &format!("metadata.name={}", config.node_name));
+    Cache::start(client.clone(), scope, shutdown.clone())
+}
+
+fn scope(gvr: Gvr, fields: &str) -> Scope {
+    Scope {
+        gvr,
         namespace: String::new(),
         labels: LabelSelector::everything(),
-        fields: fields.unwrap_or_else(|_| FieldSelector::everything()),
+        fields: FieldSelector::parse(fields).unwrap_or_else(|_| FieldSelector::everything()),
         metadata_only: false,
-    };
-    Cache::start(agent.client.clone(), scope, agent.shutdown.clone())
+    }
 }
 
 /// What the runtime has, by the UID of the pod.
@@ -65,6 +78,15 @@ pub struct Dispatch {
     records: HashMap<String, Records>,
     /// What the runtime tells, from before its records were read, so that nothing in between is missed.
     events: broadcast::Receiver<Event>,
+    /// What the pods take that were taken on, by UID. At most one for each mailbox.
+    taken: HashMap<String, Admitted>,
+}
+
+/// A pod that was taken on.
+struct Admitted {
+    generation: Option<i64>,
+    taken: Taken,
+    over: bool,
 }
 
 impl Dispatch {
@@ -81,7 +103,7 @@ impl Dispatch {
             told.keys.lock().insert(change.object().key());
             told.notify.notify_one();
         });
-        Dispatch { agent, cache, changed, records, events }
+        Dispatch { agent, cache, changed, records, events, taken: HashMap::new() }
     }
 
     /// Works until it is dropped. The cache is in sync.
@@ -113,6 +135,7 @@ impl Dispatch {
 
     fn changes(&mut self) {
         let keys = std::mem::take(&mut *self.changed.keys.lock());
+        let mut pods = Vec::new();
         for key in keys {
             let pod = self.cache.get(&key).and_then(|object| {
                 let pod = decode::<Pod>(&object);
@@ -132,16 +155,31 @@ impl Dispatch {
                 .map(|(_, mailbox)| mailbox.clone())
                 .collect();
             others.iter().for_each(|mailbox| mailbox.remove());
-            if let (Some((pod, revision)), Some(uid)) = (pod, uid) {
-                self.pod(&uid, pod, revision);
-            }
+            pods.extend(pod.zip(uid).map(|((pod, revision), uid)| (uid, pod, revision)));
+        }
+        // What is known frees before new ones take, and of these the oldest comes first.
+        let known = |uid: &String| self.agent.pods.lock().contains_key(uid);
+        pods.sort_by_cached_key(|(uid, pod, _)| {
+            (!known(uid), pod.metadata.creation_timestamp.as_ref().map(|time| time.0))
+        });
+        for (uid, pod, revision) in pods {
+            self.pod(&uid, pod, revision);
         }
     }
 
     fn pod(&mut self, uid: &str, pod: Arc<Pod>, revision: u64) {
         let known = self.agent.pods.lock().get(uid).cloned();
         match known {
-            Some(mailbox) => mailbox.pod(pod, revision),
+            Some(mailbox) => {
+                if let Some(admitted) = self.taken.get_mut(uid) {
+                    admitted.over = is_over(&pod);
+                    if admitted.generation != pod.metadata.generation {
+                        admitted.generation = pod.metadata.generation;
+                        admitted.taken = Taken::by(&pod);
+                    }
+                }
+                mailbox.pod(pod, revision);
+            }
             None => {
                 let records = self.records.remove(uid).unwrap_or_default();
                 self.spawn(uid, pod, revision, records);
@@ -162,31 +200,39 @@ impl Dispatch {
         sweep(&self.agent, &names);
     }
 
-    fn spawn(&self, uid: &str, pod: Arc<Pod>, revision: u64, records: Records) -> Option<Arc<Mailbox>> {
+    fn spawn(&mut self, uid: &str, pod: Arc<Pod>, revision: u64, records: Records) -> Option<Arc<Mailbox>> {
         if uid.is_empty() {
             return None;
         }
         let mailbox = Arc::new(Mailbox::new(&pod));
-        let refused = records.sandboxes.is_empty() && !is_over(&pod) && self.is_full();
+        // What runs already, and what is over or on its way out, is not asked whether it fits.
+        let new = records.sandboxes.is_empty()
+            && !is_over(&pod)
+            && revision > 0
+            && pod.metadata.deletion_timestamp.is_none();
+        let refusal = if new { self.admit(&pod).err() } else { None };
         self.agent.pods.lock().insert(uid.to_owned(), mailbox.clone());
         let mut worker = Worker::new(self.agent.clone(), mailbox.clone(), pod.clone(), revision, records);
-        if refused {
-            let most = self.agent.config.max_pods;
-            let message = format!(
-                "Pod was rejected: Node didn't have enough resource: pods, requested: 1, used: {most}, capacity: {most}"
-            );
-            worker.refuse("OutOfpods", message);
+        match refusal {
+            Some(refusal) => worker.refuse(&refusal.reason, refusal.message),
+            None => {
+                let (generation, over) = (pod.metadata.generation, is_over(&pod));
+                let admitted = Admitted { generation, taken: Taken::by(&pod), over };
+                self.taken.insert(uid.to_owned(), admitted);
+            }
         }
         self.agent.tasks.spawn(supervise(self.agent.clone(), mailbox.clone(), pod, worker));
         Some(mailbox)
     }
 
-    /// Whether as many pods as may run do so.
-    fn is_full(&self) -> bool {
-        let mailboxes: Vec<Arc<Mailbox>> = self.agent.pods.lock().values().cloned().collect();
-        let active =
-            mailboxes.iter().filter(|mailbox| mailbox.shown().is_none_or(|shown| !is_over(&shown.pod)));
-        active.count() >= self.agent.config.max_pods
+    /// Whether there is room for a pod beside those that run.
+    fn admit(&mut self, pod: &Pod) -> Result<(), Refusal> {
+        let pods = self.agent.pods.lock();
+        self.taken.retain(|uid, _| pods.get(uid).is_some_and(|mailbox| !mailbox.removed()));
+        drop(pods);
+        let node = self.agent.node.get(&ObjectKey::cluster(&self.agent.config.node_name));
+        let others = self.taken.values().filter(|one| !one.over).map(|one| &one.taken);
+        admission::admit(pod, node.as_deref(), &self.agent.allocatable(), others)
     }
 }
 

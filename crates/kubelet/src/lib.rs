@@ -4,6 +4,7 @@
 //! [`hooks`], [`volumes`] and the workers. Containers outlive the agent, and a restarted agent finds them.
 //! Answers to the kubelet.
 
+mod admission;
 mod agent;
 mod config;
 mod container;

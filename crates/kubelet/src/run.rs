@@ -53,6 +53,7 @@ pub async fn run(
     let serving = tokio::spawn(server.serve(agent.clone()));
     let work = async {
         agent.services.synced().await;
+        agent.node.synced().await;
         pods.synced().await;
         Dispatch::new(agent.clone(), pods.clone(), records, events).run().await;
     };
@@ -87,6 +88,7 @@ fn agent(
     let source = Source { component: "kubelet".into(), host: config.node_name.as_str().into() };
     let events = Recorder::start(client.clone(), clock.clone(), source, shutdown.clone());
     let services = Cache::start(client.clone(), Scope::all(gvr::<Service>()), shutdown.clone());
+    let node = dispatch::node(&client, &config, &shutdown);
     let starts = Semaphore::new(STARTS_PER_CPU * usize::try_from(machine.cpus).unwrap_or(1).max(1));
     Ok(Agent {
         references: References::new(client.clone(), shutdown.clone()),
@@ -100,6 +102,7 @@ fn agent(
         clock,
         runtime,
         network,
+        node,
         services,
         machine,
         starts,

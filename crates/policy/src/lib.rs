@@ -9,6 +9,7 @@ pub mod authenticate;
 pub mod authorize;
 pub mod expression;
 pub mod lookup;
+pub mod placement;
 mod podsecurity;
 pub mod policies;
 pub mod quota;

@@ -167,7 +167,7 @@ impl Worker {
     /// Makes the pod fail before anything of it begins.
     pub fn refuse(&mut self, reason: &str, message: String) {
         self.agent.warning(&self.pod, None, reason, message.clone());
-        let failed = Some((reason.to_owned(), message));
+        let failed = Some((reason.to_owned(), format!("Pod was rejected: {message}")));
         self.ending = Some(Ending { deadline: self.start_time, failed });
     }
 

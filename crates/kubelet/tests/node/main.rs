@@ -5,6 +5,7 @@
 
 #![expect(clippy::unwrap_used, reason = "without libtest this is a program to the linter, but it is a test")]
 
+mod admission;
 mod agent;
 mod figures;
 mod lifecycle;
@@ -34,6 +35,7 @@ tests! {
         lost_sandbox, namespaces_of_the_host, deadline, ephemeral_container, dead_runs_are_removed;
     probes: readiness_and_liveness, startup_holds_back;
     volumes: content_follows;
+    admission: refuses_what_does_not_fit;
     figures: usage;
     streams: logs, logs_follow, exec, exec_terminal, refusals;
     agent: registers, survives_restart, many, killed_while_starting;

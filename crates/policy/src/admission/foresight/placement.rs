@@ -1,7 +1,7 @@
 //! Whether any node could hold a pod, were it empty.
 
-use crate::Lookup;
 use crate::resources::{Amounts, Counting, amounts, requests};
+use crate::{Lookup, placement};
 use gifee_base::{Object, Quantity};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -71,14 +71,10 @@ fn impossible(pod: &Value, field: &str, limit: usize, lookup: &dyn Lookup) -> Op
 
 fn reason(pod: &Value, asked: &Amounts, node: &Object, most: &mut Amounts) -> Option<Reason> {
     let spec = &pod["spec"];
-    let selector = spec["nodeSelector"].as_object().into_iter().flatten();
-    if selector.into_iter().any(|(key, value)| node.label(key) != value.as_str()) {
+    if !placement::selected(spec, node) {
         return Some(Reason::Selector);
     }
-    let required = &spec["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"];
-    if let Some(terms) = required["nodeSelectorTerms"].as_array()
-        && !terms.iter().any(|term| meets(term, node))
-    {
+    if !placement::wanted(spec, node) {
         return Some(Reason::Affinity);
     }
     let value = node.to_value().ok()?;
@@ -86,7 +82,7 @@ fn reason(pod: &Value, asked: &Amounts, node: &Object, most: &mut Amounts) -> Op
         // What the node's state brought will go with it.
         let key = taint["key"].as_str().unwrap_or_default();
         let lasting = !key.starts_with("node.kubernetes.io/") && taint["effect"] != "PreferNoSchedule";
-        if lasting && !tolerated(spec, taint) {
+        if lasting && !placement::tolerated(spec, taint) {
             let value = taint["value"].as_str().unwrap_or_default();
             return Some(Reason::Taint(format!("{key}: {value}")));
         }
@@ -101,51 +97,4 @@ fn reason(pod: &Value, asked: &Amounts, node: &Object, most: &mut Amounts) -> Op
         *most = (*most).max(*amount);
     }
     Some(Reason::Amount(lacking))
-}
-
-/// Whether a node meets a term; one without requirements is met by none.
-fn meets(term: &Value, node: &Object) -> bool {
-    let list = |field: &str| term[field].as_array().map_or(&[] as &[Value], Vec::as_slice);
-    let (labels, fields) = (list("matchExpressions"), list("matchFields"));
-    if labels.is_empty() && fields.is_empty() {
-        return false;
-    }
-    let key = |requirement: &Value| requirement["key"].as_str().unwrap_or_default().to_owned();
-    labels.iter().all(|one| holds(one, node.label(&key(one))))
-        && fields.iter().all(|one| holds(one, (key(one) == "metadata.name").then(|| node.name())))
-}
-
-fn holds(requirement: &Value, value: Option<&str>) -> bool {
-    let values = requirement["values"].as_array().map_or(&[] as &[Value], Vec::as_slice);
-    let among = value.is_some_and(|value| values.iter().any(|one| one == value));
-    let order = || {
-        let bound = values.first()?.as_str()?.parse::<i64>().ok()?;
-        Some(value?.parse::<i64>().ok()?.cmp(&bound))
-    };
-    match requirement["operator"].as_str().unwrap_or_default() {
-        "In" => among,
-        "NotIn" => !among,
-        "Exists" => value.is_some(),
-        "DoesNotExist" => value.is_none(),
-        "Gt" => order().is_some_and(std::cmp::Ordering::is_gt),
-        "Lt" => order().is_some_and(std::cmp::Ordering::is_lt),
-        _ => false,
-    }
-}
-
-fn tolerated(spec: &Value, taint: &Value) -> bool {
-    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    let bears = |toleration: &Value| {
-        let (key, effect) = (text(&toleration["key"]), text(&toleration["effect"]));
-        if (!effect.is_empty() && effect != text(&taint["effect"]))
-            || (!key.is_empty() && key != text(&taint["key"]))
-        {
-            return false;
-        }
-        match toleration["operator"].as_str().unwrap_or_default() {
-            "" | "Equal" => !key.is_empty() && text(&toleration["value"]) == text(&taint["value"]),
-            _ => true,
-        }
-    };
-    spec["tolerations"].as_array().is_some_and(|all| all.iter().any(bears))
 }

@@ -1,0 +1,153 @@
+//! Whether a pod that was given to this node can be taken on beside those that are there.
+//!
+//! Invariant: pure; whoever bound the pod may have known less than the node does. Answers to the kubelet's
+//! `lifecycle/predicate.go` and to the scheduler's `AdmissionCheck`.
+
+use std::collections::BTreeMap;
+
+use gifee_base::{Object, Quantity};
+use gifee_policy::placement;
+use gifee_policy::resources::{Amounts, Counting, add, requests};
+use k8s_openapi::api::core::v1::Pod;
+use serde_json::Value;
+
+use crate::pod::members;
+use crate::pod::{Member, Role};
+
+#[cfg(test)]
+mod tests;
+
+/// What pods count as: with what the node gave them, and what running them takes.
+const COUNTING: Counting = Counting { given: true, overhead: true };
+/// Addresses that stand for all.
+const ALL: [&str; 3] = ["", "0.0.0.0", "::"];
+
+/// A port of the node: address, protocol, number.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Port {
+    address: String,
+    protocol: String,
+    number: i32,
+}
+
+impl Port {
+    fn conflicts(&self, other: &Port) -> bool {
+        let all = |port: &Port| ALL.contains(&&*port.address);
+        self.number == other.number
+            && self.protocol == other.protocol
+            && (self.address == other.address || all(self) || all(other))
+    }
+}
+
+/// What a pod takes of its node.
+#[derive(Clone, Debug)]
+pub struct Taken {
+    asked: Amounts,
+    ports: Vec<Port>,
+}
+
+impl Taken {
+    /// By a pod.
+    pub fn by(pod: &Pod) -> Taken {
+        let tree = serde_json::to_value(pod).unwrap_or_default();
+        let members = members::members(pod);
+        let stays = |member: &&Member| matches!(member.role, Role::Main | Role::Sidecar);
+        let ports = members.iter().filter(stays).flat_map(|member| member.container.ports.iter().flatten());
+        let ports = ports.filter_map(|port| {
+            Some(Port {
+                address: port.host_ip.clone().unwrap_or_default(),
+                protocol: port.protocol.clone().unwrap_or_else(|| "TCP".to_owned()),
+                number: port.host_port.filter(|number| *number > 0)?,
+            })
+        });
+        Taken { asked: requests(&tree, COUNTING), ports: ports.collect() }
+    }
+}
+
+/// Why a pod is not taken on.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// `OutOfcpu`, `NodePorts` and the like.
+    pub reason: String,
+    /// In whole words.
+    pub message: String,
+}
+
+fn predicate(name: &str, why: &str) -> Refusal {
+    Refusal { reason: name.to_owned(), message: format!("Predicate {name} failed: {why}") }
+}
+
+/// Decides about a pod. `node` is the node's object, if it is known; `others` is what pods that run take.
+///
+/// # Errors
+/// The first reason against it.
+pub fn admit<'a>(
+    pod: &Pod,
+    node: Option<&Object>,
+    allocatable: &BTreeMap<String, Quantity>,
+    others: impl Iterator<Item = &'a Taken>,
+) -> Result<(), Refusal> {
+    let tree = serde_json::to_value(pod).unwrap_or_default();
+    if tree["spec"]["os"]["name"].as_str().is_some_and(|name| name != "linux") {
+        let message = "Failed to admit pod as the OS field doesn't match node OS";
+        return Err(Refusal { reason: "PodOSNotSupported".to_owned(), message: message.to_owned() });
+    }
+    let own = Taken::by(pod);
+    let (mut used, mut count, mut busy) = (Amounts::new(), 0, false);
+    for other in others {
+        add(&mut used, &other.asked);
+        count += 1;
+        busy |= own.ports.iter().any(|port| other.ports.iter().any(|one| one.conflicts(port)));
+    }
+    room(&own.asked, &used, count, allocatable)?;
+    if let Some(node) = node {
+        let spec = &tree["spec"];
+        if !placement::selected(spec, node) || !placement::wanted(spec, node) {
+            return Err(predicate("NodeAffinity", "node(s) didn't match Pod's node affinity/selector"));
+        }
+    }
+    if busy {
+        return Err(predicate("NodePorts", "node(s) didn't have free ports for the requested pod ports"));
+    }
+    let node = node.and_then(|node| node.to_value().ok()).unwrap_or_default();
+    let mut taints = node["spec"]["taints"].as_array().into_iter().flatten();
+    let leaves =
+        |taint: &Value| taint["effect"] == "NoExecute" && !placement::tolerated(&tree["spec"], taint);
+    if taints.any(leaves) {
+        return Err(predicate("TaintToleration", "node(s) had taints that the pod didn't tolerate"));
+    }
+    Ok(())
+}
+
+/// Whether there is room. What the node does not have at all is somebody else's to give.
+fn room(
+    asked: &Amounts,
+    used: &Amounts,
+    count: i64,
+    allocatable: &BTreeMap<String, Quantity>,
+) -> Result<(), Refusal> {
+    let lacks = |name: &str, asked: i64, used: i64, capacity: i64| Refusal {
+        reason: format!("OutOf{name}"),
+        message: format!(
+            "Node didn't have enough resource: {name}, requested: {asked}, used: {used}, capacity: {capacity}"
+        ),
+    };
+    let pods = allocatable.get("pods").map_or(i64::MAX, Quantity::value);
+    if count + 1 > pods {
+        return Err(lacks("pods", 1, count, pods));
+    }
+    // The kernel shares processors by thousandths, everything else is whole.
+    let unit = |name: &str, amount: &Quantity| if name == "cpu" { amount.milli() } else { amount.value() };
+    let first = ["cpu", "memory", "ephemeral-storage"];
+    let rest = asked.keys().map(String::as_str).filter(|name| !first.contains(name));
+    for name in first.into_iter().chain(rest) {
+        let (Some(wanted), Some(capacity)) = (asked.get(name), allocatable.get(name)) else { continue };
+        let wanted = unit(name, wanted);
+        let used = used.get(name).map_or(0, |used| unit(name, used));
+        let capacity = unit(name, capacity);
+        if wanted > 0 && wanted > capacity.saturating_sub(used) {
+            return Err(lacks(name, wanted, used, capacity));
+        }
+    }
+    Ok(())
+}
