@@ -35,11 +35,11 @@ pub fn cgroup(settings: &Settings) -> String {
     format!("gifee-{}", settings.instance)
 }
 
-/// Settings of the pod network.
+/// Settings of the pod network, with this range of pod addresses.
 ///
 /// # Errors
 /// If a range is malformed.
-pub fn network(data_dir: &Path, settings: &Settings) -> Result<gifee_net::Config> {
+pub fn network(data_dir: &Path, settings: &Settings, pod_cidr: &str) -> Result<gifee_net::Config> {
     let range = |text: &str| {
         let parsed = text.parse::<gifee_net::Cidr>();
         parsed.map_err(|why| anyhow::anyhow!("the range {text:?} is malformed: {why}"))
@@ -47,7 +47,7 @@ pub fn network(data_dir: &Path, settings: &Settings) -> Result<gifee_net::Config
     Ok(gifee_net::Config {
         instance: settings.instance.clone(),
         node_name: settings.node_name.clone(),
-        pod_cidr: range(&settings.pod_cidr)?,
+        pod_cidr: range(pod_cidr)?,
         cluster_cidr: range(&settings.cluster_cidr)?,
         service_cidr: range(&settings.service_cidr)?,
         cluster_dns: settings.dns_address()?,

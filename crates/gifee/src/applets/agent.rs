@@ -153,6 +153,7 @@ async fn serve(arguments: Arguments, bundle: Bundle) -> Result<()> {
         serving: bundle.serving,
         roots,
         address: bundle.address,
+        pod_cidr: None,
         clients,
         progress: &progress,
         shutdown: shutdown.clone(),

@@ -71,7 +71,9 @@ async fn clear(data_dir: &Path, settings: &Settings) -> Result<()> {
         images: layout::open_images(data_dir)?,
     });
     local.await.context("opening the containers")?.clear().await.context("removing the containers")?;
-    gifee_net::teardown(&layout::network(data_dir, settings)?).await.context("removing the network")
+    gifee_net::teardown(&layout::network(data_dir, settings, &settings.pod_cidr)?)
+        .await
+        .context("removing the network")
 }
 
 /// Unmounts what is still mounted below a folder, the deepest first.

@@ -204,6 +204,7 @@ async fn serve(arguments: &Arguments, with_node: bool) -> Result<()> {
             serving: authority.kubelet_serving("kubelet-serving", name, &[advertise])?,
             roots: authority.roots()?,
             address: advertise,
+            pod_cidr: Some(settings.pod_cidr.clone()),
             clients,
             progress: &progress,
             shutdown: shutdown.clone(),

@@ -8,7 +8,7 @@ use crate::layout;
 use crate::pki::Pair;
 use crate::progress::Progress;
 use crate::settings::Settings;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use futures_util::StreamExt;
 use gifee_base::{FieldSelector, Gvr};
 use gifee_client::{Client, Event, WatchOptions};
@@ -16,11 +16,16 @@ use gifee_net::Network;
 use gifee_oci::local::Local;
 use rustls::RootCertStore;
 use rustls::server::WebPkiClientVerifier;
+use serde_json::{Value, json};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+
+/// How long a node waits for addresses of its pods.
+const RANGE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The clients of the role's parts, each with an identity of its own.
 pub struct Clients {
@@ -42,6 +47,8 @@ pub struct Start<'a> {
     pub roots: RootCertStore,
     /// The machine's address.
     pub address: IpAddr,
+    /// Addresses of this machine's pods; None: those that the control plane gives the node.
+    pub pod_cidr: Option<String>,
     /// Clients of the API.
     pub clients: Clients,
     /// Where steps are told.
@@ -56,10 +63,14 @@ impl Start<'_> {
     /// # Errors
     /// If a part cannot start.
     pub async fn run(self, failed: &mut JoinSet<Result<()>>) -> Result<()> {
-        let network = Network::start(layout::network(self.data_dir, self.settings)?)
+        let pod_cidr = match &self.pod_cidr {
+            Some(pod_cidr) => pod_cidr.clone(),
+            None => self.given_range().await?,
+        };
+        let network = Network::start(layout::network(self.data_dir, self.settings, &pod_cidr)?)
             .await
             .context("starting the pod network")?;
-        self.progress.done(&format!("pod network {}", self.settings.pod_cidr));
+        self.progress.done(&format!("pod network {pod_cidr}"));
         let images = layout::open_images(self.data_dir)?;
         let runtime = Local::open(gifee_oci::local::Config {
             root: layout::runtime(self.data_dir),
@@ -119,8 +130,44 @@ impl Start<'_> {
         Ok(config)
     }
 
+    /// The addresses that the control plane gives this node's pods. The node's object is made for that, should it not
+    /// be there; the agent then takes it over.
+    async fn given_range(&self) -> Result<String> {
+        let node =
+            json!({ "apiVersion": "v1", "kind": "Node", "metadata": { "name": self.settings.node_name } });
+        match self.clients.kubelet.create(&Gvr::core("nodes"), "", node).await {
+            Err(error) if !error.is_already_exists() => {
+                return Err(error).context("registering the node");
+            }
+            _ => {}
+        }
+        let given = self.node(|node| {
+            let range = node["spec"]["podCIDR"].as_str().unwrap_or_default();
+            (!range.is_empty()).then(|| range.to_owned())
+        });
+        tokio::time::timeout(RANGE_TIMEOUT, given).await.unwrap_or_else(|_| {
+            bail!(
+                "the control plane has given node {:?} no addresses for pods within {} s; has it a range left for one more node?",
+                self.settings.node_name,
+                RANGE_TIMEOUT.as_secs()
+            )
+        })
+    }
+
     /// Waits until the API shows the node as ready.
     async fn ready(&self) -> Result<()> {
+        let ready = |node: &Value| {
+            let mut conditions = node["status"]["conditions"].as_array().into_iter().flatten();
+            let mut taints = node["spec"]["taints"].as_array().into_iter().flatten();
+            let ready = conditions.any(|one| one["type"] == "Ready" && one["status"] == "True");
+            // The controller lifts the taint once it has seen the condition; pods can be scheduled from then on.
+            (ready && !taints.any(|taint| taint["key"] == "node.kubernetes.io/not-ready")).then_some(())
+        };
+        self.node(ready).await
+    }
+
+    /// Watches the node's object until something is found in it.
+    async fn node<T>(&self, find: impl Fn(&Value) -> Option<T>) -> Result<T> {
         let name = &self.settings.node_name;
         let fields = FieldSelector::parse(&format!("metadata.name={name}")).map_err(anyhow::Error::msg)?;
         let gvr = Gvr::core("nodes");
@@ -130,13 +177,8 @@ impl Start<'_> {
                 self.clients.kubelet.watch(&gvr, "", &options).await.context("watching the node")?;
             while let Some(event) = watch.next().await {
                 let (Ok(Event::Added(node)) | Ok(Event::Modified(node))) = event else { continue };
-                let node = node.to_value()?;
-                let conditions = node["status"]["conditions"].as_array().into_iter().flatten();
-                let taints = node["spec"]["taints"].as_array().into_iter().flatten();
-                let ready = conditions.clone().any(|one| one["type"] == "Ready" && one["status"] == "True");
-                // The controller lifts the taint once it has seen the condition; pods can be scheduled from then on.
-                if ready && !taints.clone().any(|taint| taint["key"] == "node.kubernetes.io/not-ready") {
-                    return Ok(());
+                if let Some(found) = find(&node.to_value()?) {
+                    return Ok(found);
                 }
             }
         }
