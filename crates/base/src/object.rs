@@ -426,6 +426,16 @@ impl Object {
         self.find(path)?.value()
     }
 
+    /// What stands at a path of members, of which nothing else is decoded; the default of its type if it is absent or
+    /// null.
+    ///
+    /// # Errors
+    /// If it does not fit the type.
+    pub fn decode_at<'a, T: Default + Deserialize<'a>>(&'a self, path: &[&str]) -> Result<T, Error> {
+        let Some(value) = self.value_at(path) else { return Ok(T::default()) };
+        Ok(serde_json::from_slice::<Option<T>>(value)?.unwrap_or_default())
+    }
+
     fn find(&self, path: &[&str]) -> Option<Scanner<'_>> {
         let mut scanner = Scanner::new(&self.raw);
         if path.is_empty() || !scanner.take(b'{') {

@@ -7,6 +7,9 @@ use memchr::memchr2;
 use std::borrow::Cow;
 use std::ops::Range;
 
+/// How many words of a string are looked at one by one before it counts as a long one.
+const WORDS: usize = 8;
+
 /// Where it is.
 #[derive(Clone, Debug)]
 pub struct Scanner<'a> {
@@ -77,7 +80,7 @@ impl<'a> Scanner<'a> {
         let start = self.at;
         let mut escaped = false;
         loop {
-            let found = self.at + memchr2(b'"', b'\\', self.bytes.get(self.at..)?)?;
+            let found = stop(self.bytes, self.at)?;
             if self.bytes[found] == b'"' {
                 self.at = found + 1;
                 return Some(Text { range: start..found, escaped });
@@ -110,28 +113,31 @@ impl<'a> Scanner<'a> {
 
     /// Passes the next value, whatever it is.
     pub fn skip(&mut self) -> Option<()> {
+        match self.peek()? {
+            b'"' => self.string().map(drop),
+            b'{' | b'[' => self.nested(),
+            b'}' | b']' | b',' | b':' => None,
+            _ => {
+                self.scalar();
+                Some(())
+            }
+        }
+    }
+
+    /// Passes an object or array: of what is in it only strings and brackets are looked at.
+    fn nested(&mut self) -> Option<()> {
         let mut depth = 0_usize;
         loop {
-            match self.peek()? {
+            match self.bytes.get(self.at)? {
                 b'"' => {
                     self.string()?;
-                }
-                b'{' | b'[' => {
-                    depth += 1;
-                    self.at += 1;
                     continue;
                 }
-                b'}' | b']' => {
-                    depth = depth.checked_sub(1)?;
-                    self.at += 1;
-                }
-                b',' | b':' if depth > 0 => {
-                    self.at += 1;
-                    continue;
-                }
-                b',' | b':' => return None,
-                _ => self.scalar(),
+                b'{' | b'[' => depth += 1,
+                b'}' | b']' => depth -= 1,
+                _ => {}
             }
+            self.at += 1;
             if depth == 0 {
                 return Some(());
             }
@@ -145,6 +151,25 @@ impl<'a> Scanner<'a> {
         };
         self.at += rest.iter().position(ends).unwrap_or(rest.len()).max(1);
     }
+}
+
+/// Where the next quote or escape is. Most strings end within a few words, sooner than a search that is made for long
+/// ones has begun.
+fn stop(bytes: &[u8], from: usize) -> Option<usize> {
+    const ONES: u64 = u64::from_le_bytes([1; 8]);
+    // The highest bit of each byte that is zero, and of none before the first such byte.
+    let zero = |word: u64| word.wrapping_sub(ONES) & !word & (ONES << 7);
+    let mut at = from;
+    for _ in 0..WORDS {
+        let Some(word) = bytes.get(at..at + 8).and_then(|word| word.try_into().ok()) else { break };
+        let word = u64::from_le_bytes(word);
+        let found = zero(word ^ (ONES * u64::from(b'"'))) | zero(word ^ (ONES * u64::from(b'\\')));
+        if found != 0 {
+            return Some(at + found.trailing_zeros() as usize / 8);
+        }
+        at += 8;
+    }
+    Some(at + memchr2(b'"', b'\\', bytes.get(at..)?)?)
 }
 
 impl Text {
@@ -283,6 +308,13 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn a_string_stops_where_it_ends(text in "[a-\u{e9}\"\\\\!#\u{20}]{0,90}", from in 0_usize..90) {
+            let from = from.min(text.len());
+            let plain = text.as_bytes()[from..].iter().position(|byte| matches!(byte, b'"' | b'\\'));
+            prop_assert_eq!(stop(text.as_bytes(), from), plain.map(|found| from + found));
+        }
+
         #[test]
         fn any_tree_is_passed_whole(value in tree(), pretty: bool) {
             let text = if pretty { serde_json::to_string_pretty(&value) } else { serde_json::to_string(&value) };

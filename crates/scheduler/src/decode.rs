@@ -21,14 +21,6 @@ const WEIGHT_CPU: i64 = 100;
 /// What a container without a memory request counts for in scores, in bytes.
 const WEIGHT_MEMORY: i64 = 200 << 20;
 
-#[derive(Deserialize)]
-struct Whole {
-    #[serde(default, deserialize_with = "nullable")]
-    spec: Spec,
-    #[serde(default, deserialize_with = "nullable")]
-    status: Status,
-}
-
 #[derive(Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 struct Spec {
@@ -230,9 +222,8 @@ struct ContainerStatus {
 ///
 /// # Errors
 /// If the bytes are no pod.
-pub fn pod(object: &Object) -> Result<Pod, serde_json::Error> {
-    let whole: Whole = serde_json::from_slice(object.raw())?;
-    let (spec, status) = (whole.spec, whole.status);
+pub fn pod(object: &Object) -> Result<Pod, gifee_base::object::Error> {
+    let (spec, status): (Spec, Status) = (object.decode_at(&["spec"])?, object.decode_at(&["status"])?);
     let requests = requests(&spec, &status, |_| {});
     let weights = requests_for_scores(&spec, &status);
     let conditions = &status.conditions;

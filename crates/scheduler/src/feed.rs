@@ -121,7 +121,7 @@ impl Feed {
         Self { shared, what, revision: AtomicU64::new(0) }
     }
 
-    fn decoded<T>(&self, object: &Object, result: Result<T, serde_json::Error>) -> Option<T> {
+    fn decoded<T, E: std::fmt::Display>(&self, object: &Object, result: Result<T, E>) -> Option<T> {
         result
             .inspect_err(
                 |error| tracing::error!(what = ?self.what, key = %object.key(), %error, "cannot decode"),

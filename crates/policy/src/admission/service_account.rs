@@ -4,7 +4,7 @@
 
 use super::{Operation, Request, Rule};
 use crate::Lookup;
-use gifee_base::{Object, ObjectKey, Status, name};
+use gifee_base::{ObjectKey, Status, name};
 use serde_json::{Value, json};
 
 const MOUNT_PATH: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
@@ -44,14 +44,14 @@ impl Rule for ServiceAccount {
             return Err(request.forbidden(&why));
         };
         if pod["spec"]["imagePullSecrets"].as_array().is_none_or(Vec::is_empty)
-            && let secrets = member(&account, "imagePullSecrets")
+            && let Ok(secrets) = account.decode_at::<Value>(&["imagePullSecrets"])
             && secrets.as_array().is_some_and(|secrets| !secrets.is_empty())
         {
             pod["spec"]["imagePullSecrets"] = secrets;
         }
         let asked = pod["spec"]["automountServiceAccountToken"].as_bool();
-        let mount = asked.or_else(|| member(&account, "automountServiceAccountToken").as_bool());
-        let mount = mount.unwrap_or(true);
+        let own = || account.decode_at(&["automountServiceAccountToken"]).unwrap_or_default();
+        let mount = asked.or_else(own).unwrap_or(true);
         if mount {
             mount_token(pod);
         }
@@ -80,12 +80,6 @@ impl Rule for ServiceAccount {
         let Ok(account) = account.to_value() else { return Ok(()) };
         unreferenced(pod, &account, request.subresource).map_or(Ok(()), |why| Err(request.forbidden(&why)))
     }
-}
-
-/// A member of an account, of which every pod needs little.
-fn member(account: &Object, name: &str) -> Value {
-    let value = account.value_at(&[name]);
-    value.and_then(|value| serde_json::from_slice(value).ok()).unwrap_or_default()
 }
 
 /// A pod that a node agent reads from a file has no rights.
