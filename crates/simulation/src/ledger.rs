@@ -22,8 +22,12 @@ pub struct Pod {
     pub born: Instant,
     /// When it was seen bound.
     pub bound: Option<Instant>,
-    /// When it was seen ready.
+    /// When it was first seen ready.
     pub ready: Option<Instant>,
+    /// Whether its containers have been started.
+    pub started: bool,
+    /// Whether it is ready now.
+    pub serves: bool,
     /// Whether it has ended.
     pub ended: bool,
     /// Whether it is told to go.
@@ -136,11 +140,14 @@ impl Ledger {
             born: now,
             bound: None,
             ready: None,
+            started: false,
+            serves: false,
             ended: false,
             deleting: false,
             reason: None,
         });
         pod.deleting = object.deleting();
+        pod.started = status.phase == "Running";
         pod.ended = matches!(&*status.phase, "Succeeded" | "Failed");
         if pod.node.is_none()
             && let Some(node) = node
@@ -153,6 +160,7 @@ impl Ledger {
             }
         }
         let ready = condition("Ready").is_some_and(|one| one.status == "True");
+        pod.serves = ready;
         if ready && pod.ready.is_none() {
             pod.ready = Some(now);
             if let Some(times) = self.measured.as_mut().filter(|times| times.counts(&key)) {

@@ -5,10 +5,12 @@
 //! it; at most [`CALLS_MAXIMUM`] calls under way. A node that has failed does nothing. Answers to kubemark's hollow
 //! kubelets.
 
+mod conduct;
 mod lease;
 mod node;
 mod status;
 
+pub use conduct::{Conduct, Script};
 pub use node::Shape;
 
 use crate::ledger::Ledger;
@@ -60,9 +62,21 @@ impl Default for Behaviour {
 /// What is due of a pod.
 #[derive(Clone, Debug)]
 enum Due {
+    /// It begins, or what holds it up is told.
     Start(Object),
+    /// It becomes ready or unready.
+    Turn(Object),
+    /// It ends by itself.
     Finish(Object),
+    /// It goes since it was told to.
     Stop(Object),
+}
+
+impl Due {
+    fn pod(&self) -> &Object {
+        let (Self::Start(object) | Self::Turn(object) | Self::Finish(object) | Self::Stop(object)) = self;
+        object
+    }
 }
 
 /// What the fleet knows.
@@ -77,6 +91,8 @@ struct State {
     planned: HashMap<ObjectKey, (Instant, u64)>,
     planned_count: u64,
     address: u32,
+    /// How single pods behave, if anybody says so.
+    script: Option<Script>,
 }
 
 /// Simulated nodes, and the ledger of all pods.
@@ -206,12 +222,15 @@ impl Fleet {
         let mut state = self.state.lock();
         let pod = state.ledger.put(&object, now);
         let live = pod.node.as_ref().is_some_and(|node| state.nodes.get(node).copied().unwrap_or_default());
+        let conduct = state.conduct(&object);
         let next = match live {
             false => None,
             true if pod.deleting => Some((self.behaviour.stop.min(grace(&object)), Due::Stop(object))),
             true if pod.ended => None,
-            true if pod.ready.is_none() => Some((self.behaviour.start, Due::Start(object))),
-            true if status::ends(&object) => {
+            true if !pod.started && conduct.stuck && status::waits(&object) => None,
+            true if pod.started && pod.serves == conduct.unready => Some((Duration::ZERO, Due::Turn(object))),
+            true if !pod.started => Some((self.behaviour.start, Due::Start(object))),
+            true if !conduct.endless && status::ends(&object) => {
                 Some((status::run_time(&object).unwrap_or(self.behaviour.run), Due::Finish(object)))
             }
             true => None,
@@ -250,19 +269,32 @@ impl Fleet {
     }
 
     async fn perform(&self, due: Due) {
-        let (Due::Start(object) | Due::Finish(object) | Due::Stop(object)) = &due;
+        let object = due.pod();
         let node = object.text_at(&["spec", "nodeName"]).unwrap_or_default().into_owned();
         if !self.lives(&node) {
             return;
         }
         let client = (self.agents)(&node);
+        let conduct = self.state.lock().conduct(object);
+        let now = self.clock.now();
         let outcome = match &due {
             Due::Start(pod) => {
-                let address = self.address();
-                self.write(&client, pod, status::running(pod, &address, &node, self.clock.now())).await
+                let patch = match &conduct.refused {
+                    Some(reason) => status::refused(pod, reason, now),
+                    None if conduct.stuck => status::waiting(pod, now),
+                    None => status::running(pod, &self.address(), &node, !conduct.unready, now),
+                };
+                self.write(&client, pod, patch).await
             }
+            Due::Turn(pod) => self.write(&client, pod, status::turned(pod, !conduct.unready, now)).await,
             Due::Finish(pod) => {
-                self.write(&client, pod, status::ended(pod, status::exit_code(pod), self.clock.now())).await
+                let restarts = status::restarts(pod);
+                let code = conduct.code(pod, restarts);
+                let patch = match code != 0 && status::restarted_on_failure(pod) {
+                    true => status::restarted(pod, code, restarts + 1, now),
+                    false => status::ended(pod, code, now),
+                };
+                self.write(&client, pod, patch).await
             }
             Due::Stop(pod) => self.stop(&client, pod).await,
         };
@@ -313,11 +345,15 @@ fn grace(object: &Object) -> Duration {
 }
 
 impl State {
+    /// How a pod behaves.
+    fn conduct(&self, pod: &Object) -> Conduct {
+        self.script.as_ref().map(|script| script(pod)).unwrap_or_default()
+    }
+
     /// Plans what is due of a pod in place of what was; whether it is the earliest of all.
     fn plan(&mut self, next: Option<(Duration, Due)>, now: Instant) -> bool {
         let Some((delay, due)) = next else { return false };
-        let (Due::Start(object) | Due::Finish(object) | Due::Stop(object)) = &due;
-        let key = object.key();
+        let key = due.pod().key();
         let mut at = (now + delay, self.planned_count);
         self.planned_count += 1;
         if let Some(old) = self.planned.get(&key).copied()
@@ -339,8 +375,8 @@ impl State {
             Some(((at, _), _)) if *at > now => (None, Some(*at)),
             Some(_) => {
                 let due = self.due.pop_first().map(|(_, due)| due);
-                if let Some(Due::Start(object) | Due::Finish(object) | Due::Stop(object)) = &due {
-                    self.planned.remove(&object.key());
+                if let Some(due) = &due {
+                    self.planned.remove(&due.pod().key());
                 }
                 (due, None)
             }
