@@ -227,7 +227,8 @@ pub async fn run(client: Client, config: Config, shutdown: CancellationToken) {
 
 async fn run_timed(client: Client, config: Config, timing: Timing, shutdown: CancellationToken) {
     let Some(identity) = config.elect_as.clone() else {
-        return run_all(client, config, shutdown).await;
+        let context = Context::new(client, "kube-controller-manager", shutdown);
+        return start(&context, config).await;
     };
     let election = Election {
         client: client.clone(),
@@ -236,12 +237,13 @@ async fn run_timed(client: Client, config: Config, timing: Timing, shutdown: Can
         identity,
         timing,
     };
-    election.run(shutdown, |term| run_all(client.clone(), config.clone(), term)).await;
-}
-
-async fn run_all(client: Client, config: Config, shutdown: CancellationToken) {
-    let context = Context::new(client, "kube-controller-manager", shutdown);
-    start(&context, config).await;
+    let lead = |term| {
+        let context = Context::new(client.clone(), "kube-controller-manager", term);
+        election.announce(&context.events);
+        let config = config.clone();
+        async move { start(&context, config).await }
+    };
+    election.run(shutdown, lead).await;
 }
 
 /// Runs all controllers in a context until its shutdown.

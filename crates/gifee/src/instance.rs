@@ -12,6 +12,7 @@ use std::path::Path;
 use std::time::Duration;
 
 const LOCK: &str = "gifee.lock";
+const IDENTITY: &str = "identity";
 
 /// Held by the process that serves a data directory, for as long as it lives.
 pub struct Instance {
@@ -41,6 +42,28 @@ impl Instance {
             }
             Err((_, errno)) => Err(errno).with_context(|| format!("locking {}", path.display())),
         }
+    }
+
+    /// The name under which whoever serves a data directory stands for election: unique among all, and the same again
+    /// after a restart, so that nobody waits for the lease of who they were themselves.
+    ///
+    /// # Errors
+    /// If it cannot be read or written.
+    pub fn identity(&self, data_dir: &Path, host: &str) -> Result<String> {
+        let path = data_dir.join(IDENTITY);
+        match fs::read_to_string(&path) {
+            Ok(kept) if !kept.trim().is_empty() => return Ok(kept.trim().to_owned()),
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(error).with_context(|| format!("reading {}", path.display()));
+            }
+            _ => {}
+        }
+        let identity = format!("{host}_{}", uuid::Uuid::new_v4());
+        let new = path.with_extension("new");
+        fs::write(&new, &identity)
+            .and_then(|()| fs::rename(&new, &path))
+            .with_context(|| format!("writing {}", path.display()))?;
+        Ok(identity)
     }
 
     /// The process that serves a data directory now, if one does.
@@ -110,8 +133,13 @@ mod tests {
         let own = Pid::from_raw(std::process::id().cast_signed());
         assert_eq!(Instance::running(folder.path()).unwrap(), Some(own));
         assert!(Instance::take(folder.path()).err().unwrap().to_string().contains("already"));
+        let identity = held.identity(folder.path(), "host").unwrap();
+        assert!(identity.starts_with("host_"), "{identity}");
         drop(held);
         assert_eq!(Instance::running(folder.path()).unwrap(), None);
+        let next = Instance::take(folder.path()).unwrap();
+        assert_eq!(next.identity(folder.path(), "another").unwrap(), identity);
+        drop(next);
         assert!(!Instance::end(folder.path(), Duration::from_secs(1)).unwrap());
     }
 }

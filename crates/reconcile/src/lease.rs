@@ -5,6 +5,7 @@
 //! since a lease was last seen to change. Answers to client-go's `tools/leaderelection`.
 
 use crate::codec::gvr;
+use crate::events::{Recorder, Reference};
 use gifee_base::{Clock, Object, ObjectKey, clock};
 use gifee_client::{Client, Result};
 use k8s_openapi::api::coordination::v1::Lease;
@@ -65,7 +66,7 @@ impl Election {
                 Ok(true) => {
                     tracing::info!(lease = %self.lease, identity = self.identity, "leading");
                     let term = shutdown.child_token();
-                    tokio::join!(lead(term.clone()), self.hold(&mut seen, &term));
+                    tokio::join!(self.within(lead(term.clone()), &term), self.hold(&mut seen, &term));
                     if shutdown.is_cancelled() {
                         self.release(&seen).await;
                     }
@@ -78,6 +79,20 @@ impl Election {
                 () = tokio::time::sleep(self.timing.retry) => {}
             }
         }
+    }
+
+    /// Leads, and stops short whoever has not ended by when the lease runs out and another may lead.
+    async fn within(&self, lead: impl Future<Output = ()>, term: &CancellationToken) {
+        let rest = self.timing.lease.saturating_sub(self.timing.renew);
+        let late = async {
+            term.cancelled().await;
+            tokio::time::sleep(rest).await;
+        };
+        tokio::select! {
+            () = lead => {}
+            () = late => tracing::error!(lease = %self.lease, "what was led did not end in time, and is stopped"),
+        }
+        term.cancel();
     }
 
     /// Renews until the term ends, and ends it when renewing fails for too long.
@@ -105,6 +120,17 @@ impl Election {
     /// Acquires or renews; false while another holds the Lease.
     async fn try_acquire(&self, seen: &mut Option<Seen>) -> Result<bool> {
         let gvr = gvr::<Lease>();
+        if let Some(own) = seen.as_ref().and_then(|seen| self.own(&seen.object)) {
+            // Nobody else is to have written it, so it is not read first.
+            match self.client.update(&gvr, &self.lease, self.record(Some(&own))).await {
+                Ok(object) => {
+                    *seen = Some(Seen { object, since: Instant::now() });
+                    return Ok(true);
+                }
+                Err(error) if error.is_conflict() || error.is_not_found() => {}
+                Err(error) => return Err(error),
+            }
+        }
         let object = match self.client.get(&gvr, &self.lease).await {
             Ok(object) => object,
             Err(error) if error.is_not_found() => {
@@ -136,6 +162,12 @@ impl Election {
         }
     }
 
+    /// The Lease as a tree, if it is this candidate's.
+    fn own(&self, object: &Object) -> Option<Value> {
+        let lease = object.to_value().ok()?;
+        (lease["spec"]["holderIdentity"] == self.identity.as_str()).then_some(lease)
+    }
+
     /// The Lease with this candidate as its holder.
     fn record(&self, current: Option<&Value>) -> Value {
         let now = clock::format_micro_time(self.clock.now());
@@ -160,15 +192,27 @@ impl Election {
 
     /// Lets the next candidate in at once.
     async fn release(&self, seen: &Option<Seen>) {
-        let Some(seen) = seen else { return };
-        let Ok(mut lease) = seen.object.to_value() else { return };
-        if lease["spec"]["holderIdentity"] != self.identity.as_str() {
-            return;
-        }
-        lease["spec"]["holderIdentity"] = "".into();
-        lease["spec"]["leaseDurationSeconds"] = 1.into();
+        let Some(mut lease) = seen.as_ref().and_then(|seen| self.own(&seen.object)) else { return };
+        let now = clock::format_micro_time(self.clock.now());
+        let spec = &mut lease["spec"];
+        spec["holderIdentity"] = "".into();
+        spec["leaseDurationSeconds"] = 1.into();
+        spec["renewTime"] = now.as_str().into();
+        spec["acquireTime"] = now.into();
         if let Err(error) = self.client.update(&gvr::<Lease>(), &self.lease, lease).await {
             tracing::debug!(lease = %self.lease, %error, "cannot release the lease");
         }
+    }
+
+    /// Tells in an event who leads.
+    pub fn announce(&self, events: &Recorder) {
+        let regarding = Reference {
+            api_version: "coordination.k8s.io/v1".into(),
+            kind: "Lease".into(),
+            namespace: self.lease.namespace.to_string(),
+            name: self.lease.name.to_string(),
+            ..Reference::default()
+        };
+        events.normal(regarding, "LeaderElection", format!("{} became leader", self.identity));
     }
 }

@@ -105,7 +105,7 @@ impl Default for Config {
 /// Schedules until the shutdown; with [`Config::elect_as`] only while elected.
 pub async fn run(client: Client, config: Config, shutdown: CancellationToken) {
     let Some(identity) = config.elect_as.clone() else {
-        return schedule(client, &config, shutdown).await;
+        return schedule(client, &config, None, shutdown).await;
     };
     let election = Election {
         client: client.clone(),
@@ -114,17 +114,20 @@ pub async fn run(client: Client, config: Config, shutdown: CancellationToken) {
         identity,
         timing: Timing::default(),
     };
-    election.run(shutdown, |term| schedule(client.clone(), &config, term)).await;
+    election.run(shutdown, |term| schedule(client.clone(), &config, Some(&election), term)).await;
 }
 
 /// Schedules, and begins anew if it panics: all it knows comes out of watches again.
-async fn schedule(client: Client, config: &Config, shutdown: CancellationToken) {
+async fn schedule(client: Client, config: &Config, election: Option<&Election>, shutdown: CancellationToken) {
     let seed = config.seed.unwrap_or_else(|| uuid::Uuid::new_v4().as_u64_pair().0);
     let clock = config.clock.clone();
     let configuration = &config.configuration;
     let name = configuration.profiles.first().map_or(NAME, |profile| &*profile.name);
     let source = Source::component(name);
     let events = Recorder::start_api(client.clone(), clock.clone(), source, Api::Events, shutdown.clone());
+    if let Some(election) = election {
+        election.announce(&events);
+    }
     let extenders = &configuration.extenders;
     let callers = extenders.iter().map(|one| Caller::new(one.clone())).collect();
     let effects = Effects { client, clock, events, extenders: callers };

@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 /// Pods that a budget remembers as disrupted at most.
 const DISRUPTED_MAXIMUM: usize = 2_000;
-/// When a refused client should try again, in seconds.
+/// When a client that is refused since a budget is new should try again, in seconds.
 const RETRY_SECONDS: i32 = 10;
 
 /// Answers `pods/x/eviction`.
@@ -73,11 +73,13 @@ fn budget(request: &Request<'_>, pod: &Object) -> Result<Option<Arc<Object>>, St
     Ok(first)
 }
 
-fn refused(why: String) -> Status {
+/// `retry_seconds` says when a client that waits by itself is to come again; zero: only when somebody asks it to, since
+/// nobody knows when the budget will allow it.
+fn refused(why: String, retry_seconds: i32) -> Status {
     let message = "Cannot evict pod as it would violate the pod's disruption budget.";
     let mut status = Status::new(Reason::TooManyRequests, message);
     let details = status.details.get_or_insert_default();
-    details.retry_after_seconds = RETRY_SECONDS;
+    details.retry_after_seconds = retry_seconds;
     details.causes.push(Cause { reason: "DisruptionBudget".into(), message: why, field: String::new() });
     status
 }
@@ -115,7 +117,8 @@ fn spent(old: &Value, unready: bool, name: &str, pod_name: &str, now: &str) -> R
         return Ok(old.clone());
     }
     if number("observedGeneration") < generation {
-        return Err(refused(format!("The disruption budget {name} is still being processed by the server.")));
+        let why = format!("The disruption budget {name} is still being processed by the server.");
+        return Err(refused(why, RETRY_SECONDS));
     }
     let allowed = number("disruptionsAllowed");
     if allowed < 0 {
@@ -132,11 +135,10 @@ fn spent(old: &Value, unready: bool, name: &str, pod_name: &str, now: &str) -> R
         return Err(Status::forbidden("policy", "poddisruptionbudgets", name, why));
     }
     if allowed == 0 {
-        return Err(refused(format!(
-            "The disruption budget {name} needs {} healthy pods and has {} currently",
-            number("desiredHealthy"),
-            number("currentHealthy")
-        )));
+        let (desired, healthy) = (number("desiredHealthy"), number("currentHealthy"));
+        let why =
+            format!("The disruption budget {name} needs {desired} healthy pods and has {healthy} currently");
+        return Err(refused(why, 0));
     }
     let mut new = old.clone();
     new["status"]["disruptionsAllowed"] = (allowed - 1).into();

@@ -167,7 +167,7 @@ pub(super) fn logging() {
 async fn serve(arguments: &Arguments, with_node: bool) -> Result<()> {
     logging();
     let progress = Progress::new();
-    let _instance = Instance::take(&arguments.data_dir)?;
+    let instance = Instance::take(&arguments.data_dir)?;
     let wanted = Wanted {
         node_name: arguments.node_name.clone(),
         api_port: arguments.api_port,
@@ -176,6 +176,7 @@ async fn serve(arguments: &Arguments, with_node: bool) -> Result<()> {
         service_cidr: arguments.service_cidr.clone(),
     };
     let settings = Settings::open(&arguments.data_dir, &wanted)?;
+    let identity = instance.identity(&arguments.data_dir, &settings.node_name)?;
     let authority = Authority::open(&arguments.data_dir)?;
     let kubeconfig = write_kubeconfig(arguments, &settings, &authority)?;
     progress.done(&format!("data directory {}", arguments.data_dir.display()));
@@ -188,10 +189,11 @@ async fn serve(arguments: &Arguments, with_node: bool) -> Result<()> {
         advertise,
         access: &arguments.access,
         scheduling: scheduling(arguments.scheduler_config.as_deref())?,
+        identity: &identity,
         progress: &progress,
         shutdown: shutdown.clone(),
     };
-    let Running { mut failed, loopback } = start.run().await?;
+    let Running { mut failed, loopback, elected } = start.run().await?;
     if with_node {
         let name = &settings.node_name;
         let clients = node::Clients {
@@ -218,6 +220,7 @@ async fn serve(arguments: &Arguments, with_node: bool) -> Result<()> {
         outcome = ended() => outcome,
         outcome = first_failure(&mut failed) => outcome,
     };
+    elected.retire().await;
     shutdown.cancel();
     outcome
 }

@@ -25,7 +25,7 @@ use gifee_policy::authenticate::token::{Legacy, Tokens};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -38,6 +38,26 @@ pub struct Running {
     pub loopback: Loopback,
     /// Ends when a part of the role has failed for good.
     pub failed: tokio::task::JoinSet<Result<()>>,
+    /// Those that were elected: controllers and scheduler.
+    pub elected: Elected,
+}
+
+/// After which nobody is waited for who gives up leadership.
+const RETIRING: Duration = Duration::from_secs(1);
+
+/// Controllers and scheduler, which lead as long as their leases are theirs.
+pub struct Elected {
+    end: CancellationToken,
+    /// Closed once all have ended.
+    ended: mpsc::Receiver<()>,
+}
+
+impl Elected {
+    /// Ends them while the API still answers, so that they hand on their leases and another server waits for none.
+    pub async fn retire(mut self) {
+        self.end.cancel();
+        let _ = tokio::time::timeout(RETIRING, self.ended.recv()).await;
+    }
 }
 
 /// What the role is started with.
@@ -54,6 +74,8 @@ pub struct Start<'a> {
     pub access: &'a Access,
     /// How pods are scheduled.
     pub scheduling: gifee_scheduler::configuration::Configuration,
+    /// Name under which controllers and scheduler stand for election.
+    pub identity: &'a str,
     /// Where steps are told.
     pub progress: &'a Progress,
     /// Ends the role.
@@ -102,9 +124,9 @@ impl Start<'_> {
         };
         bootstrap::run(&first, &cluster).await.context("writing the first objects of the cluster")?;
         tokio::spawn(access::label(first, Arc::new(SystemClock), used, self.shutdown.clone()));
-        self.components(&loopback, &tokens, &mut failed)?;
+        let elected = self.components(&loopback, &tokens, &mut failed)?;
         self.progress.done("namespaces, roles, controllers and scheduler");
-        Ok(Running { loopback, failed })
+        Ok(Running { loopback, failed, elected })
     }
 
     fn config(
@@ -192,7 +214,7 @@ impl Start<'_> {
         loopback: &Loopback,
         tokens: &Arc<Tokens>,
         failed: &mut tokio::task::JoinSet<Result<()>>,
-    ) -> Result<()> {
+    ) -> Result<Elected> {
         let (key, tokens) = (self.authority.signing_key()?, tokens.clone());
         let config = gifee_controllers::Config {
             signer: Some(Signer(Arc::new(move |asked: &Signing<'_>| {
@@ -206,6 +228,7 @@ impl Start<'_> {
                     .map_err(|error| error.to_string())
             }))),
             root_ca: Some(self.authority.certificate().to_owned()),
+            elect_as: Some(self.identity.to_owned()),
             cluster_ranges: vec![self.settings.cluster_cidr.clone()],
             clients: Some(gifee_controllers::Clients({
                 let loopback = loopback.clone();
@@ -213,20 +236,26 @@ impl Start<'_> {
             })),
             ..gifee_controllers::Config::default()
         };
+        let (running, ended) = mpsc::channel(1);
+        let end = self.shutdown.child_token();
         let client = loopback.client("system:kube-controller-manager", &[]);
-        let shutdown = self.shutdown.clone();
+        let (shutdown, runs) = (end.clone(), running.clone());
         failed.spawn(async move {
             gifee_controllers::run(client, config, shutdown).await;
+            drop(runs);
             Ok(())
         });
         let client = loopback.client("system:kube-scheduler", &[]);
         let configuration = self.scheduling.clone();
-        let scheduling = gifee_scheduler::Config { configuration, ..gifee_scheduler::Config::default() };
-        let shutdown = self.shutdown.clone();
+        let elect_as = Some(self.identity.to_owned());
+        let scheduling =
+            gifee_scheduler::Config { configuration, elect_as, ..gifee_scheduler::Config::default() };
+        let shutdown = end.clone();
         failed.spawn(async move {
             gifee_scheduler::run(client, scheduling, shutdown).await;
+            drop(running);
             Ok(())
         });
-        Ok(())
+        Ok(Elected { end, ended })
     }
 }

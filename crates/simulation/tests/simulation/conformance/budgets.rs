@@ -39,8 +39,10 @@ async fn refused(place: &Place, pod: &str) {
     let status = evict(place, pod).await.expect_err("it was evicted");
     assert_eq!(status.code, 429, "{status:?}");
     assert_eq!(status.message, "Cannot evict pod as it would violate the pod's disruption budget.");
-    let cause = &status.details.as_ref().unwrap().causes[0];
-    assert_eq!(cause.reason, "DisruptionBudget");
+    let details = status.details.as_ref().unwrap();
+    assert_eq!(details.causes[0].reason, "DisruptionBudget");
+    // Clients would wait and try again by themselves if they were told when.
+    assert_eq!(details.retry_after_seconds, 0);
 }
 
 async fn a_budget_blocks_evictions_until_it_allows_them(place: Place) {

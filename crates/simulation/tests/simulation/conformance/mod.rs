@@ -81,7 +81,12 @@ async fn workloads_do_what_upstreams_tests_ask() {
     for (name, step) in steps {
         let (client, fleet, scripts) = (world.admin(), fleet.clone(), scripts.clone());
         let place = Place { client, fleet, scripts, namespace: (*name).to_owned() };
-        running.push((name, tokio::spawn(async move { step(place.open().await).await })));
+        let step = async move {
+            let begun = std::time::Instant::now();
+            step(place.open().await).await;
+            println!("  {name}: {} ms", begun.elapsed().as_millis());
+        };
+        running.push((name, tokio::spawn(step)));
     }
     let mut failed = Vec::new();
     for (name, step) in running {

@@ -59,6 +59,7 @@ fn at_rest(set: &Value) -> bool {
 /// Rolls out while the middle pod is broken: nothing is replaced until it is ready again, then the highest goes first.
 async fn roll(place: &Place, from: &str, to: &str) -> Value {
     place.turn("ss-1", false).await;
+    place.until(SETS, "ss", |set| set["status"]["readyReplicas"] == 2).await;
     place.strategic(PATH, &image(to)).await;
     let told =
         |set: &Value| observed(set) && set["status"]["currentRevision"] != set["status"]["updateRevision"];
@@ -160,6 +161,8 @@ async fn pods_come_and_go_in_order(place: Place) {
     for pod in ["ss-0", "ss-1", "ss-2"] {
         place.turn(pod, false).await;
     }
+    // The controller is to have seen it.
+    place.until(SETS, "ss", |set| set["status"]["readyReplicas"].as_i64().unwrap_or_default() == 0).await;
     scale(&place, 0).await;
     place.until(SETS, "ss", observed).await;
     assert_eq!(place.list("v1/pods").await.iter().filter(|pod| live(pod)).count(), 3, "it halts");
