@@ -48,6 +48,12 @@ impl Scheduler {
         if change == Change::None {
             return;
         }
+        self.release_held(now);
+        self.wake(&Event::Devices(change), now);
+    }
+
+    /// Pods that wait for what is there now come back.
+    pub(crate) fn release_held(&mut self, now: Instant) {
         let held: Vec<ObjectKey> = self.held.iter().cloned().collect();
         for key in held {
             let why = self.queue.get(&key).map(|pending| plugins::hold(&pending.pod, &self.cluster));
@@ -58,7 +64,6 @@ impl Scheduler {
             }
             self.held.remove(&key);
         }
-        self.wake(&Event::Devices(change), now);
     }
 
     /// Reservations will not be written: what they give is free again.

@@ -390,7 +390,8 @@ impl Cluster {
         old
     }
 
-    fn restore(&mut self, key: &ObjectKey, placed: Placed) {
+    /// Puts a pod back where it was.
+    pub fn restore(&mut self, key: &ObjectKey, placed: Placed) {
         self.loads[placed.node].add(&placed.template);
         self.residents[placed.node].push(key.clone());
         *self.priorities.entry(placed.template.priority).or_default() += 1;

@@ -194,6 +194,9 @@ struct Status {
     init_container_statuses: Vec<ContainerStatus>,
     #[serde(deserialize_with = "nullable")]
     resource_claim_statuses: Vec<PodClaim>,
+    allocated_resources: Amounts,
+    #[serde(deserialize_with = "nullable")]
+    resources: Demands,
 }
 
 #[derive(Default, Deserialize)]
@@ -378,7 +381,16 @@ fn requests(spec: &Spec, status: &Status, complete: impl Fn(&mut Resources)) -> 
         }
     }
     total.raise(&initial);
-    let whole = spec.resources.requests.resources();
+    let mut whole = spec.resources.requests.resources();
+    if !whole.is_zero() {
+        let mut actual = status.resources.requests.resources();
+        actual.raise(&status.allocated_resources.resources());
+        if infeasible && !actual.is_zero() {
+            whole = actual;
+        } else {
+            whole.raise(&actual);
+        }
+    }
     for name in spec.resources.requests.0.keys() {
         match name.as_str() {
             "cpu" => total.cpu = whole.cpu,

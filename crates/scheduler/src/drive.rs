@@ -139,6 +139,11 @@ impl Shared {
             },
             Step::Report(report) => self.report(&report).await,
             Step::Deallocate(claim) => self.deallocate(&claim).await,
+            Step::Group(report) => {
+                if let Err(error) = self.effects.report_group(&report).await {
+                    tracing::debug!(group = %report.key, %error, "cannot write what became of a group");
+                }
+            }
             Step::Ask(question) => {
                 let answer = self.consult(&question).await;
                 self.tell(|scheduler, now| scheduler.answered(&question.pod.key, answer, now));

@@ -1,6 +1,8 @@
 //! What the scheduler writes: bindings, conditions, nominations, deletions, events.
 
 use crate::extender::Caller;
+use crate::gang::GroupReport;
+use crate::groups::CONDITION;
 use crate::pod::Pod;
 use crate::scheduler::{Binding, Nominate, Preemption, Report};
 use crate::storage::SELECTED_NODE;
@@ -138,6 +140,23 @@ impl Effects {
             true => Ok(()),
             false => self.patch_status(&pod.key, &pod.uid, status).await,
         }
+    }
+
+    /// Says what became of a group.
+    ///
+    /// # Errors
+    /// If the server refuses.
+    pub async fn report_group(&self, report: &GroupReport) -> Result<()> {
+        let (status, reason) =
+            if report.scheduled { ("True", "Scheduled") } else { ("False", "Unschedulable") };
+        let mut condition = json!({ "type": CONDITION, "status": status, "reason": reason,
+            "message": report.message, "observedGeneration": report.generation });
+        if report.turns {
+            condition["lastTransitionTime"] = clock::format_time(self.clock.now()).into();
+        }
+        let groups = Gvr::new("scheduling.k8s.io", "v1beta1", "podgroups");
+        let patch = json!({ "status": { "conditions": [condition] } });
+        self.client.patch_status(&groups, &report.key, PatchKind::Strategic, patch).await.map(drop)
     }
 
     async fn patch_status(&self, key: &ObjectKey, uid: &str, status: Value) -> Result<()> {

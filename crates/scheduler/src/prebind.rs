@@ -35,7 +35,8 @@ impl Binding {
 impl Scheduler {
     /// Pods with claims of devices are not tried before all about devices is known.
     pub fn await_devices(&mut self) {
-        self.cluster.devices.unknown = 0b1111;
+        // Rules are none of what a server must have.
+        self.cluster.devices.unknown = 0b0111;
     }
 }
 

@@ -59,6 +59,11 @@ impl Pending {
         self.attempts == 0
     }
 
+    /// Its place in the order in which pods came.
+    pub fn number(&self) -> u64 {
+        self.number
+    }
+
     fn backoff(&self, (base, maximum): (Duration, Duration)) -> Instant {
         let failures = if self.errors > 0 { self.errors } else { self.attempts };
         let Some(doublings) = failures.checked_sub(1) else { return self.since };

@@ -9,6 +9,7 @@ use crate::cluster::{Cluster, Placed};
 use crate::devices::Reservation;
 use crate::extended::Asking;
 use crate::extender::{Extender, Question};
+use crate::gang::GroupReport;
 use crate::node::Node;
 use crate::nominations::{Nominations, Nominee};
 use crate::placement::{Diagnosis, Placement};
@@ -39,6 +40,8 @@ pub enum Step {
     Deallocate(Reservation),
     /// Ask extenders; then say what they said.
     Ask(Question),
+    /// Say what became of a group.
+    Group(GroupReport),
 }
 
 /// A pod and its node.
@@ -319,6 +322,11 @@ impl Scheduler {
         self.cluster.nominate(&key, &template, &node);
     }
 
+    /// A pod is to have a node, which the server has not been told yet.
+    pub(crate) fn nominate_for(&mut self, pod: &Pod, node: &Arc<str>) {
+        self.put_nominee(Nominee { pod: pod.clone(), node: node.clone(), told: false });
+    }
+
     fn take_nominee(&mut self, key: &ObjectKey) -> Option<Nominee> {
         let nominee = self.nominations.take(key)?;
         self.cluster.dismiss(key, &nominee.node);
@@ -391,6 +399,9 @@ impl Scheduler {
 
     /// A group has changed, or who belongs to it.
     pub fn group_changed(&mut self, group: ObjectKey, now: Instant) {
+        if self.cluster.groups.is_complete(&group) {
+            self.release_held(now);
+        }
         self.wake(&Event::Group(group), now);
     }
 
@@ -580,7 +591,7 @@ impl Scheduler {
             cleared.extend(self.take_nominee(&key).map(|nominee| nominee.pod));
             self.queue.activate(&key, now);
         }
-        self.put_nominee(Nominee { pod: pod.clone(), node: node.clone(), told: false });
+        self.nominate_for(pod, &node);
         let mut victims = candidate.victims;
         victims.retain(|(_, placed)| !placed.life.deleting);
         if !victims.is_empty() || !cleared.is_empty() {

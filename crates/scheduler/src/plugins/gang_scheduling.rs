@@ -6,13 +6,16 @@ use super::{Event, Plugin};
 
 /// GangScheduling
 pub const PLUGIN: Plugin = Plugin {
-    refuse: |pod, view| {
+    hold: |pod, cluster| {
         let group = pod.template.group_key()?;
-        let groups = &view.cluster.groups;
-        let Some(least) = groups.least(&group) else {
-            return Some(format!("waiting for pod group {:?} to be created", group.name).into());
-        };
-        (groups.members(&group).count() < least)
+        let groups = &cluster.groups;
+        if groups.get(&group).is_none() {
+            let name = &group.name;
+            return Some(
+                format!("waiting for pod's pod group {name:?} to appear in scheduling queue").into(),
+            );
+        }
+        (!groups.is_complete(&group))
             .then_some("waiting for minCount pods from a gang to appear in scheduling queue".into())
     },
     hint: |pod, event, _| matches!(event, Event::Group(group) if pod.group_key().as_ref() == Some(group)),

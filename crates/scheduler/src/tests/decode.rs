@@ -46,6 +46,13 @@ fn a_resize_takes_the_larger_until_it_is_done() {
         json!([{ "type": "PodResizePending", "status": "True", "reason": "Infeasible" }]);
     pod["spec"]["containers"][0]["resources"]["requests"]["cpu"] = "9".into();
     check(&pod, 1500, 0);
+
+    let mut whole = pod_with("web", &json!({ "resources": { "requests": { "cpu": "1", "memory": "10" } } }));
+    whole["status"]["allocatedResources"] = json!({ "cpu": "2" });
+    whole["status"]["resources"] = json!({ "requests": { "cpu": "1500m" } });
+    check(&whole, 2000, 10);
+    whole["status"]["allocatedResources"] = json!({ "cpu": "500m" });
+    check(&whole, 1500, 10);
 }
 
 #[test]

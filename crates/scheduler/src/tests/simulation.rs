@@ -115,7 +115,7 @@ impl World {
             };
             let binding = match step {
                 Step::Bind(binding) => binding,
-                Step::Report(_) | Step::Deallocate(_) | Step::Ask(_) => continue,
+                Step::Report(_) | Step::Deallocate(_) | Step::Ask(_) | Step::Group(_) => continue,
                 Step::Preempt(preemption) => {
                     let told = !self.dice.one_in(5);
                     for (key, _) in preemption.victims.iter().filter(|_| told) {

@@ -33,6 +33,7 @@ fn all(scheduler: &mut Scheduler, now: Instant) -> (Vec<String>, Vec<String>) {
         match step {
             Step::Bind(binding) => bound.push(binding.pod.key.name.to_string()),
             Step::Report(report) => messages.push(report.message),
+            Step::Group(report) => messages.push(format!("group {}: {}", report.scheduled, report.message)),
             Step::Preempt(_) | Step::Deallocate(_) | Step::Ask(_) => panic!("nobody is to leave"),
         }
         assert!(bound.len() + messages.len() < 100, "it comes to rest");
@@ -47,23 +48,20 @@ fn as_many_as_must_start_get_places_or_none() {
     let mut scheduler = scheduler(&["one", "two"], now);
     scheduler.pod_changed(pod(&member("a")), now);
     let (bound, messages) = all(&mut scheduler, now);
-    assert_eq!(bound, Vec::<String>::new());
-    assert!(messages[0].contains("waiting for pod group \"gang\" to be created"), "{messages:?}");
+    assert_eq!((bound, messages), (Vec::new(), Vec::new()), "it waits without a word");
     create_group(&mut scheduler, 3, now);
     now += Duration::from_secs(20);
     let (bound, messages) = all(&mut scheduler, now);
-    assert_eq!(bound, Vec::<String>::new());
-    assert!(messages[0].contains("waiting for minCount pods from a gang"), "{messages:?}");
+    assert_eq!((bound, messages), (Vec::new(), Vec::new()), "it waits without a word");
     for name in ["b", "c"] {
         scheduler.pod_changed(pod(&member(name)), now);
     }
     now += Duration::from_secs(20);
     let (bound, messages) = all(&mut scheduler, now);
     assert_eq!(bound, Vec::<String>::new(), "there is room for two of three");
-    assert!(
-        messages.iter().any(|one| one.contains("only 2 of at least 3 pods of pod group \"gang\"")),
-        "{messages:?}"
-    );
+    let why = "pod group is unschedulable, minCount (3) cannot be satisfied: 2 scheduled, 0 remaining";
+    assert_eq!(messages.iter().filter(|one| *one == why).count(), 2, "{messages:?}");
+    assert!(messages.contains(&format!("group false: {why}")), "{messages:?}");
     assert!(messages.iter().any(|one| one.contains("2 Insufficient cpu")), "{messages:?}");
     // The room is not kept for them.
     scheduler.pod_changed(pod(&pod_with("other", &json!({ "cpu": "600m" }))), now);
@@ -71,12 +69,56 @@ fn as_many_as_must_start_get_places_or_none() {
     scheduler.pod_removed(&ObjectKey::new("shop", "other"), now);
     scheduler.node_changed(node(&node_with("three", &json!({}))), now);
     now += Duration::from_secs(20);
-    assert_eq!(all(&mut scheduler, now).0, ["a", "b", "c"]);
+    let (bound, messages) = all(&mut scheduler, now);
+    assert_eq!(bound, ["a", "b", "c"]);
+    assert_eq!(messages, ["group true: "]);
     // One more than must start is decided on by itself.
     scheduler.pod_changed(pod(&member("d")), now);
     scheduler.node_changed(node(&node_with("four", &json!({}))), now);
     now += Duration::from_secs(20);
     assert_eq!(all(&mut scheduler, now).0, ["d"]);
+}
+
+#[test]
+fn others_leave_for_a_group_as_a_whole_or_stay() {
+    let check = |least: u64, expected: &[&str]| {
+        let mut now = Instant::now();
+        let mut scheduler = scheduler(&["one", "two"], now);
+        for (name, node) in [("low-1", "one"), ("low-2", "two")] {
+            let mut low = pod_with(name, &json!({ "cpu": "600m" }));
+            low["spec"]["nodeName"] = node.into();
+            scheduler.pod_changed(pod(&low), now);
+        }
+        create_group(&mut scheduler, least, now);
+        for name in ["a", "b", "c"] {
+            let mut one = member(name);
+            one["spec"]["priority"] = 9.into();
+            scheduler.pod_changed(pod(&one), now);
+        }
+        let (mut leave, mut told) = (Vec::new(), Vec::new());
+        while let Some(step) = scheduler.next(now) {
+            match step {
+                Step::Preempt(one) => {
+                    leave.extend(one.victims.iter().map(|(key, _)| key.name.to_string()));
+                    scheduler.preempted(&one.pod, true, now);
+                }
+                Step::Group(report) => told.push(report.message),
+                Step::Report(_) => {}
+                other => panic!("{other:?}"),
+            }
+        }
+        leave.sort();
+        assert_eq!(leave, expected, "{told:?}");
+        for name in expected {
+            scheduler.pod_removed(&ObjectKey::new("shop", name), now);
+        }
+        now += Duration::from_secs(20);
+        let (bound, messages) = all(&mut scheduler, now);
+        assert_eq!(bound.len(), expected.len(), "{messages:?}");
+    };
+    // There is room for two at most, even without the others.
+    check(3, &[]);
+    check(2, &["low-1", "low-2"]);
 }
 
 #[test]
