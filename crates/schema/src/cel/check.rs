@@ -10,7 +10,7 @@ use cel::common::ast::{CallExpr, ComprehensionExpr, EntryExpr, Expr, IdedExpr, L
 
 use super::declare::{self, Function, Overload};
 use super::environment::Environment;
-use super::error::Issue;
+use super::error::Issues;
 use super::kind::{Object, Type};
 use super::syntax::Positions;
 use super::unify::{Bindings, general};
@@ -41,7 +41,7 @@ pub(super) struct Checker<'a> {
     bindings: Bindings,
     scopes: Vec<(String, Type)>,
     facts: Facts,
-    issues: Vec<Issue>,
+    issues: Issues,
 }
 
 /// Checks a tree.
@@ -49,14 +49,14 @@ pub(super) fn check(
     environment: &Environment,
     positions: &Positions,
     tree: &IdedExpr,
-) -> Result<Facts, Vec<Issue>> {
+) -> Result<Facts, Issues> {
     let mut checker = Checker {
         environment,
         positions,
         bindings: Bindings::default(),
         scopes: Vec::new(),
         facts: Facts::default(),
-        issues: Vec::new(),
+        issues: Issues::default(),
     };
     checker.visit(tree);
     if !checker.issues.is_empty() {
@@ -71,8 +71,8 @@ pub(super) fn check(
 
 impl Checker<'_> {
     fn issue(&mut self, id: u64, message: String) {
-        let (line, column) = self.positions.of(id);
-        self.issues.push(Issue { line, column, message });
+        let positions = self.positions;
+        self.issues.add(message, || positions.of(id));
     }
 
     fn kind(&self, node: &IdedExpr) -> Type {
@@ -104,7 +104,8 @@ impl Checker<'_> {
                 let mut item = None;
                 for (index, element) in list.elements.iter().enumerate() {
                     let kind = self.visit(element);
-                    let kind = self.unwrapped(element, kind, list.optional_indices.contains(&index));
+                    let kind =
+                        self.unwrapped(element, kind, list.optional_indices.binary_search(&index).is_ok());
                     item = Some(self.join(item, kind));
                 }
                 Type::list(item.unwrap_or_else(|| self.bindings.fresh()))

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use super::check::{self, Facts, Meaning};
 use super::error::Compilation;
 use super::estimate::{self, Sizes};
+use super::functions::regex::Patterns;
 use super::kind::{Field, Object, Type};
 use super::program::Program;
 use super::syntax;
@@ -167,13 +168,14 @@ impl Environment {
         let (tree, positions) = syntax::parse(source)?;
         let facts =
             check::check(self, &positions, &tree).map_err(|issues| Compilation::new(source, issues))?;
-        let issues = literal::check(&tree, &facts, &positions);
+        let mut patterns = Patterns::default();
+        let issues = literal::check(&tree, &facts, &positions, &mut patterns);
         if !issues.is_empty() {
             return Err(Compilation::new(source, issues));
         }
         let kind = facts.types.get(&tree.id).cloned().unwrap_or(Type::Dyn);
         self.expect(&kind, results)?;
-        let step = plan::plan(self, &facts, &tree).map_err(Compilation::program)?;
+        let step = plan::plan(self, &facts, &tree, &mut patterns).map_err(Compilation::program)?;
         let variables = used(&facts);
         let cost = sizes.map_or(0, |sizes| estimate::most(&tree, &facts, sizes));
         Ok((Program::new(kind, step, self.composition().clone(), variables, self.variables.len()), cost))

@@ -33,14 +33,39 @@ pub enum Stage {
     Program,
 }
 
-/// The most issues that are printed.
+/// The most issues that are printed, and that are looked for in the source; upstream's figure.
 const ISSUES: usize = 100;
+/// Bytes of the longest line that is shown with an issue; upstream's figure.
+const LINE_BYTES: usize = 16_384;
+
+/// What is wrong with a source: the first issues, and how many more there are.
+#[derive(Debug, Default)]
+pub(super) struct Issues {
+    first: Vec<Issue>,
+    over: usize,
+}
+
+impl Issues {
+    /// One more. Where it is, is only asked if it is told.
+    pub fn add(&mut self, message: String, place: impl FnOnce() -> (usize, usize)) {
+        if self.first.len() >= ISSUES {
+            self.over += 1;
+            return;
+        }
+        let (line, column) = place();
+        self.first.push(Issue { line, column, message });
+    }
+
+    /// Whether nothing is wrong.
+    pub fn is_empty(&self) -> bool {
+        self.first.is_empty()
+    }
+}
 
 impl Compilation {
-    pub(super) fn new(source: &str, mut issues: Vec<Issue>) -> Compilation {
+    pub(super) fn new(source: &str, issues: Issues) -> Compilation {
+        let Issues { first: mut issues, over } = issues;
         issues.sort_by_key(|issue| (issue.line, issue.column));
-        let over = issues.len().saturating_sub(ISSUES);
-        issues.truncate(ISSUES);
         let mut text = String::new();
         for issue in &issues {
             if !text.is_empty() {
@@ -94,9 +119,8 @@ impl Compilation {
 
 fn write_issue(text: &mut String, source: &str, issue: &Issue) {
     text.push_str(&format!("ERROR: <input>:{}:{}: {}", issue.line, issue.column + 1, issue.message));
-    let Some(line) = issue.line.checked_sub(1).and_then(|index| source.split('\n').nth(index)) else {
-        return;
-    };
+    let line = issue.line.checked_sub(1).and_then(|index| source.split('\n').nth(index));
+    let Some(line) = line.filter(|line| line.len() <= LINE_BYTES) else { return };
     text.push_str("\n | ");
     text.push_str(&line.replace('\t', " "));
     text.push_str("\n | ");

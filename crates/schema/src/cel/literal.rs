@@ -3,8 +3,9 @@
 use cel::common::ast::{CallExpr, EntryExpr, Expr, IdedExpr, LiteralValue};
 
 use super::check::Facts;
-use super::error::Issue;
-use super::functions::{print, regex, time};
+use super::error::Issues;
+use super::functions::regex::Patterns;
+use super::functions::{print, time};
 use super::kind::Type;
 use super::syntax::{Positions, children};
 use crate::check::duration;
@@ -12,12 +13,18 @@ use crate::check::duration;
 struct Validator<'a> {
     facts: &'a Facts,
     positions: &'a Positions,
-    issues: Vec<Issue>,
+    patterns: &'a mut Patterns,
+    issues: Issues,
 }
 
 /// What is wrong with the literals of a checked tree.
-pub(super) fn check(tree: &IdedExpr, facts: &Facts, positions: &Positions) -> Vec<Issue> {
-    let mut validator = Validator { facts, positions, issues: Vec::new() };
+pub(super) fn check(
+    tree: &IdedExpr,
+    facts: &Facts,
+    positions: &Positions,
+    patterns: &mut Patterns,
+) -> Issues {
+    let mut validator = Validator { facts, positions, patterns, issues: Issues::default() };
     // Whether the node is part of a text's formatting, where lists of several types are allowed.
     let mut waiting = vec![(tree, false)];
     while let Some((node, formatted)) = waiting.pop() {
@@ -25,8 +32,10 @@ pub(super) fn check(tree: &IdedExpr, facts: &Facts, positions: &Positions) -> Ve
             Expr::Call(call) => validator.call(node.id, call),
             Expr::List(list) if !formatted => {
                 let kinds = list.elements.iter().enumerate();
-                validator
-                    .alike(kinds.map(|(index, node)| (node, list.optional_indices.contains(&index))), true);
+                validator.alike(
+                    kinds.map(|(index, node)| (node, list.optional_indices.binary_search(&index).is_ok())),
+                    true,
+                );
             }
             Expr::Map(map) if !formatted => {
                 let entries = || {
@@ -48,8 +57,8 @@ pub(super) fn check(tree: &IdedExpr, facts: &Facts, positions: &Positions) -> Ve
 
 impl Validator<'_> {
     fn issue(&mut self, id: u64, message: String) {
-        let (line, column) = self.positions.of(id);
-        self.issues.push(Issue { line, column, message });
+        let positions = self.positions;
+        self.issues.add(message, || positions.of(id));
     }
 
     /// Elements of one literal are of one type; `first` stops at the first that is not.
@@ -88,7 +97,7 @@ impl Validator<'_> {
         let right = match call.func_name.as_str() {
             "duration" => duration::nanoseconds(text).is_ok(),
             "timestamp" => time::parse(text).is_ok(),
-            _ => regex::compile(text).is_ok(),
+            _ => self.patterns.compiled(text).is_ok(),
         };
         if !right {
             self.issue(argument.id, format!("invalid {} argument", call.func_name));

@@ -13,6 +13,7 @@ use super::check::{Facts, Meaning};
 use super::cost::{self, Price};
 use super::environment::Environment;
 use super::error::Error;
+use super::functions::regex::Patterns;
 use super::functions::{self, Native};
 use super::value::{Key, Map, Text, Value};
 
@@ -82,13 +83,19 @@ pub(super) struct Fold {
 }
 
 /// Plans a tree.
-pub(super) fn plan(environment: &Environment, facts: &Facts, tree: &IdedExpr) -> Result<Step, Error> {
-    Planner { environment, facts, locals: Vec::new() }.step(tree)
+pub(super) fn plan(
+    environment: &Environment,
+    facts: &Facts,
+    tree: &IdedExpr,
+    patterns: &mut Patterns,
+) -> Result<Step, Error> {
+    Planner { environment, facts, patterns, locals: Vec::new() }.step(tree)
 }
 
 struct Planner<'a> {
     environment: &'a Environment,
     facts: &'a Facts,
+    patterns: &'a mut Patterns,
     locals: Vec<String>,
 }
 
@@ -113,7 +120,7 @@ impl Planner<'_> {
             Expr::List(list) => {
                 let mut elements = Vec::with_capacity(list.elements.len());
                 for (index, element) in list.elements.iter().enumerate() {
-                    elements.push((self.step(element)?, list.optional_indices.contains(&index)));
+                    elements.push((self.step(element)?, list.optional_indices.binary_search(&index).is_ok()));
                 }
                 Ok(fold_list(elements))
             }
@@ -216,7 +223,7 @@ impl Planner<'_> {
             let mut budget = Budget::default();
             return native(std::slice::from_ref(value), &mut budget).map(Step::Constant);
         }
-        functions::regex::prepare(function, &mut arguments)?;
+        self.patterns.prepare(function, &mut arguments)?;
         Ok(Step::Call(Box::new(Call { native, price: cost::price(function, overload), arguments })))
     }
 

@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 
 use cel::common::ast::{EntryExpr, Expr, IdedEntryExpr, IdedExpr, SourceInfo};
 
-use super::error::{Compilation, Issue};
+use super::error::{Compilation, Issues};
 use super::macros;
 
 /// The longest source in code points, as upstream has it.
@@ -63,7 +63,7 @@ pub(super) fn parse(source: &str) -> Result<(IdedExpr, Positions), Compilation> 
     if count > SOURCE_CODE_POINTS {
         let message =
             format!("expression code point size exceeds limit: size: {count}, limit {SOURCE_CODE_POINTS}");
-        return Err(Compilation::new(source, vec![Issue { line: 0, column: 0, message }]));
+        return Err(Compilation::new(source, only(message, 0)));
     }
     let parser = ENVIRONMENT
         .parser()
@@ -71,18 +71,24 @@ pub(super) fn parse(source: &str) -> Result<(IdedExpr, Positions), Compilation> 
         .enable_ident_escape_syntax(true)
         .max_recursion_depth(RECURSION);
     let (tree, info) = parser.parse_with_source_info(source).map_err(|errors| {
-        let issues = errors.errors.iter().map(|error| Issue {
-            line: usize::try_from(error.pos.0).unwrap_or(0).max(1),
-            column: column(source, error.pos),
-            message: error.msg.clone(),
-        });
-        Compilation::new(source, issues.collect())
+        let mut issues = Issues::default();
+        for error in errors.errors {
+            let line = usize::try_from(error.pos.0).unwrap_or(0).max(1);
+            issues.add(error.msg, || (line, column(source, error.pos)));
+        }
+        Compilation::new(source, issues)
     })?;
     if too_deep(&tree) {
         let message = "expression recursion limit exceeded".to_owned();
-        return Err(Compilation::new(source, vec![Issue { line: 1, column: 0, message }]));
+        return Err(Compilation::new(source, only(message, 1)));
     }
     Ok((tree, Positions { source: info }))
+}
+
+fn only(message: String, line: usize) -> Issues {
+    let mut issues = Issues::default();
+    issues.add(message, || (line, 0));
+    issues
 }
 
 /// The column in code points of a place that the parser gives as line and column in bytes, both from 1.

@@ -171,6 +171,64 @@ fn hostile_sources_end_in_an_error() {
     }
 }
 
+/// What takes time that grows with the square of a source's length takes minutes here.
+#[test]
+fn long_sources_are_refused_or_taken_in_time_that_grows_with_them() {
+    let started = std::time::Instant::now();
+    let environment = environment();
+    for (part, count) in [("@", 60_000), ("s.", 2_000), ("nobody||", 500)] {
+        let source = part.repeat(count);
+        let error = environment.compile(&source, &[]).map(|_| ()).unwrap_err();
+        assert!(error.issues().len() <= 100 && error.to_string().len() < 2_000_000, "{part}");
+    }
+    assert_eq!(environment.compile(&"@ ".repeat(150), &[]).map(|_| ()).unwrap_err().issues().len(), 100);
+    assert!(
+        environment
+            .compile(&"@".repeat(101), &[])
+            .unwrap_err()
+            .to_string()
+            .ends_with("errors were truncated")
+    );
+    // Patterns weigh what compiling them costs, alone and together; what is said twice is compiled once.
+    let matches = |pattern: &str| format!("s.matches('{pattern}')");
+    for (source, expect) in [
+        (matches("^\\\\w{1,63}$"), None),
+        (matches("[[a]&&~]\\\\B"), None),
+        (vec![matches("\\\\pL{25}"); 200].join("||"), None),
+        (matches("\\\\pL{200}"), Some("invalid matches argument")),
+        (matches("((a{30}){30}){30}"), Some("invalid matches argument")),
+        (
+            (10..40).map(|count| matches(&format!("\\\\pL{{{count}}}"))).collect::<Vec<_>>().join("||"),
+            Some("invalid matches argument"),
+        ),
+    ] {
+        let error = environment.compile(&source, &[]).err().map(|error| error.to_string());
+        let fits = match (&error, expect) {
+            (Some(error), Some(expect)) => error.contains(expect),
+            (error, expect) => error.is_none() && expect.is_none(),
+        };
+        assert!(fits, "{}: {error:?}", &source[..60.min(source.len())]);
+    }
+    assert!(started.elapsed().as_secs() < 60, "{:?}", started.elapsed());
+}
+
+#[test]
+fn patterns_read_as_go_reads_them() {
+    for (source, expect) in [
+        ("'ä'.matches('^\\\\w$')", json!(false)),
+        ("'a_9'.matches('^\\\\w\\\\w\\\\d$')", json!(true)),
+        ("'٣'.matches('\\\\d')", json!(false)),
+        ("'a{b'.find('a{b')", json!("a{b")),
+        ("'x[y'.find('[[]y')", json!("[y")),
+        ("'aé'.matches('a\\\\b')", json!(true)),
+    ] {
+        assert_eq!(run(source), Ok(expect), "{source}");
+    }
+    // What compiling costs counts where a pattern is only known when it is used.
+    let many = "lists.range(60).all(one, 'a'.matches('\\\\pL{' + string(one % 20 + 10) + '}') || true)";
+    assert!(run(many).is_err(), "{:?}", run(many));
+}
+
 #[test]
 fn values_that_share_their_parts_are_bounded() {
     let doubled = (0..60).fold("[1]".to_owned(), |list, _| format!("[{list}].map(a, [a, a])"));

@@ -12,7 +12,7 @@ mod embedded;
 mod format;
 mod lists;
 mod number;
-mod pattern;
+pub(crate) mod pattern;
 pub(crate) mod prune;
 mod read;
 pub mod rules;

@@ -45,7 +45,7 @@ impl Pattern {
 }
 
 /// Go's syntax as the engine here reads it.
-fn rewrite(source: &str) -> String {
+pub(crate) fn rewrite(source: &str) -> String {
     let mut out = String::with_capacity(source.len() + 16);
     let mut rest = source;
     let mut class = false;
@@ -126,6 +126,7 @@ fn escape<'a>(after: &'a str, class: bool, out: &mut String) -> &'a str {
         'd' | 'w' | 's' => out.push_str(&format!("[{members}]")),
         'D' | 'W' | 'S' => out.push_str(&format!("[^{members}]")),
         'b' if !class => out.push_str("(?-u:\\b)"),
+        'B' if !class => out.push_str("(?-u:\\B)"),
         other => {
             out.push('\\');
             out.push(other);
