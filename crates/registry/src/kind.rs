@@ -114,6 +114,10 @@ pub trait Cluster: Send + Sync {
 pub trait Hooks: Send + Sync {
     /// Defaults that data cannot express; the defaults table has been applied.
     fn default(&self, _object: &mut Value) {}
+    /// What the client of a create is warned of before anything is made of what it sent.
+    fn first_warnings(&self, _object: &Value) -> Vec<String> {
+        Vec::new()
+    }
     /// Before a create: clear what clients may not set (the status), set first values. Name, UID and creation
     /// time stand in the metadata already.
     fn prepare_create(&self, _object: &mut Value, _context: &Context<'_>) {}

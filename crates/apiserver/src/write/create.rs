@@ -98,6 +98,7 @@ async fn attempt(write: &Write<'_>, namespace: &str, mut object: Value) -> Resul
     let key = ObjectKey::new(namespace, metadata::text(&object, "name"));
     let inside = Inside::new(write.server, write.dry_run);
     let context = write.context(&key, &inside);
+    write.warn(hooks.first_warnings(&object));
     hooks.prepare_create(&mut object, &context);
     let mut errors = metadata::validate(&object, resource.kind.name_rule, resource.namespaced());
     errors.extend(hooks.validate(&object, &context));

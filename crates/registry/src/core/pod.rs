@@ -25,7 +25,13 @@ impl Hooks for Pod {
         }
     }
 
+    fn first_warnings(&self, pod: &Value) -> Vec<String> {
+        let asked = podspec::app_armor::asked(pod);
+        asked.into_iter().filter_map(|one| one.warning).collect()
+    }
+
     fn prepare_create(&self, pod: &mut Value, context: &Context<'_>) {
+        podspec::app_armor::take_over(pod);
         let mut status = json!({ "phase": "Pending", "qosClass": qos::class(&pod["spec"]) });
         if !is_empty(&pod["spec"]["schedulingGates"]) {
             status["conditions"] = json!([{

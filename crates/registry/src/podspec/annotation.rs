@@ -14,9 +14,9 @@ const DELETION_COST: &str = "controller.kubernetes.io/pod-deletion-cost";
 const TOLERATIONS: &str = "scheduler.alpha.kubernetes.io/tolerations";
 const SECCOMP: &str = "seccomp.security.alpha.kubernetes.io/pod";
 const SECCOMP_OF_CONTAINER: &str = "container.seccomp.security.alpha.kubernetes.io/";
-const LOCALHOST: &str = "localhost/";
+pub(super) const LOCALHOST: &str = "localhost/";
 const RUNTIME_DEFAULT: [&str; 2] = ["runtime/default", "docker/default"];
-const UNCONFINED: &str = "unconfined";
+pub(super) const UNCONFINED: &str = "unconfined";
 
 /// The annotations of a Pod or template.
 pub(crate) fn annotations(errors: &mut Errors, annotations: &Value, spec: &Value, path: &Path<'_>) {

@@ -4,6 +4,7 @@
 
 mod aggregate;
 pub(crate) mod annotation;
+pub(crate) mod app_armor;
 mod container;
 mod default;
 mod disabled;

@@ -10,7 +10,7 @@ use serde_json::Value;
 const PROFILES: [&str; 3] = ["Localhost", "RuntimeDefault", "Unconfined"];
 const SYSCTL_MAXIMUM: usize = 253;
 const SYSCTL_PATTERN: &str = "^([a-z0-9]([-_a-z0-9]*[a-z0-9])?[\\./])*[a-z0-9]([-_a-z0-9]*[a-z0-9])?$";
-const LOCALHOST_PROFILE_MAXIMUM: usize = 4095;
+pub(super) const LOCALHOST_PROFILE_MAXIMUM: usize = 4095;
 
 /// The security context of a pod.
 pub(super) fn pod(errors: &mut Errors, spec: &Value, path: &Path<'_>) {
