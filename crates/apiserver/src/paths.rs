@@ -38,7 +38,7 @@ pub async fn answer(request: &Request<'_>) -> Result<Response<Body>, Status> {
         ["api" | "apis", ..] => discovery::answer(request, &parts),
         ["version"] => version(request),
         ["healthz" | "livez" | "readyz", check @ ..] => health::answer(request, parts[0], check).await,
-        ["metrics"] => Ok(request.server.metrics.respond(&request.server.caches)),
+        ["metrics"] => Ok(request.server.metrics.respond(&request.server.caches, request.headers)),
         ["debug", "api_priority_and_fairness", table] => fairness::dump(&request.server.fairness, table),
         ["openapi", "v2"] => openapi::v2(request),
         ["openapi", "v3", rest @ ..] => openapi::v3(request, rest),

@@ -11,7 +11,8 @@ use crate::fairness::{self, Fairness, Standing};
 use crate::impersonate::impersonate;
 use crate::info::{self, Query, RequestInfo};
 use crate::kinds::{Kinds, Resource};
-use crate::metrics::Metrics;
+use crate::metrics::{Answered, Metrics};
+use crate::negotiate::content_type;
 use crate::outbound::Outbound;
 use crate::read::AsObjects;
 use crate::request::{FrontProxy, Peer, Request, attributes};
@@ -118,7 +119,7 @@ impl Server {
         let outbound = Outbound::new(config.dialer.clone(), Some((services, config.routing)));
         let seats = config.limits.reads_in_flight.saturating_add(config.limits.writes_in_flight);
         let fairness = Fairness::new(seats, config.limits.queue_wait);
-        let metrics = Metrics::new(fairness.meter());
+        let metrics = Metrics::new(fairness.meter(), config.audit.as_deref(), &config.version);
         let server = Arc::new(Self {
             outbound: Arc::new(outbound),
             webhooks: crate::webhook::Webhooks::new(&caches),
@@ -289,7 +290,16 @@ impl Server {
                 respond::failure(&parts.headers, &query, &Status::internal("the server panicked"))
             }
         };
-        self.metrics.answered(&info, resource.as_deref(), response.status().as_u16(), started.elapsed());
+        let answered = Answered {
+            info: &info,
+            query: &query,
+            resource: resource.as_deref(),
+            applies: info.verb == "patch" && content_type(&parts.headers) == "application/apply-patch+yaml",
+            code: response.status().as_u16(),
+            took: started.elapsed(),
+            bytes: http_body::Body::size_hint(response.body()).exact(),
+        };
+        self.metrics.requests.answered(&answered);
         match trail.get() {
             Some(trail) => trail.finish(response),
             None => response,
@@ -327,12 +337,20 @@ impl Server {
             }
             response
         };
+        // Who is refused is told of their credentials, too.
+        let refuse = |mut response: http::Response<Body>| {
+            let warnings = found.warnings();
+            if !warnings.is_empty() {
+                respond::warn(response.headers_mut(), &warnings);
+            }
+            Ok(mark(response))
+        };
         if let Some(refused) = standing.as_ref().and_then(Standing::refusal) {
-            return Ok(mark(refused));
+            return refuse(refused);
         }
         let attributes = attributes(&user, info, query);
         if let Err(status) = self.admit(&attributes, trail.get()).await {
-            return Ok(mark(respond::failure(&parts.headers, query, &status)));
+            return refuse(respond::failure(&parts.headers, query, &status));
         }
         let request = Request {
             server: self,
@@ -418,7 +436,8 @@ impl Server {
         if info.verb != "watch" && long_running(info) {
             return None;
         }
-        Some(self.fairness.enter(user, info, fairness::width(info, query, resource)).await)
+        let work = fairness::work(info, query, resource);
+        Some(self.fairness.enter(user, info, work, || self.metrics.requests.queued(info)).await)
     }
 
     /// Answers on time.
@@ -427,9 +446,13 @@ impl Server {
         request: &Request<'_>,
         body: Body,
     ) -> Result<http::Response<Body>, Status> {
+        let resource = request.resource.map(|resource| &**resource);
         if long_running(request.info) {
+            let streams = request.info.verb != "watch";
+            let _lasts = streams.then(|| self.metrics.requests.lasting(request.info, resource));
             return dispatch::dispatch(request, body).await;
         }
+        let _flies = self.metrics.requests.flying(request.info);
         let mut timeout = self.config.limits.request_timeout;
         if let Some(text) = request.query.get("timeout") {
             let wanted = duration::parse(text).map_err(|why| {

@@ -28,6 +28,10 @@ use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderValue};
 use http::request::Parts;
 use http::{HeaderMap, Response};
 use parking_lot::Mutex;
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::registry::Registry;
 use serde_json::Value;
 use std::sync::{Arc, OnceLock};
 
@@ -89,6 +93,13 @@ pub struct Auditor {
     policy: Policy,
     sinks: Vec<Arc<dyn Sink>>,
     clock: Arc<dyn Clock>,
+    events: Counter,
+    levels: Family<LevelLabels, Counter>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct LevelLabels {
+    level: &'static str,
 }
 
 /// The event of one request on its way.
@@ -103,7 +114,27 @@ pub struct Trail {
 impl Auditor {
     /// By a policy, to sinks.
     pub fn new(policy: Policy, sinks: Vec<Arc<dyn Sink>>, clock: Arc<dyn Clock>) -> Self {
-        Self { policy, sinks, clock }
+        Self { policy, sinks, clock, events: Counter::default(), levels: Family::default() }
+    }
+
+    /// Adds what is counted of events to what `/metrics` says.
+    pub fn register(&self, registry: &mut Registry) {
+        registry.register("apiserver_audit_event", "Events that were written down", self.events.clone());
+        registry.register(
+            "apiserver_audit_level",
+            "Requests by the level of their events",
+            self.levels.clone(),
+        );
+    }
+
+    fn count(&self, level: Level) {
+        let level = match level {
+            Level::None => "None",
+            Level::Metadata => "Metadata",
+            Level::Request => "Request",
+            Level::RequestResponse => "RequestResponse",
+        };
+        self.levels.get_or_create(&LevelLabels { level }).inc();
     }
 
     /// Begins the event of a request, and reads its body if the event is to have it; gives the body back.
@@ -142,6 +173,7 @@ impl Auditor {
         long_running: bool,
     ) -> Option<Arc<Trail>> {
         let verdict = self.policy.evaluate(attributes);
+        self.count(verdict.level);
         if verdict.level == Level::None {
             return None;
         }
@@ -233,6 +265,7 @@ impl Trail {
             return;
         }
         let line = Bytes::from(self.event.lock().line(stage, self.auditor.clock.now()));
+        self.auditor.events.inc();
         for sink in &self.auditor.sinks {
             sink.event(&line);
         }

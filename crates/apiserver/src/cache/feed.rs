@@ -300,10 +300,18 @@ impl Caches {
         }
     }
 
-    /// How many objects each storage holds.
-    pub fn counts(&self) -> Vec<(Storage, usize)> {
+    /// How many objects each storage holds, and how many bytes they have about, as some of them say.
+    pub fn counts(&self) -> Vec<(Storage, usize, usize)> {
+        /// Objects by which the size of all is estimated.
+        const MEASURED: usize = 8;
         let caches = self.all();
-        caches.iter().map(|cache| (cache.storage.clone(), cache.snapshot().objects.len())).collect()
+        let count = |cache: &Arc<Cache>| {
+            let objects = &cache.snapshot().objects;
+            let some: usize = objects.values().take(MEASURED).map(|entry| entry.object.raw().len()).sum();
+            let bytes = some * objects.len() / objects.len().clamp(1, MEASURED);
+            (cache.storage.clone(), objects.len(), bytes)
+        };
+        caches.iter().map(count).collect()
     }
 
     /// Ends all watches.

@@ -29,6 +29,7 @@ use imbl::OrdMap;
 use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::sync::mpsc;
 use watchers::Watchers;
 
@@ -100,6 +101,7 @@ pub struct Cache {
     hub: Mutex<Hub>,
     watcher_events: usize,
     prefix_len: usize,
+    watching: Arc<AtomicUsize>,
 }
 
 #[derive(Debug)]
@@ -136,10 +138,13 @@ impl Cache {
         limits: CacheLimits,
     ) -> Self {
         let history = History::new(floor, limits.history_events, limits.history_bytes);
-        let hub = Hub { history, watchers: Watchers::default(), pinned: VecDeque::new(), closed: false };
+        let watchers = Watchers::default();
+        let watching = watchers.count();
+        let hub = Hub { history, watchers, pinned: VecDeque::new(), closed: false };
         let prefix_len = feed::store_prefix(&storage.0, &storage.1).len();
         Self {
             prefix_len,
+            watching,
             storage,
             fields: Arc::new(fields),
             views,
@@ -232,6 +237,14 @@ impl Cache {
         };
         drop(hub);
         Ok(Subscription::new(self.clone(), id, filter.clone(), bookmarks, after, replay, items))
+    }
+
+    /// How many watchers may be told of an object; none if all together are fewer than `least`, which costs nothing.
+    pub fn interested(&self, namespace: &str, name: &str, least: usize) -> usize {
+        if self.watching.load(Ordering::Relaxed) < least {
+            return 0;
+        }
+        self.hub.lock().watchers.interested(namespace, name)
     }
 
     fn unsubscribe(&self, id: u64) {

@@ -5,6 +5,7 @@
 use super::{Delivery, Entry, Event, Filter, Transition, fields::Fields};
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::sync::mpsc;
 
 /// What a watcher is sent.
@@ -50,6 +51,8 @@ pub struct Watchers {
     places: HashMap<Place, Vec<Watcher>>,
     of_watcher: HashMap<u64, Place>,
     next: u64,
+    /// How many there are, for who does not want to wait for the others.
+    count: Arc<AtomicUsize>,
 }
 
 impl Watchers {
@@ -67,12 +70,32 @@ impl Watchers {
         let place = place(fields, &filter);
         self.of_watcher.insert(id, place.clone());
         self.places.entry(place).or_default().push(Watcher { id, filter, after, bookmarks, queue });
+        self.count.store(self.of_watcher.len(), Ordering::Relaxed);
         id
+    }
+
+    /// How many there are, as it changes.
+    pub fn count(&self) -> Arc<AtomicUsize> {
+        self.count.clone()
+    }
+
+    /// How many may be told of an object. Those that are indexed by a field are not among them, as upstream has it.
+    pub fn interested(&self, namespace: &str, name: &str) -> usize {
+        let at = |place: Place| self.places.get(&place).map_or(0, Vec::len);
+        let mut count = at(Place::Everywhere);
+        if !namespace.is_empty() {
+            count += at(Place::Namespace(namespace.into()));
+        }
+        if !name.is_empty() {
+            count += at(Place::Object(namespace.into(), name.into()));
+        }
+        count
     }
 
     /// Removes a watcher, if it is still there.
     pub fn remove(&mut self, id: u64) {
         let Some(place) = self.of_watcher.remove(&id) else { return };
+        self.count.store(self.of_watcher.len(), Ordering::Relaxed);
         if let Some(list) = self.places.get_mut(&place) {
             list.retain(|watcher| watcher.id != id);
             if list.is_empty() {
@@ -146,6 +169,7 @@ impl Watchers {
     pub fn clear(&mut self) {
         self.places.clear();
         self.of_watcher.clear();
+        self.count.store(0, Ordering::Relaxed);
     }
 }
 

@@ -150,6 +150,41 @@ mod tests {
     }
 
     #[test]
+    fn groups_of_the_project_say_who_approved_them() {
+        let settled = |group: &str, annotation: Value| {
+            let mut definition = definition(json!({"plural": "xs", "kind": "X"}));
+            definition["spec"]["group"] = group.into();
+            definition["metadata"]["annotations"] = json!({"api-approved.kubernetes.io": annotation});
+            settle(&mut definition, &Taken::default(), NOW);
+            let said = condition(&definition, "KubernetesAPIApprovalPolicyConformant").clone();
+            let word = |field: &str| said[field].as_str().unwrap_or_default().to_owned();
+            format!("{} {} {}", word("status"), word("reason"), word("message"))
+        };
+        let must = "protected groups must have approval annotation \"api-approved.kubernetes.io\"";
+        let see = "see https://github.com/kubernetes/enhancements/pull/1111";
+        let either = "with either a URL or a reason starting with \"unapproved\"";
+        for (group, annotation, expect) in [
+            ("example.com", json!("x"), "  ".to_owned()),
+            ("notk8s.io", json!("x"), "  ".to_owned()),
+            ("k8s.io", json!(""), format!("False MissingAnnotation {must}, {see}")),
+            ("a.k8s.io", Value::Null, format!("False MissingAnnotation {must}, {see}")),
+            ("a.kubernetes.io", json!("soon"), format!("False InvalidAnnotation {must} {either}, {see}")),
+            (
+                "a.k8s.io",
+                json!("unapproved, test"),
+                "False UnapprovedAnnotation not approved: \"unapproved, test\"".into(),
+            ),
+            (
+                "a.k8s.io",
+                json!("https://x/pull/1"),
+                "True ApprovedAnnotation approved in https://x/pull/1".into(),
+            ),
+        ] {
+            assert_eq!(settled(group, annotation.clone()), expect, "{group} {annotation}");
+        }
+    }
+
+    #[test]
     fn names_are_given_to_who_comes_first() {
         let names = json!({"plural": "crontabs", "singular": "crontab", "kind": "CronTab",
             "listKind": "CronTabList", "shortNames": ["ct"], "categories": ["all"]});

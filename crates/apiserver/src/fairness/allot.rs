@@ -4,6 +4,7 @@
 //! together have no more than there are. Answers to `conc_alloc.go`.
 
 use super::level::Level;
+use super::meter::Meter;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -19,13 +20,15 @@ struct Claim {
 }
 
 /// Moves seats.
-pub fn allot(levels: &BTreeMap<Box<str>, Arc<Level>>, all: u32) {
+pub fn allot(levels: &BTreeMap<Box<str>, Arc<Level>>, all: u32, meter: &Meter) {
     let claims: Vec<_> =
         levels.values().filter_map(|level| level.demand().map(|demand| (level, demand))).collect();
     let nominal: u32 = claims.iter().map(|(_, (seats, ..))| seats.nominal).sum();
     // While everybody gets by with what is theirs, they keep it, ready for the next moment.
     if claims.iter().all(|(_, (seats, _, smooth))| *smooth <= f64::from(seats.nominal)) {
-        for (level, (seats, ..)) in claims {
+        meter.fraction(0.0);
+        for (level, (seats, _, smooth)) in claims {
+            level.aimed(smooth.max(f64::from(seats.least)));
             if seats.now != seats.nominal {
                 level.resize(seats.nominal);
             }
@@ -39,15 +42,18 @@ pub fn allot(levels: &BTreeMap<Box<str>, Arc<Level>>, all: u32) {
             Claim { least, most: f64::from(seats.most), wish: smooth.max(least).max(1.0) }
         })
         .collect();
-    for ((level, (seats, ..)), now) in claims.iter().zip(share(&wishes, f64::from(nominal.max(all)))) {
+    let (factor, shares) = share(&wishes, f64::from(nominal.max(all)));
+    meter.fraction(factor);
+    for (((level, (seats, ..)), now), claim) in claims.iter().zip(shares).zip(&wishes) {
+        level.aimed(claim.wish);
         if seats.now != now {
             level.resize(now);
         }
     }
 }
 
-/// The same multiple of every wish, within bounds, so that all together have `total`.
-fn share(claims: &[Claim], total: f64) -> Vec<u32> {
+/// The same multiple of every wish, within bounds, so that all together have `total`; the multiple first.
+fn share(claims: &[Claim], total: f64) -> (f64, Vec<u32>) {
     let given =
         |factor: f64, claim: &Claim| (claim.wish * factor).clamp(claim.least, claim.most.max(claim.least));
     let (mut low, mut high) = (0.0, total.max(1.0));
@@ -56,7 +62,7 @@ fn share(claims: &[Claim], total: f64) -> Vec<u32> {
         let sum: f64 = claims.iter().map(|claim| given(middle, claim)).sum();
         if sum > total { high = middle } else { low = middle }
     }
-    claims.iter().map(|claim| given(low, claim).floor().max(1.0) as u32).collect()
+    (low, claims.iter().map(|claim| given(low, claim).floor().max(1.0) as u32).collect())
 }
 
 #[cfg(test)]
@@ -65,7 +71,7 @@ mod tests {
 
     fn check(claims: &[(f64, f64, f64)], total: f64, expect: &[u32]) {
         let claims: Vec<_> = claims.iter().map(|&(least, most, wish)| Claim { least, most, wish }).collect();
-        let shares = share(&claims, total);
+        let (_, shares) = share(&claims, total);
         for (share, expect) in shares.iter().zip(expect) {
             assert!(share.abs_diff(*expect) <= 1, "{shares:?}");
         }

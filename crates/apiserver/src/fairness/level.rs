@@ -4,8 +4,10 @@
 //! the queues; of these, the one goes next that has had the least: each has a virtual time, which what it is given
 //! moves on. Answers to `fairqueuing/queueset`, with start-time fair queuing in place of its virtual-time integral.
 
+use super::Work;
 use super::meter::LevelMeter;
 use super::plan::Flow;
+use super::timed::Integral;
 use parking_lot::Mutex;
 use serde_json::Value;
 use std::collections::VecDeque;
@@ -117,8 +119,8 @@ struct State {
     executing: u32,
     waiting: u32,
     wanted: u32,
-    /// The most seats that were in use or wanted since the seats were last moved.
-    peak: u32,
+    /// Seats that were in use or wanted since the seats were last moved.
+    demand: Integral,
     smooth: f64,
     queues: Vec<Queue>,
     virtual_now: f64,
@@ -153,6 +155,7 @@ struct Queue {
 struct Waiter {
     id: u64,
     width: u32,
+    stays: Duration,
     flow: Arc<Flow>,
     since: Instant,
     seat: oneshot::Sender<Seat>,
@@ -162,6 +165,8 @@ struct Waiter {
 pub struct Seat {
     flow: Arc<Flow>,
     width: u32,
+    /// How long the seats stay taken once the request is done.
+    stays: Duration,
     /// The queue it came through, and when it left that.
     queue: Option<(usize, Instant)>,
 }
@@ -184,8 +189,18 @@ impl State {
         self.in_use += width;
         self.executing += 1;
         self.counts.dispatched += 1;
-        self.peak = self.peak.max(self.in_use + self.wanted);
         flow.meter.seated(width);
+    }
+
+    /// Notes how things stand, after they changed.
+    fn note(&mut self) {
+        let now = Instant::now();
+        self.demand.set(f64::from(self.in_use + self.wanted), now);
+        if let (Some(meter), Some(shape)) = (&self.meter, &self.shape) {
+            let places = if shape.reject { 0 } else { shape.queues * shape.length };
+            let counts = [self.in_use, self.executing, self.waiting, self.in_use + self.wanted];
+            meter.note(counts, &self.seats, places, now);
+        }
     }
 
     /// The queue of a flow's hand in which the least waits.
@@ -236,9 +251,10 @@ impl State {
             self.wanted -= width;
             waiter.flow.meter.left(width, waiter.since.elapsed(), true);
             self.seat(&waiter.flow, width);
-            let seat = Seat { flow: waiter.flow, width, queue: Some((index, Instant::now())) };
-            seated.push((waiter.seat, seat));
+            let queue = Some((index, Instant::now()));
+            seated.push((waiter.seat, Seat { flow: waiter.flow, width, stays: waiter.stays, queue }));
         }
+        self.note();
         seated
     }
 
@@ -251,6 +267,7 @@ impl State {
             self.wanted -= waiter.width;
             waiter.flow.meter.left(waiter.width, waiter.since.elapsed(), false);
         }
+        self.note();
         true
     }
 }
@@ -302,15 +319,16 @@ impl Level {
         hand_out(seated);
     }
 
-    /// Takes `width` seats, or a place in a queue of the flow with this hash.
-    pub fn enter(&self, flow: &Arc<Flow>, hash: u64, width: u32) -> Entry {
+    /// Takes the seats that work wants, or a place in a queue of the flow with this hash.
+    pub fn enter(&self, flow: &Arc<Flow>, hash: u64, work: Work) -> Entry {
         let mut state = self.state.lock();
-        let width = width.min(state.widest.max(1));
-        flow.meter.estimated(width);
+        let (width, stays) = work.seats(state.widest);
+        flow.meter.estimated(width, work.watchers);
         if state.waiting == 0 && state.fits(width) {
             state.seat(flow, width);
+            state.note();
             drop(state);
-            return Entry::Seated(Seat { flow: flow.clone(), width, queue: None });
+            return Entry::Seated(Seat { flow: flow.clone(), width, stays, queue: None });
         }
         let Some(shape) = state.shape.as_ref().filter(|shape| !shape.reject) else {
             state.counts.rejected += 1;
@@ -330,14 +348,14 @@ impl Level {
         }
         let (sender, receiver) = oneshot::channel();
         let id = state.next;
-        let waiter = Waiter { id, width, flow: flow.clone(), since: Instant::now(), seat: sender };
+        let waiter = Waiter { id, width, stays, flow: flow.clone(), since: Instant::now(), seat: sender };
         state.queues[index].waiting.push_back(waiter);
         state.next += 1;
         state.waiting += 1;
         state.wanted += width;
-        state.peak = state.peak.max(state.in_use + state.wanted);
         let length = state.queues[index].waiting.len();
         flow.meter.queued(width, length);
+        state.note();
         Entry::Waiting(Waiting { flow: flow.clone(), queue: index, id, seat: receiver })
     }
 
@@ -353,6 +371,7 @@ impl Level {
             queue.start += f64::from(width) * (since.elapsed().as_secs_f64() - ESTIMATE);
         }
         if state.waiting == 0 {
+            state.note();
             return;
         }
         let seated = state.dispatch();
@@ -368,14 +387,20 @@ impl Level {
         if state.shape.as_ref().is_none_or(|shape| shape.exempt) {
             return None;
         }
-        let peak = state.peak;
-        state.peak = state.in_use + state.wanted;
-        let wanted = f64::from(peak);
+        let over = state.demand.take(Instant::now());
+        let wanted = over.average + over.deviation;
         state.smooth = wanted.max(SMOOTHING * state.smooth + (1.0 - SMOOTHING) * wanted);
         if let Some(meter) = &state.meter {
-            meter.demand(peak, state.smooth);
+            meter.demand(over, state.smooth);
         }
-        Some((state.seats, peak, state.smooth))
+        Some((state.seats, over.most as u32, state.smooth))
+    }
+
+    /// Says how many seats it is to have.
+    pub fn aimed(&self, target: f64) {
+        if let Some(meter) = &self.state.lock().meter {
+            meter.aimed(target);
+        }
     }
 
     /// Gives it so many seats.
@@ -473,6 +498,19 @@ impl Drop for Waiting {
 
 impl Drop for Seat {
     fn drop(&mut self) {
+        let stays = std::mem::take(&mut self.stays);
+        if !stays.is_zero()
+            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+        {
+            // Those who watch are told now; the seats come back when that is done.
+            let (flow, width, queue) = (self.flow.clone(), self.width, self.queue);
+            let kept = Seat { flow, width, stays: Duration::ZERO, queue };
+            runtime.spawn(async move {
+                tokio::time::sleep(stays).await;
+                drop(kept);
+            });
+            return;
+        }
         self.flow.meter.freed(self.width);
         self.flow.level.release(self.width, self.queue);
     }

@@ -4,6 +4,7 @@
 //! found when the objects were compiled, and looks none up.
 
 use super::level::{Refusal, Seats};
+use super::timed::{Over, Timed};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -11,7 +12,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 use std::sync::atomic::AtomicU64;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Upper bounds of the buckets of times, in seconds; upstream's.
 const SECONDS: [f64; 13] = [0.0, 0.005, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 15.0, 30.0];
@@ -19,6 +20,13 @@ const SECONDS: [f64; 13] = [0.0, 0.005, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0
 const SEATS: [f64; 8] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 100.0];
 /// Upper bounds of the buckets of lengths of queues; upstream's.
 const LENGTHS: [f64; 8] = [0.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1_000.0];
+
+/// The same of how many watch; upstream's.
+const WATCHERS: [f64; 6] = [0.0, 1.0, 10.0, 100.0, 1_000.0, 10_000.0];
+/// The same of parts of seats that are wanted, taken, and of requests; upstream's.
+const DEMANDS: [f64; 12] = [0.2, 0.4, 0.6, 0.8, 1.0, 1.2, 1.4, 1.7, 2.0, 2.8, 4.0, 6.0];
+const SEATED: [f64; 13] = [0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0];
+const REQUESTS: [f64; 10] = [0.0, 0.001, 0.003, 0.01, 0.03, 0.1, 0.25, 0.5, 0.75, 1.0];
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct FlowLabels {
@@ -52,6 +60,12 @@ struct LevelLabels {
     priority_level: String,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct PhaseLabels {
+    priority_level: String,
+    phase: &'static str,
+}
+
 /// All of it.
 #[derive(Clone)]
 pub struct Meter {
@@ -67,7 +81,12 @@ pub struct Meter {
     waits: Family<WaitLabels, Histogram>,
     executions: Family<ExecutionLabels, Histogram>,
     limits: [Family<LevelLabels, Gauge>; 4],
-    demands: [Family<LevelLabels, Gauge<f64, AtomicU64>>; 2],
+    demands: [Family<LevelLabels, Gauge<f64, AtomicU64>>; 5],
+    watchers: Family<FlowLabels, Histogram>,
+    demand: Family<LevelLabels, Timed>,
+    seated: Family<PhaseLabels, Timed>,
+    requests: Family<PhaseLabels, Timed>,
+    fraction: Gauge<f64, AtomicU64>,
 }
 
 /// What is counted of one flow schema.
@@ -80,6 +99,7 @@ pub struct FlowMeter {
     queued_seats: Gauge,
     lengths: Histogram,
     estimates: Histogram,
+    watchers: Histogram,
     cramped: Counter,
     /// Of those that were shed, and of those that got a seat.
     waits: [Histogram; 2],
@@ -88,7 +108,14 @@ pub struct FlowMeter {
 }
 
 /// The seats of one level, and what it wants.
-pub struct LevelMeter([Gauge; 4], [Gauge<f64, AtomicU64>; 2]);
+pub struct LevelMeter {
+    limits: [Gauge; 4],
+    demands: [Gauge<f64, AtomicU64>; 5],
+    demand: Timed,
+    seated: Timed,
+    executing: Timed,
+    waiting: Timed,
+}
 
 impl Meter {
     /// All at zero.
@@ -107,6 +134,11 @@ impl Meter {
             executions: Family::new_with_constructor(|| Histogram::new(SECONDS)),
             limits: Default::default(),
             demands: Default::default(),
+            watchers: Family::new_with_constructor(|| Histogram::new(WATCHERS)),
+            demand: Family::new_with_constructor(|| Timed::new(&DEMANDS)),
+            seated: Family::new_with_constructor(|| Timed::new(&SEATED)),
+            requests: Family::new_with_constructor(|| Timed::new(&REQUESTS)),
+            fraction: Gauge::default(),
         }
     }
 
@@ -132,8 +164,30 @@ impl Meter {
         registry.register(name("request_wait_duration_seconds"), "Time in a queue", self.waits.clone());
         let what = "Time with a seat";
         registry.register(name("request_execution_seconds"), what, self.executions.clone());
-        let names = ["demand_seats_high_watermark", "demand_seats_smoothed"];
-        let what = ["The most seats that were wanted lately", "Seats that are wanted, smoothed"];
+        let what = "Watchers of what a write changes";
+        registry.register(name("watch_count_samples"), what, self.watchers.clone());
+        let what = "Seats that are wanted, as a part of those by shares, by nanoseconds";
+        registry.register(name("demand_seats"), what, self.demand.clone());
+        let what = "Seats that are taken, as a part of those that there are, by nanoseconds";
+        registry.register(name("priority_level_seat_utilization"), what, self.seated.clone());
+        let what = "Requests, as a part of those that there may be, by nanoseconds";
+        registry.register(name("priority_level_request_utilization"), what, self.requests.clone());
+        let what = "The part of the wanted seats that levels get";
+        registry.register(name("seat_fair_frac"), what, self.fraction.clone());
+        let names = [
+            "demand_seats_high_watermark",
+            "demand_seats_average",
+            "demand_seats_stdev",
+            "demand_seats_smoothed",
+            "target_seats",
+        ];
+        let what = [
+            "The most seats that were wanted lately",
+            "Seats that were wanted lately, on average",
+            "How far the wanted seats strayed from that",
+            "Seats that are wanted, smoothed",
+            "Seats that a level is to have",
+        ];
         for ((demand, rest), what) in self.demands.iter().zip(names).zip(what) {
             registry.register(name(rest), what, demand.clone());
         }
@@ -165,6 +219,7 @@ impl Meter {
             queued_seats: self.queued_seats.get_or_create(&labels).clone(),
             lengths: self.lengths.get_or_create(&labels).clone(),
             estimates: self.estimates.get_or_create(&labels).clone(),
+            watchers: self.watchers.get_or_create(&labels).clone(),
             cramped: self.cramped.get_or_create(&labels).clone(),
             waits: ["false", "true"].map(|execute| {
                 let FlowLabels { priority_level, flow_schema } = labels.clone();
@@ -182,10 +237,23 @@ impl Meter {
     /// The gauges of a level.
     pub fn level(&self, name: &str) -> LevelMeter {
         let labels = LevelLabels { priority_level: name.to_owned() };
-        LevelMeter(
-            self.limits.each_ref().map(|limit| limit.get_or_create(&labels).clone()),
-            self.demands.each_ref().map(|demand| demand.get_or_create(&labels).clone()),
-        )
+        let phase = |phase: &'static str| PhaseLabels { priority_level: name.to_owned(), phase };
+        // What is found is locked to the end of a statement: twice in one would wait for itself.
+        let [executing, waiting] = ["executing", "waiting"]
+            .map(|phase_name| self.requests.get_or_create(&phase(phase_name)).clone());
+        LevelMeter {
+            limits: self.limits.each_ref().map(|limit| limit.get_or_create(&labels).clone()),
+            demands: self.demands.each_ref().map(|demand| demand.get_or_create(&labels).clone()),
+            demand: self.demand.get_or_create(&labels).clone(),
+            seated: self.seated.get_or_create(&phase("executing")).clone(),
+            executing,
+            waiting,
+        }
+    }
+
+    /// The part of the wanted seats that levels get.
+    pub fn fraction(&self, part: f64) {
+        self.fraction.set(part);
     }
 }
 
@@ -203,9 +271,12 @@ impl FlowMeter {
         self.seats.dec_by(width.into());
     }
 
-    /// A request takes so many seats.
-    pub fn estimated(&self, width: u32) {
+    /// A request takes so many seats, and a write is told to so many.
+    pub fn estimated(&self, width: u32, watchers: Option<usize>) {
         self.estimates.observe(width.into());
+        if let Some(watchers) = watchers {
+            self.watchers.observe(watchers as f64);
+        }
     }
 
     /// A request has run for so long; of a watch only its beginning counts.
@@ -243,14 +314,36 @@ impl LevelMeter {
     pub fn seats(&self, seats: &Seats) {
         // An exempt level has no number.
         let now = if seats.now == u32::MAX { seats.nominal } else { seats.now };
-        for (gauge, value) in self.0.iter().zip([seats.nominal, seats.least, seats.most, now]) {
+        for (gauge, value) in self.limits.iter().zip([seats.nominal, seats.least, seats.most, now]) {
             gauge.set(value.into());
         }
     }
 
     /// So many seats were wanted.
-    pub fn demand(&self, peak: u32, smooth: f64) {
-        self.1[0].set(peak.into());
-        self.1[1].set(smooth);
+    pub fn demand(&self, over: Over, smooth: f64) {
+        for (gauge, value) in self.demands.iter().zip([over.most, over.average, over.deviation, smooth]) {
+            gauge.set(value);
+        }
+    }
+
+    /// So many seats it is to have.
+    pub fn aimed(&self, target: f64) {
+        self.demands[4].set(target);
+    }
+
+    /// Seats in use, requests that run and wait, and seats that are wanted, from now on; so many may wait.
+    pub fn note(
+        &self,
+        [in_use, executing, waiting, wanted]: [u32; 4],
+        seats: &Seats,
+        places: usize,
+        now: Instant,
+    ) {
+        let there = if seats.now == u32::MAX { seats.nominal } else { seats.now };
+        let part = |count: u32, of: f64| f64::from(count) / of.max(1.0);
+        self.seated.set(part(in_use, there.into()), now);
+        self.executing.set(part(executing, there.into()), now);
+        self.waiting.set(part(waiting, places as f64), now);
+        self.demand.set(part(wanted, seats.nominal.into()), now);
     }
 }

@@ -13,6 +13,7 @@ mod objects;
 mod plan;
 #[cfg(test)]
 mod tests;
+mod timed;
 mod upkeep;
 
 pub use dump::answer as dump;
@@ -44,6 +45,12 @@ const BYTES_PER_SEAT: usize = 100_000;
 const LIST_BYTES: usize = 1_000_000;
 /// Objects by which the size of all is estimated.
 const MEASURED: usize = 8;
+/// Watchers that telling one event to takes a seat; upstream's figure.
+const WATCHERS_PER_SEAT: usize = 10;
+/// How long that takes; upstream's figure.
+const TELLING: Duration = Duration::from_millis(5);
+/// Seats that a write takes at most; upstream's figure.
+const WIDEST_WRITE: u32 = 10;
 
 const FLOW: HeaderName = HeaderName::from_static("x-kubernetes-pf-flowschema-uid");
 const LEVEL: HeaderName = HeaderName::from_static("x-kubernetes-pf-prioritylevel-uid");
@@ -77,13 +84,22 @@ impl Fairness {
         Self { plan: ArcSwap::from_pointee(plan), seats, wait, meter, changing: Mutex::new(()) }
     }
 
-    /// Takes a seat for a request, or waits for one. `width` is how many seats it takes.
-    pub async fn enter(&self, user: &User, info: &RequestInfo<'_>, width: u32) -> Standing {
+    /// Takes seats for a request, or waits for them; what `waits` gives is held meanwhile.
+    pub async fn enter<W>(
+        &self,
+        user: &User,
+        info: &RequestInfo<'_>,
+        work: Work,
+        waits: impl FnOnce() -> W,
+    ) -> Standing {
         let (flow, hash) = self.plan.load().classify(user, info);
-        let seat = match flow.level.enter(&flow, hash, width) {
+        let seat = match flow.level.enter(&flow, hash, work) {
             Entry::Seated(seat) => Ok(seat),
             Entry::Refused(refusal) => Err(refusal),
-            Entry::Waiting(waiting) => waiting.seat(self.wait).await,
+            Entry::Waiting(waiting) => {
+                let _waits = waits();
+                waiting.seat(self.wait).await
+            }
         };
         Standing { flow, seat, since: Instant::now(), watch: info.verb == "watch" }
     }
@@ -104,30 +120,65 @@ impl Fairness {
     /// Moves seats that a level lends to those that want them.
     pub(super) fn allot(&self) {
         let _one_at_a_time = self.changing.lock();
-        allot::allot(&self.plan.load().levels, self.seats);
+        allot::allot(&self.plan.load().levels, self.seats, &self.meter);
     }
 }
 
-/// How many seats a request takes: a list, and a watch that begins as one, by the bytes of what it answers; anything
-/// else, one. A level may allow fewer.
-pub fn width(info: &RequestInfo<'_>, query: &Query, resource: Option<&Resource>) -> u32 {
-    let cache = resource.and_then(|resource| resource.cache.as_ref());
+/// What a request takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Work {
+    /// Seats while it runs. A level may allow fewer.
+    pub width: u32,
+    /// Of a write, who may be told of what it changes.
+    pub watchers: Option<usize>,
+}
+
+impl Work {
+    /// One seat.
+    pub const ONE: Self = Self { width: 1, watchers: None };
+
+    /// Seats, and how long they stay taken once the request is done: as long as telling the watchers takes, in seats
+    /// of which there are no more than `most`.
+    fn seats(self, most: u32) -> (u32, Duration) {
+        let most = most.max(1);
+        let watchers = self.watchers.unwrap_or_default();
+        if watchers < WATCHERS_PER_SEAT {
+            return (self.width.min(most), Duration::ZERO);
+        }
+        let wanted = u32::try_from(watchers.div_ceil(WATCHERS_PER_SEAT)).unwrap_or(u32::MAX);
+        let width = wanted.min(most).min(WIDEST_WRITE);
+        (width, TELLING.mul_f64(f64::from(wanted) / f64::from(width)))
+    }
+}
+
+/// What a request takes: a list, and a watch that begins as one, seats by the bytes of what it answers; a write, by
+/// those who watch; anything else, one seat.
+pub fn work(info: &RequestInfo<'_>, query: &Query, resource: Option<&Resource>) -> Work {
+    let Some(cache) = resource.and_then(|resource| resource.cache.as_ref()) else { return Work::ONE };
     let lists = match info.verb {
         "list" => true,
         "watch" => {
             let all = matches!(query.get("resourceVersion"), None | Some("" | "0"));
             all || query.get("sendInitialEvents") == Some("true")
         }
-        _ => false,
+        "get" => return Work::ONE,
+        // A token is no change of its account.
+        _ if &*info.subresource == "token" => return Work::ONE,
+        _ => {
+            let watchers = cache.interested(&info.namespace, &info.name, WATCHERS_PER_SEAT);
+            return Work { width: 1, watchers: Some(watchers) };
+        }
     };
-    let (Some(cache), true, true) = (cache, lists, info.name.is_empty()) else { return 1 };
+    if !lists || !info.name.is_empty() {
+        return Work::ONE;
+    }
     let objects = &cache.snapshot().objects;
     let limit = query.get("limit").and_then(|limit| limit.parse().ok()).filter(|limit| *limit > 0);
     let count = objects.len().min(limit.unwrap_or(usize::MAX));
     let measured = objects.len().min(MEASURED);
     let sample: usize = objects.values().take(measured).map(|entry| entry.object.raw().len()).sum();
     let bytes = (count * (sample / measured.max(1))).min(LIST_BYTES);
-    u32::try_from(bytes.div_ceil(BYTES_PER_SEAT)).unwrap_or(u32::MAX).max(1)
+    Work { width: u32::try_from(bytes.div_ceil(BYTES_PER_SEAT)).unwrap_or(u32::MAX).max(1), watchers: None }
 }
 
 impl Standing {

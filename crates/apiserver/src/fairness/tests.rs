@@ -98,7 +98,8 @@ async fn a_greedy_flow_does_not_starve_a_meek_one() {
         for _ in 0..count {
             let (fairness, order) = (fairness.clone(), order.clone());
             tasks.spawn(async move {
-                let standing = fairness.enter(&user(name, &[]), &info("/api/v1/pods"), 1).await;
+                let standing =
+                    fairness.enter(&user(name, &[]), &info("/api/v1/pods"), Work::ONE, || ()).await;
                 assert!(standing.refusal().is_none());
                 tokio::time::sleep(Duration::from_millis(2)).await;
                 order.lock().push(name);
@@ -120,12 +121,12 @@ async fn a_greedy_flow_does_not_starve_a_meek_one() {
 async fn who_does_not_fit_waits_is_shed_or_goes() {
     let fairness = single(2, Duration::from_millis(50), 2, 1);
     let somebody = user("somebody", &[]);
-    let first = fairness.enter(&somebody, &info("/api/v1/pods"), 1).await;
-    let second = fairness.enter(&somebody, &info("/api/v1/pods"), 1).await;
+    let first = fairness.enter(&somebody, &info("/api/v1/pods"), Work::ONE, || ()).await;
+    let second = fairness.enter(&somebody, &info("/api/v1/pods"), Work::ONE, || ()).await;
     assert!(first.refusal().is_none() && second.refusal().is_none());
     // Two queues of one each: both fill, and the third is shed at once.
     let (path, started) = (info("/api/v1/pods"), std::time::Instant::now());
-    let enter = || fairness.enter(&somebody, &path, 1);
+    let enter = || fairness.enter(&somebody, &path, Work::ONE, || ());
     let (third, fourth, fifth) = tokio::join!(enter(), enter(), enter());
     let refused: Vec<_> =
         [&third, &fourth, &fifth].iter().map(|one| one.seat.as_ref().err().copied()).collect();
@@ -154,8 +155,14 @@ async fn who_does_not_fit_waits_is_shed_or_goes() {
 #[tokio::test]
 async fn levels_keep_who_is_in_them_when_objects_change() {
     let fairness = complete(600, Duration::ZERO);
-    let standing =
-        fairness.enter(&user("somebody", &["system:authenticated"]), &info("/api/v1/pods"), 3).await;
+    let standing = fairness
+        .enter(
+            &user("somebody", &["system:authenticated"]),
+            &info("/api/v1/pods"),
+            Work { width: 3, watchers: None },
+            || (),
+        )
+        .await;
     let mut levels = objects::levels();
     let default = levels.iter_mut().find(|level| level["metadata"]["name"] == "global-default").unwrap();
     default["spec"]["limited"]["nominalConcurrencyShares"] = json!(1);
@@ -180,7 +187,7 @@ async fn seats_are_borrowed_and_given_back() {
     let mut standing = Vec::new();
     let seated = async |standing: &mut Vec<Standing>| {
         for _ in 0..100 {
-            standing.push(fairness.enter(&busy, &path, 1).await);
+            standing.push(fairness.enter(&busy, &path, Work::ONE, || ()).await);
         }
         standing.iter().filter(|one| one.refusal().is_none()).count()
     };
@@ -196,6 +203,38 @@ async fn seats_are_borrowed_and_given_back() {
     assert_eq!(seated(&mut standing).await, own);
 }
 
+#[tokio::test]
+async fn a_write_that_many_watch_keeps_its_seats_until_they_are_told() {
+    for (watchers, most, expect) in [
+        (9, 100, (1, 0)),
+        (10, 100, (1, 5)),
+        (95, 100, (10, 5)),
+        (1_000, 100, (10, 50)),
+        (1_000, 4, (4, 125)),
+    ] {
+        let (width, stays) = Work { width: 1, watchers: Some(watchers) }.seats(most);
+        assert_eq!((width, stays.as_millis()), expect, "{watchers} {most}");
+    }
+    let fairness = single(100, Duration::ZERO, 2, 1);
+    let level = fairness.plan.load().levels["one"].clone();
+    let work = Work { width: 1, watchers: Some(1_000) };
+    let standing = fairness.enter(&user("somebody", &[]), &info("/api/v1/pods"), work, || ()).await;
+    assert_eq!(level.look().executing, 1);
+    drop(standing);
+    let dropped = std::time::Instant::now();
+    while level.look().executing > 0 {
+        assert!(dropped.elapsed() < Duration::from_secs(10));
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert!(dropped.elapsed() >= Duration::from_millis(50));
+    let mut text = String::new();
+    let mut registry = prometheus_client::registry::Registry::default();
+    fairness.meter.register(&mut registry);
+    prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+    let bucket = r#"watch_count_samples_bucket{le="1000.0",priority_level="one",flow_schema="all"} 1"#;
+    assert!(text.contains(bucket), "{text}");
+}
+
 #[test]
 fn a_free_seat_costs_less_than_a_microsecond() {
     let fairness = complete(600, Duration::ZERO);
@@ -209,7 +248,7 @@ fn a_free_seat_costs_less_than_a_microsecond() {
     const TIMES: u32 = 20_000;
     runtime.block_on(async {
         for _ in 0..TIMES {
-            drop(fairness.enter(&somebody, &path, 1).await);
+            drop(fairness.enter(&somebody, &path, Work::ONE, || ()).await);
         }
     });
     let each = started.elapsed() / TIMES;

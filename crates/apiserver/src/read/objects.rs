@@ -6,7 +6,7 @@
 use super::watch::Initial;
 use crate::body::Body;
 use crate::cache::{Next, Subscription, Transition};
-use crate::metrics::Watching;
+use crate::metrics::Running;
 use futures_util::Stream;
 use gifee_base::{Object, Status};
 use http::Response;
@@ -52,7 +52,7 @@ pub struct Events {
     pub(super) subscription: Subscription,
     pub(super) deadline: Pin<Box<Sleep>>,
     pub(super) done: bool,
-    pub(super) _watching: Watching,
+    pub(super) _watching: Running,
 }
 
 #[derive(Clone)]

@@ -72,7 +72,7 @@ pub async fn watch(request: &Request<'_>, resource: &Arc<Resource>) -> Result<Re
                     subscription,
                     deadline: Box::pin(tokio::time::sleep(timeout)),
                     done: false,
-                    _watching: request.server.metrics.watching(resource),
+                    _watching: request.server.metrics.requests.lasting(request.info, Some(resource)),
                 };
                 let mut response = respond::bytes(200, accept.media.stream_type(), Body::empty());
                 events.hand_over(&mut response);
@@ -93,7 +93,8 @@ pub async fn watch(request: &Request<'_>, resource: &Arc<Resource>) -> Result<Re
                 closing: None,
                 deadline: Box::pin(tokio::time::sleep(timeout)),
                 done: false,
-                _watching: request.server.metrics.watching(resource),
+                watched: request.server.metrics.watched(resource),
+                _watching: request.server.metrics.requests.lasting(request.info, Some(resource)),
             }
         }
         Err(status) => {
@@ -312,7 +313,8 @@ struct Frames {
     closing: Option<u64>,
     deadline: Pin<Box<Sleep>>,
     done: bool,
-    _watching: crate::metrics::Watching,
+    watched: crate::metrics::Watched,
+    _watching: crate::metrics::Running,
 }
 
 impl Frames {
@@ -356,7 +358,9 @@ impl Frames {
         match next {
             Poll::Pending => Poll::Pending,
             Poll::Ready(Next::Event(delivery, transition)) => {
-                Poll::Ready(Some(self.frame(&delivery, transition)))
+                let frame = self.frame(&delivery, transition);
+                self.watched.sent(frame.len());
+                Poll::Ready(Some(frame))
             }
             Poll::Ready(Next::Bookmark(revision)) => Poll::Ready(Some(self.bookmark(revision, false))),
             Poll::Ready(Next::TooOld(too_old)) => {

@@ -4,12 +4,14 @@ use super::annotate;
 use super::matching::{Invocation, Subject};
 use super::review::{self, Decision};
 use crate::kinds::Resource;
+use crate::metrics::Outcome;
 use crate::outbound::{Error, Outbound};
 use crate::render::present;
 use crate::write::stored_form;
 use gifee_base::{Gvk, Reason, Status};
 use serde_json::Value;
 use std::borrow::Cow;
+use std::time::Instant;
 use uuid::Uuid;
 
 /// Why a webhook did not let a request pass.
@@ -66,6 +68,25 @@ pub async fn converted<'a>(
 /// # Errors
 /// [`Failure`]; a decision that does not allow is one.
 pub async fn call(
+    subject: &Subject<'_>,
+    invocation: &Invocation<'_>,
+    mutating: bool,
+    object: &Value,
+    old: &Value,
+) -> Result<Decision, Failure> {
+    let (hook, started) = (invocation.hook, Instant::now());
+    let decision = ask(subject, invocation, mutating, object, old).await;
+    let outcome = match &decision {
+        Ok(_) => Outcome::Allowed,
+        Err(Failure::Refused(status)) => Outcome::Refused(status.code),
+        Err(Failure::Calling(_)) => Outcome::Failed { passed_over: hook.ignores_failure },
+    };
+    let metrics = &subject.write.server.metrics.admission;
+    metrics.webhook(&hook.name, mutating, subject.operation, outcome, started.elapsed());
+    decision
+}
+
+async fn ask(
     subject: &Subject<'_>,
     invocation: &Invocation<'_>,
     mutating: bool,

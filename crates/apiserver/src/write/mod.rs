@@ -48,6 +48,7 @@ use parking_lot::Mutex;
 use serde_json::{Value, json};
 use std::borrow::Cow;
 use std::sync::{Arc, LazyLock};
+use std::time::Instant;
 
 /// Options of a create, as admission sees them.
 static CREATE_OPTIONS: LazyLock<Value> = LazyLock::new(|| options("CreateOptions"));
@@ -190,6 +191,18 @@ impl<'a> Write<'a> {
         object: &mut Value,
         old: Option<&Value>,
     ) -> Result<(), Status> {
+        let started = Instant::now();
+        let outcome = self.changed_by_admission(operation, object, old).await;
+        self.server.metrics.admission.step(true, operation, outcome.is_err(), started.elapsed());
+        outcome
+    }
+
+    async fn changed_by_admission(
+        &self,
+        operation: Operation,
+        object: &mut Value,
+        old: Option<&Value>,
+    ) -> Result<(), Status> {
         self.admit(operation, object, old, true).await?;
         let round = crate::policies::mutate(self, operation, object, old).await?;
         crate::webhook::mutate(self, operation, object, old).await?;
@@ -202,6 +215,18 @@ impl<'a> Write<'a> {
 
     /// Asks the validating half of admission.
     pub async fn admit_validated(
+        &self,
+        operation: Operation,
+        object: &mut Value,
+        old: Option<&Value>,
+    ) -> Result<(), Status> {
+        let started = Instant::now();
+        let outcome = self.judged_by_admission(operation, object, old).await;
+        self.server.metrics.admission.step(false, operation, outcome.is_err(), started.elapsed());
+        outcome
+    }
+
+    async fn judged_by_admission(
         &self,
         operation: Operation,
         object: &mut Value,

@@ -125,6 +125,13 @@ async fn responses_metrics_and_tables_say_what_decided() {
         "apiserver_flowcontrol_dispatched_requests_total{priority_level=\"global-default\",flow_schema=\"global-default\"}",
         "apiserver_flowcontrol_nominal_limit_seats{priority_level=\"workload-low\"}",
         "apiserver_flowcontrol_current_executing_seats{",
+        "apiserver_flowcontrol_target_seats{priority_level=\"workload-low\"}",
+        "apiserver_flowcontrol_seat_fair_frac ",
+        "apiserver_flowcontrol_demand_seats_count{priority_level=\"workload-low\"}",
+        "apiserver_flowcontrol_demand_seats_stdev{priority_level=\"workload-low\"}",
+        "apiserver_flowcontrol_priority_level_seat_utilization_bucket{le=\"0.95\",priority_level=\"workload-low\",phase=\"executing\"}",
+        "apiserver_flowcontrol_priority_level_request_utilization_sum{priority_level=\"workload-low\",phase=\"waiting\"}",
+        "apiserver_flowcontrol_work_estimated_seats_count{",
     ] {
         assert!(metrics.contains(expect), "{metrics}");
     }

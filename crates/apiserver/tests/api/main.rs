@@ -10,6 +10,7 @@ mod calls;
 mod certificates;
 mod conformance;
 mod conversions;
+mod counts;
 mod custom;
 mod deletions;
 mod fairness;
