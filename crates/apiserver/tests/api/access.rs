@@ -167,6 +167,23 @@ async fn tokens_of_accounts_are_good_while_what_they_are_bound_to_is() {
         "metadata": { "name": "s", "annotations": { "kubernetes.io/service-account.name": "sa" } } });
     world.as_admin("POST", "/api/v1/namespaces/default/secrets", &secret).await.expect(201);
     assert_eq!(who(&world, &legacy).await.unwrap()["username"], "system:serviceaccount:default:sa");
+    // Who uses a token that a controller made for an account is told of better ones.
+    let bearer = format!("Bearer {legacy}");
+    let used = async || {
+        let me = "GET /api/v1/namespaces/default/configmaps";
+        world.call(me, &Value::Null, &[("authorization", &bearer)]).await.warnings()
+    };
+    assert_eq!(used().await, [""; 0]);
+    let generated = json!({ "secrets": [{ "name": "s" }] });
+    let patch = ("content-type", "application/merge-patch+json");
+    let account = format!("{accounts}/sa");
+    As(&world, "admin", MASTERS).send("PATCH", &account, &generated, &[patch]).await.expect(200);
+    assert_eq!(
+        used().await,
+        [
+            r#"299 - "Use tokens from the TokenRequest API or manually created secret-based tokens instead of auto-generated secret-based tokens.""#
+        ]
+    );
 }
 
 #[tokio::test]

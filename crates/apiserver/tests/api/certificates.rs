@@ -1,8 +1,13 @@
 //! Requests for certificates, and accounts, through all that clients do with them.
 
-use crate::world::World;
+use crate::world::{Anything, World};
 use base64::Engine;
+use gifee_apiserver::admission::Rules;
+use gifee_apiserver::seam::{Answer, Authorizer};
+use gifee_policy::authorize::Decision;
+use gifee_policy::{Attributes, Lookup, User};
 use serde_json::{Value, json};
+use std::sync::Arc;
 
 const REQUESTS: &str = "/apis/certificates.k8s.io/v1/certificatesigningrequests";
 
@@ -158,4 +163,50 @@ async fn reviews_are_held_to_their_form() {
     let elsewhere = json!({ "user": "ann", "resourceAttributes": { "verb": "list", "resource": "pods", "namespace": "other" } });
     let refused = ask("LocalSubjectAccessReview", local, json!({}), elsewhere).await;
     assert!(refused.failure().contains("must match metadata.namespace"));
+}
+
+/// Decides of signers only after somebody elsewhere was asked.
+struct Elsewhere;
+
+impl Authorizer for Elsewhere {
+    fn authorize<'a>(&'a self, attributes: &'a Attributes, lookup: &'a dyn Lookup) -> Answer<'a, Decision> {
+        if attributes.resource != "signers" {
+            return Anything.authorize(attributes, lookup);
+        }
+        Answer::Later(Box::pin(async move {
+            tokio::task::yield_now().await;
+            match (&*attributes.verb, &*attributes.name) {
+                ("approve", "example.com/signer") => Decision::Allow(Arc::default()),
+                _ => Decision::NoOpinion("not that one".into()),
+            }
+        }))
+    }
+
+    fn rules(&self, user: &User, namespace: &str, lookup: &dyn Lookup) -> gifee_policy::authorize::Rules {
+        Anything.rules(user, namespace, lookup)
+    }
+}
+
+#[tokio::test]
+async fn admission_asks_authorizers_elsewhere_too() {
+    let world = World::with(|config| {
+        config.authorizer = Arc::new(Elsewhere);
+        config.admission = Arc::new(Rules::new(Arc::new(Elsewhere)));
+    })
+    .await;
+    for (name, signer) in [("good", "example.com/signer"), ("bad", "example.com/other")] {
+        let mut request = request(name);
+        request["spec"]["signerName"] = signer.into();
+        world.post(REQUESTS, &request).await.expect(201);
+        let approve = json!({ "status": { "conditions": [{ "type": "Approved", "status": "True", "reason": "r", "message": "m" }] } });
+        let answer = world.patch(&format!("{REQUESTS}/{name}/approval"), "merge-patch", &approve).await;
+        if name == "good" {
+            answer.expect(200);
+        } else {
+            assert_eq!(
+                answer.failure(),
+                "403 Forbidden: certificatesigningrequests.certificates.k8s.io \"bad\" is forbidden: user not permitted to approve requests with signerName \"example.com/other\""
+            );
+        }
+    }
 }

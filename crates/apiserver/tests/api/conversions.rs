@@ -307,3 +307,22 @@ async fn what_is_wrong_with_a_conversion_is_said() {
         assert_eq!(failure.strip_prefix(&about), Some(why), "{failure}");
     }
 }
+
+#[tokio::test]
+async fn an_authority_that_is_none_is_refused_once_a_definition_is_established() {
+    let world = World::new().await;
+    let client = |bundle: &str| json!({ "url": "https://localhost:1/", "caBundle": bundle });
+    // What signs may come later.
+    world.define(&definition(&client("anVuaw=="), "v1")).await;
+    let path = format!("{DEFINITIONS}/{NAME}");
+    let webhook =
+        |bundle: &str| json!({ "spec": { "conversion": { "webhook": { "clientConfig": client(bundle) } } } });
+    // Who was wrong may stay so.
+    world.patch(&path, "merge-patch", &webhook("bW9yZSBqdW5r")).await.expect(200);
+    world.patch(&path, "merge-patch", &webhook(&Authority::new().bundle())).await.expect(200);
+    let failure = world.patch(&path, "merge-patch", &webhook("anVuaw==")).await.failure();
+    let about = format!("422 Invalid: CustomResourceDefinition.apiextensions.k8s.io \"{NAME}\" is invalid: ");
+    let why = "spec.conversion.webhookClientConfig.caBundle: Invalid value: ";
+    let rest = failure.strip_prefix(&about).and_then(|rest| rest.strip_prefix(why));
+    assert!(rest.is_some_and(|rest| rest.contains("unable to load root certificates")), "{failure}");
+}

@@ -182,3 +182,34 @@ async fn a_server_without_a_way_to_nodes_says_so() {
         "503 ServiceUnavailable: this server reaches no nodes"
     );
 }
+
+#[tokio::test]
+async fn options_of_logs_are_judged_before_anybody_is_asked() {
+    let world = world().await;
+    let pods = "/api/v1/namespaces/default/pods";
+    let invalid = |why: &str| format!("422 Invalid: PodLogOptions \"one\" is invalid: {why}");
+    for (query, expect) in [
+        ("tailLines=-1", invalid("tailLines: Invalid value: -1: must be greater than or equal to 0")),
+        ("limitBytes=0", invalid("limitBytes: Invalid value: 0: must be greater than 0")),
+        ("sinceSeconds=0", invalid("sinceSeconds: Invalid value: 0: must be greater than 0")),
+        (
+            "sinceSeconds=1&sinceTime=2026-01-01T00:00:00Z",
+            invalid(": Forbidden: at most one of `sinceTime` or `sinceSeconds` may be specified"),
+        ),
+        (
+            "tailLines=-1&limitBytes=-2",
+            invalid(
+                "[tailLines: Invalid value: -1: must be greater than or equal to 0, limitBytes: Invalid value: -2: must be greater than 0]",
+            ),
+        ),
+        (
+            "stream=Both",
+            invalid("stream: Unsupported value: \"Both\": supported values: \"All\", \"Stderr\", \"Stdout\""),
+        ),
+        ("tailLines=x", "400 BadRequest: strconv.ParseInt: parsing \"x\": invalid syntax".to_owned()),
+    ] {
+        let path = format!("GET {pods}/one/log?container=main&{query}");
+        let answer = world.call(&path, &serde_json::Value::Null, &[("authorization", "Bearer me")]).await;
+        assert_eq!(answer.failure(), expect, "{query}");
+    }
+}

@@ -264,10 +264,16 @@ pub fn default_paths() -> Vec<PathBuf> {
 /// # Errors
 /// [`Error::Config`] outside a pod.
 pub fn in_cluster() -> Result<TlsConfig> {
-    let variable = |name: &str| std::env::var(name).map_err(|_| Error::config(name, "is not set"));
-    let (host, port) = (variable("KUBERNETES_SERVICE_HOST")?, variable("KUBERNETES_SERVICE_PORT")?);
+    in_pod(Path::new(SERVICE_ACCOUNT), |name| std::env::var(name).ok())
+}
+
+/// The same of a pod with this folder and these variables.
+fn in_pod(folder: &Path, variable: impl Fn(&str) -> Option<String>) -> Result<TlsConfig> {
+    let told = |name: &str| {
+        variable(name).filter(|value| !value.is_empty()).ok_or_else(|| Error::config(name, "is not set"))
+    };
+    let (host, port) = (told("KUBERNETES_SERVICE_HOST")?, told("KUBERNETES_SERVICE_PORT")?);
     let host = if host.contains(':') { format!("[{host}]") } else { host };
-    let folder = Path::new(SERVICE_ACCOUNT);
     let authority = folder.join("ca.crt");
     let authorities =
         std::fs::read(&authority).map_err(|error| Error::config(authority.to_string_lossy(), error))?;

@@ -87,3 +87,26 @@ fn writes_and_merges() {
     config.write(&path).unwrap();
     assert_eq!(Kubeconfig::load(&path).unwrap().tree(), config.tree());
 }
+
+#[test]
+fn a_pod_is_told_where_its_cluster_is_and_who_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let told = |host: &'static str, port: &'static str| {
+        move |name: &str| {
+            let value = if name.ends_with("HOST") { host } else { port };
+            Some(value.to_owned()).filter(|value| *value != "none")
+        }
+    };
+    let failure = |host, port| in_pod(folder.path(), told(host, port)).err().unwrap().to_string();
+    assert_eq!(failure("none", "443"), "KUBERNETES_SERVICE_HOST: is not set");
+    assert_eq!(failure("10.0.0.1", ""), "KUBERNETES_SERVICE_PORT: is not set");
+    assert!(failure("10.0.0.1", "443").contains("ca.crt"));
+    std::fs::write(folder.path().join("ca.crt"), "authorities").unwrap();
+    for (host, expect) in [("10.0.0.1", "https://10.0.0.1:443"), ("fd00::1", "https://[fd00::1]:443")] {
+        let tls = in_pod(folder.path(), told(host, "443")).unwrap();
+        assert_eq!((tls.server.as_str(), &tls.authorities[..]), (expect, &b"authorities"[..]));
+        // A token is read when it is used: it is renewed beside.
+        assert_eq!(tls.credentials.token_file, Some(folder.path().join("token")));
+        assert!(!tls.insecure && tls.credentials.token.is_none());
+    }
+}

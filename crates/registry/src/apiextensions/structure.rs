@@ -626,6 +626,33 @@ mod tests {
     }
 
     #[test]
+    fn a_rule_that_was_accepted_may_cost_what_it_does_but_all_together_no_more_than_all_may() {
+        let pairs = json!([{"rule": "self.all(x, self.all(y, x != y))"}]);
+        let numbers = |count: u32, rules: &Value| {
+            object(json!({"a": {"type": "array", "maxItems": count, "items": {"type": "integer"},
+                "x-kubernetes-validations": rules}}))
+        };
+        let check = |schema: &Value, accepted: bool| -> Vec<String> {
+            let mut errors = Errors::new();
+            validate(&mut errors, schema, &Path::root("s"), false, accepted);
+            errors
+                .iter()
+                .map(|error| error.to_string().split(" (try").next().unwrap_or_default().to_owned())
+                .collect()
+        };
+        let dear = numbers(2_000, &pairs);
+        let alone = "s.properties[a].x-kubernetes-validations[0].rule: Forbidden: estimated rule cost exceeds budget by factor of ";
+        let found = check(&dear, false);
+        assert!(found.len() == 1 && found[0].starts_with(alone), "{found:#?}");
+        assert_eq!(check(&dear, true), [""; 0]);
+        let several: Value = std::iter::repeat_n(pairs[0].clone(), 40).collect();
+        let all = "s: Forbidden: x-kubernetes-validations estimated rule cost total for entire OpenAPIv3 schema exceeds budget";
+        let found = check(&numbers(2_000, &several), true);
+        assert!(found.last().is_some_and(|last| last.starts_with(all)), "{found:#?}");
+        assert!(!found.iter().any(|one| one.starts_with(alone)), "{found:#?}");
+    }
+
+    #[test]
     fn schemas_are_held_to_upstreams_rules() {
         let keyed = json!({"type": "array", "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["k"],
             "items": {"type": "object", "required": ["k"], "properties": {"k": {"type": "string"}}}});
