@@ -10,6 +10,7 @@
 mod api;
 mod blog;
 mod clients;
+mod commands;
 mod conformance;
 mod crash;
 mod disk;

@@ -1,6 +1,7 @@
 //! What a person types at a terminal besides the tour: what watches, follows, edits, explains and asks, and a shell in
 //! a container; and a container whose process is killed.
 
+use crate::commands;
 use crate::first::available;
 use crate::fixture::{BUSYBOX, Cluster};
 use crate::leftovers;
@@ -42,6 +43,7 @@ fn shell() {
         steps.step(&format!("{age} describe, explain, auth"), || shell.questions());
         steps.step(&format!("{age} get -w"), || shell.watches());
         steps.step(&format!("{age} logs -f"), || shell.follows());
+        steps.step(&format!("{age} every other command"), || commands::run(&shell));
         if age != "1.20" {
             steps.step(&format!("{age} exec -it"), || shell.enters());
         }
@@ -78,22 +80,23 @@ fn explains(cluster: &Cluster, age: &str) {
     });
 }
 
-struct Shell<'a> {
-    cluster: &'a Cluster,
-    age: &'static str,
-    namespace: String,
+/// A kubectl of some age at work in a namespace of its own.
+pub struct Shell<'a> {
+    pub cluster: &'a Cluster,
+    pub age: &'static str,
+    pub namespace: String,
 }
 
 impl Shell<'_> {
     #[track_caller]
-    fn run(&self, words: &[&str], input: &str) -> crate::run::Ran {
+    pub fn run(&self, words: &[&str], input: &str) -> crate::run::Ran {
         let (verb, rest) = words.split_first().unwrap();
         self.cluster.aged(self.age, &[&[*verb, "-n", &self.namespace], rest].concat(), input)
     }
 
     /// Runs it; all of this must be in what it says.
     #[track_caller]
-    fn says(&self, words: &[&str], parts: &[&str]) {
+    pub fn says(&self, words: &[&str], parts: &[&str]) {
         let said = self.run(words, "").ok();
         for part in parts {
             assert!(said.contains(part), "`{}` says nothing of {part:?}:\n{said}", words.join(" "));
