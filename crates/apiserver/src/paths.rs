@@ -39,7 +39,7 @@ pub async fn answer(request: &Request<'_>) -> Result<Response<Body>, Status> {
         ["version"] => version(request),
         ["healthz" | "livez" | "readyz", check @ ..] => health::answer(request, parts[0], check).await,
         ["metrics"] => Ok(request.server.metrics.respond(&request.server.caches, request.headers)),
-        ["debug", "api_priority_and_fairness", table] => fairness::dump(&request.server.fairness, table),
+        ["debug", "api_priority_and_fairness", table] => fairness::dump(request, table),
         ["openapi", "v2"] => openapi::v2(request),
         ["openapi", "v3", rest @ ..] => openapi::v3(request, rest),
         [".well-known", "openid-configuration"] => issuer(request, false),

@@ -331,20 +331,7 @@ impl Server {
         }
         let user = acting.map_or_else(|| found.user.clone(), |acting| acting.user);
         let standing = self.stand(&user, info, query, resource.map(|resource| &**resource)).await;
-        let mark = |mut response: http::Response<Body>| {
-            if let Some(standing) = &standing {
-                standing.mark(response.headers_mut());
-            }
-            response
-        };
-        // Who is refused is told of their credentials, too.
-        let refuse = |mut response: http::Response<Body>| {
-            let warnings = found.warnings();
-            if !warnings.is_empty() {
-                respond::warn(response.headers_mut(), &warnings);
-            }
-            Ok(mark(response))
-        };
+        let refuse = |response| Ok(marked(response, standing.as_ref(), &found.warnings()));
         if let Some(refused) = standing.as_ref().and_then(Standing::refusal) {
             return refuse(refused);
         }
@@ -372,15 +359,11 @@ impl Server {
             Some(trail) => Box::pin(audit::within(trail.clone(), bounded)).await,
             None => bounded.await,
         };
-        let mut response = match outcome {
+        let response = match outcome {
             Ok(response) => response,
             Err(status) => respond::failure(&parts.headers, query, &status),
         };
-        let warnings = request.warnings.into_inner();
-        if !warnings.is_empty() {
-            respond::warn(response.headers_mut(), &warnings);
-        }
-        Ok(mark(response))
+        Ok(marked(response, standing.as_ref(), &request.warnings.into_inner()))
     }
 
     /// Writes down that credentials were refused.
@@ -469,6 +452,21 @@ impl Server {
             }
         }
     }
+}
+
+/// An answer with what its client is warned of, and which objects of fairness decided.
+fn marked(
+    mut response: http::Response<Body>,
+    standing: Option<&Standing>,
+    warnings: &[String],
+) -> http::Response<Body> {
+    if !warnings.is_empty() {
+        respond::warn(response.headers_mut(), warnings);
+    }
+    if let Some(standing) = standing {
+        standing.mark(response.headers_mut());
+    }
+    response
 }
 
 /// Whether a request lasts as long as the client wants: watches, streams, proxied requests.

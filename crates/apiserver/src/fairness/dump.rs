@@ -3,10 +3,13 @@
 //! Answers to `apf_controller_debug.go`; the columns are upstream's.
 
 use super::Fairness;
+use super::level::Waits;
 use crate::body::Body;
+use crate::request::Request;
 use crate::respond;
 use gifee_base::Status;
 use http::Response;
+use jiff::Timestamp;
 
 const LEVELS: [&str; 10] = [
     "PriorityLevelName",
@@ -31,25 +34,36 @@ const QUEUES: [&str; 9] = [
     "MaxSeatsSum",
     "TotalWorkSum",
 ];
-const REQUESTS: [&str; 7] = [
+const REQUESTS: [&str; 10] = [
     "PriorityLevelName",
     "FlowSchemaName",
     "QueueIndex",
     "RequestIndexInQueue",
-    "Waiting",
+    "FlowDistingsher",
+    "ArriveTime",
     "InitialSeats",
     "FinalSeats",
+    "AdditionalLatency",
+    "StartTime",
 ];
+const DETAILS: [&str; 8] =
+    ["UserName", "Verb", "APIPath", "Namespace", "Name", "APIVersion", "Resource", "SubResource"];
+/// What Go says of a time that there is none of.
+const NEVER: &str = "0001-01-01T00:00:00Z";
 
 /// Answers one of the tables.
 ///
 /// # Errors
 /// 404 for any other.
-pub fn answer(fairness: &Fairness, table: &str) -> Result<Response<Body>, Status> {
+pub fn answer(request: &Request<'_>, table: &str) -> Result<Response<Body>, Status> {
+    let fairness = &request.server.fairness;
     let rows = match table {
         "dump_priority_levels" => levels(fairness),
         "dump_queues" => queues(fairness),
-        "dump_requests" => requests(fairness),
+        "dump_requests" => {
+            let details = request.query.get("includeRequestDetails").is_some_and(|value| !value.is_empty());
+            requests(fairness, details, request.server.config.clock.now())
+        }
         _ => return Err(Status::no_such_path()),
     };
     Ok(respond::text(200, aligned(&rows)))
@@ -88,8 +102,8 @@ fn queues(fairness: &Fairness) -> Vec<Row> {
     let mut rows = vec![header(&QUEUES)];
     for (name, level) in &fairness.plan.load().levels {
         for (index, queue) in level.look().queues.iter().enumerate() {
-            let seats = queue.waiting.iter().map(|(_, seats, _)| seats);
-            let (sum, most) = (seats.clone().sum::<u32>(), seats.max().copied().unwrap_or_default());
+            let seats = queue.waiting.iter().map(|waits| waits.seats);
+            let (sum, most) = (seats.clone().sum::<u32>(), seats.max().unwrap_or_default());
             rows.push(vec![
                 name.to_string(),
                 index.to_string(),
@@ -106,20 +120,39 @@ fn queues(fairness: &Fairness) -> Vec<Row> {
     rows
 }
 
-fn requests(fairness: &Fairness) -> Vec<Row> {
-    let mut rows = vec![header(&REQUESTS)];
+/// Those that wait; who runs is only counted.
+fn requests(fairness: &Fairness, details: bool, now: Timestamp) -> Vec<Row> {
+    let mut names = header(&REQUESTS);
+    names.extend(header(if details { &DETAILS } else { &[] }));
+    let mut rows = vec![names];
     for (name, level) in &fairness.plan.load().levels {
-        for (index, queue) in level.look().queues.iter().enumerate() {
-            for (place, (flow, seats, since)) in queue.waiting.iter().enumerate() {
-                rows.push(vec![
+        for (index, queue) in level.look().queues.into_iter().enumerate() {
+            for (place, Waits { flow, seats, stays, since, details: of }) in
+                queue.waiting.into_iter().enumerate()
+            {
+                let arrived = now.checked_sub(since).unwrap_or(now);
+                // One of the two counts: who watches is told once it is done.
+                let last = if stays.is_zero() { 0 } else { seats };
+                let mut row = vec![
                     name.to_string(),
                     flow.to_string(),
                     index.to_string(),
                     place.to_string(),
-                    format!("{:.3}s", since.as_secs_f64()),
-                    seats.to_string(),
-                    "0".to_owned(),
-                ]);
+                    of.distinguisher.to_string(),
+                    arrived.to_string(),
+                    if last > 0 { 1 } else { seats }.to_string(),
+                    last.to_string(),
+                    if stays.is_zero() {
+                        "0s".to_owned()
+                    } else {
+                        format!("{}ms", stays.as_secs_f64() * 1e3)
+                    },
+                    NEVER.to_owned(),
+                ];
+                if details {
+                    row.extend(of.request.iter().map(ToString::to_string));
+                }
+                rows.push(row);
             }
         }
     }

@@ -157,8 +157,32 @@ struct Waiter {
     width: u32,
     stays: Duration,
     flow: Arc<Flow>,
+    details: Details,
     since: Instant,
     seat: oneshot::Sender<Seat>,
+}
+
+/// What a request that waits is, for who looks.
+#[derive(Clone, Debug, Default)]
+pub struct Details {
+    /// What tells its flow apart: a user, a namespace or nothing.
+    pub distinguisher: Box<str>,
+    /// User, verb, path, namespace, name, group and version, resource, subresource.
+    pub request: [Box<str>; 8],
+}
+
+/// A request that waits, for who looks.
+pub struct Waits {
+    /// FlowSchema.
+    pub flow: Box<str>,
+    /// Seats.
+    pub seats: u32,
+    /// How long the seats stay taken afterwards.
+    pub stays: Duration,
+    /// Since how long.
+    pub since: Duration,
+    /// What it is.
+    pub details: Details,
 }
 
 /// Seats in use. Dropping it gives them back.
@@ -322,7 +346,11 @@ impl Level {
     /// Takes the seats that work wants, or a place in a queue of the flow with this hash.
     pub fn enter(&self, flow: &Arc<Flow>, hash: u64, work: Work) -> Entry {
         let mut state = self.state.lock();
-        let (width, stays) = work.seats(state.widest);
+        let (width, mut stays) = work.seats(state.widest);
+        if state.seats.now == u32::MAX {
+            // Where nobody waits for seats, nothing has to be held back.
+            stays = Duration::ZERO;
+        }
         flow.meter.estimated(width, work.watchers);
         if state.waiting == 0 && state.fits(width) {
             state.seat(flow, width);
@@ -348,7 +376,15 @@ impl Level {
         }
         let (sender, receiver) = oneshot::channel();
         let id = state.next;
-        let waiter = Waiter { id, width, stays, flow: flow.clone(), since: Instant::now(), seat: sender };
+        let waiter = Waiter {
+            id,
+            width,
+            stays,
+            flow: flow.clone(),
+            details: Details::default(),
+            since: Instant::now(),
+            seat: sender,
+        };
         state.queues[index].waiting.push_back(waiter);
         state.next += 1;
         state.waiting += 1;
@@ -425,7 +461,13 @@ impl Level {
             waiting: queue
                 .waiting
                 .iter()
-                .map(|waiter| (waiter.flow.name.clone(), waiter.width, waiter.since.elapsed()))
+                .map(|waiter| Waits {
+                    flow: waiter.flow.name.clone(),
+                    seats: waiter.width,
+                    stays: waiter.stays,
+                    since: waiter.since.elapsed(),
+                    details: waiter.details.clone(),
+                })
                 .collect(),
         });
         Look {
@@ -457,11 +499,20 @@ pub struct QueueLook {
     pub in_use: u32,
     /// Its virtual time, in seat-seconds.
     pub start: f64,
-    /// Who waits: flow schema, seats, since how long.
-    pub waiting: Vec<(Box<str>, u32, Duration)>,
+    /// Who waits.
+    pub waiting: Vec<Waits>,
 }
 
 impl Waiting {
+    /// Says what waits.
+    pub fn describe(&self, details: Details) {
+        let mut state = self.flow.level.state.lock();
+        let waiting = &mut state.queues[self.queue].waiting;
+        if let Some(waiter) = waiting.iter_mut().find(|waiter| waiter.id == self.id) {
+            waiter.details = details;
+        }
+    }
+
     /// The seat, when it comes.
     pub async fn seat(mut self, limit: Duration) -> Result<Seat, Refusal> {
         match tokio::time::timeout(limit, &mut self.seat).await {

@@ -27,12 +27,13 @@ use crate::info::RequestInfo;
 use crate::kinds::Resource;
 use crate::respond;
 use arc_swap::ArcSwap;
+use gifee_base::gvk::api_version;
 use gifee_policy::User;
 use http::header::{HeaderValue, RETRY_AFTER};
 use http::{HeaderMap, HeaderName, Response};
-use level::{Entry, Refusal};
+use level::{Details, Entry, Refusal};
 use parking_lot::Mutex;
-use plan::{Flow, Plan};
+use plan::{Distinguisher, Flow, Plan};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -98,6 +99,7 @@ impl Fairness {
             Entry::Refused(refusal) => Err(refusal),
             Entry::Waiting(waiting) => {
                 let _waits = waits();
+                waiting.describe(details(&flow, user, info));
                 waiting.seat(self.wait).await
             }
         };
@@ -122,6 +124,26 @@ impl Fairness {
         let _one_at_a_time = self.changing.lock();
         allot::allot(&self.plan.load().levels, self.seats, &self.meter);
     }
+}
+
+fn details(flow: &Flow, user: &User, info: &RequestInfo<'_>) -> Details {
+    let distinguisher = match flow.by {
+        Distinguisher::None => "",
+        Distinguisher::User => &user.name,
+        Distinguisher::Namespace => &info.namespace,
+    };
+    let version = api_version(&info.group, &info.version);
+    let request = [
+        &user.name,
+        info.verb,
+        info.path,
+        &info.namespace,
+        &info.name,
+        &version,
+        &info.resource,
+        &info.subresource,
+    ];
+    Details { distinguisher: distinguisher.into(), request: request.map(Box::from) }
 }
 
 /// What a request takes.

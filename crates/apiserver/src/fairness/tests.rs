@@ -235,6 +235,39 @@ async fn a_write_that_many_watch_keeps_its_seats_until_they_are_told() {
     assert!(text.contains(bucket), "{text}");
 }
 
+#[tokio::test]
+async fn who_waits_says_what_it_is() {
+    let fairness = Arc::new(single(1, Duration::from_secs(60), 2, 5));
+    let first = fairness.enter(&user("first", &[]), &info("/api/v1/pods"), Work::ONE, || ()).await;
+    let waits = {
+        let fairness = fairness.clone();
+        tokio::spawn(async move {
+            let path = info("/apis/apps/v1/namespaces/a/deployments/b/scale");
+            drop(fairness.enter(&user("second", &[]), &path, Work::ONE, || ()).await);
+        })
+    };
+    let level = fairness.plan.load().levels["one"].clone();
+    while level.look().waiting == 0 {
+        tokio::task::yield_now().await;
+    }
+    let waiting: Vec<_> = level.look().queues.into_iter().flat_map(|queue| queue.waiting).collect();
+    let details = &waiting[0].details;
+    assert_eq!((&*waiting[0].flow, &*details.distinguisher), ("all", "second"));
+    let expect = [
+        "second",
+        "get",
+        "/apis/apps/v1/namespaces/a/deployments/b/scale",
+        "a",
+        "b",
+        "apps/v1",
+        "deployments",
+        "scale",
+    ];
+    assert_eq!(details.request.each_ref().map(|one| &**one), expect);
+    drop(first);
+    waits.await.unwrap();
+}
+
 #[test]
 fn a_free_seat_costs_less_than_a_microsecond() {
     let fairness = complete(600, Duration::ZERO);

@@ -97,14 +97,7 @@ pub async fn watch(request: &Request<'_>, resource: &Arc<Resource>) -> Result<Re
                 _watching: request.server.metrics.requests.lasting(request.info, Some(resource)),
             }
         }
-        Err(status) => {
-            let frame = failure_frame(accept.media, &status);
-            if socket::wanted(request.headers) {
-                let only = futures_util::stream::iter([Ok(Bytes::from(frame))]);
-                return socket::upgrade(request, accept.media, only);
-            }
-            return Ok(respond::bytes(200, accept.media.stream_type(), frame));
-        }
+        Err(status) => return failed(request, accept.media, &status),
     };
     if socket::wanted(request.headers) {
         return socket::upgrade(request, accept.media, frames);
@@ -119,6 +112,16 @@ pub async fn watch(request: &Request<'_>, resource: &Arc<Resource>) -> Result<Re
         return Ok(response);
     }
     Ok(respond::bytes(200, accept.media.stream_type(), Body::stream(frames)))
+}
+
+/// A watch that ends as it begins.
+fn failed(request: &Request<'_>, media: Media, status: &Status) -> Result<Response<Body>, Status> {
+    let frame = failure_frame(media, status);
+    if socket::wanted(request.headers) {
+        let only = futures_util::stream::iter([Ok(Bytes::from(frame))]);
+        return socket::upgrade(request, media, only);
+    }
+    Ok(respond::bytes(200, media.stream_type(), frame))
 }
 
 /// What goes out together, as a member of its own: a watch that waits holds no compressor. It is flushed before it

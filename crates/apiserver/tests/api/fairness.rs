@@ -143,7 +143,25 @@ async fn responses_metrics_and_tables_say_what_decided() {
     let queues =
         String::from_utf8(world.get("/debug/api_priority_and_fairness/dump_queues").await.bytes).unwrap();
     assert_eq!(queues.lines().count(), 1 + 64 + 64 + 16 + 128 + 128 + 128);
-    assert_eq!(world.get("/debug/api_priority_and_fairness/dump_requests").await.code, 200);
+    let requests = "/debug/api_priority_and_fairness/dump_requests";
+    let text = String::from_utf8(world.get(requests).await.bytes).unwrap();
+    assert_eq!(
+        text.split(',').map(str::trim).collect::<Vec<_>>(),
+        [
+            "PriorityLevelName",
+            "FlowSchemaName",
+            "QueueIndex",
+            "RequestIndexInQueue",
+            "FlowDistingsher",
+            "ArriveTime",
+            "InitialSeats",
+            "FinalSeats",
+            "AdditionalLatency",
+            "StartTime"
+        ]
+    );
+    let text = world.get(&format!("{requests}?includeRequestDetails=1")).await.bytes;
+    assert!(String::from_utf8(text).unwrap().trim_end().ends_with("SubResource"));
     assert_eq!(world.get("/debug/api_priority_and_fairness/dump_nothing").await.code, 404);
 }
 
