@@ -13,6 +13,7 @@ pub mod defaults;
 mod error;
 mod facts;
 mod go;
+pub mod metadata;
 pub mod openapi;
 pub mod parse;
 pub mod patch;

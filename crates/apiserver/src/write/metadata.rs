@@ -4,12 +4,11 @@
 
 use gifee_base::field::{FieldError, Path};
 use gifee_base::{Status, name};
+use gifee_schema::metadata::{contents, finalizers as finalizers_held};
 use serde_json::{Map, Value};
 use std::collections::BTreeSet;
 
 const ROOT: Path<'static> = Path::root("metadata");
-/// Bytes of all annotations together.
-const ANNOTATION_BYTES: usize = 256 << 10;
 /// What a client may not say about an object that it creates.
 const SYSTEM_FIELDS: [&str; 6] = [
     "creationTimestamp",
@@ -151,8 +150,8 @@ pub fn unite_owners(object: &mut Value, mutated: bool) -> Option<String> {
 pub fn validate(object: &Value, rule: fn(&str) -> Vec<String>, namespaced: bool) -> Vec<FieldError> {
     let mut errors = Vec::new();
     names(object, rule, namespaced, &mut errors);
-    contents(&object["metadata"], &mut errors);
-    finalizer_names(&object["metadata"], &mut errors);
+    contents(&object["metadata"], &ROOT, &mut errors);
+    finalizers_held(&object["metadata"], &ROOT, &mut errors);
     errors
 }
 
@@ -192,98 +191,16 @@ fn names(object: &Value, rule: fn(&str) -> Vec<String>, namespaced: bool, errors
     }
 }
 
-/// What is judged of every write, but for names and finalizers.
-fn contents(metadata: &Value, errors: &mut Vec<FieldError>) {
-    if let Some(generation) = metadata["generation"].as_i64().filter(|generation| *generation < 0) {
-        let why = "must be greater than or equal to 0";
-        errors.push(FieldError::invalid(&ROOT.child("generation"), generation, why));
-    }
-    labels(metadata, &ROOT, errors);
-    annotations(metadata, &ROOT, errors);
-    owners(metadata, &ROOT, errors);
-}
-
-fn labels(metadata: &Value, root: &Path<'_>, errors: &mut Vec<FieldError>) {
-    let path = root.child("labels");
-    for (key, value) in metadata["labels"].as_object().into_iter().flatten() {
-        errors
-            .extend(name::qualified(key).iter().map(|wrong| FieldError::invalid(&path, key.as_str(), wrong)));
-        let value = value.as_str().unwrap_or_default();
-        errors.extend(name::label_value(value).iter().map(|wrong| FieldError::invalid(&path, value, wrong)));
-    }
-}
-
-fn annotations(metadata: &Value, root: &Path<'_>, errors: &mut Vec<FieldError>) {
-    let path = root.child("annotations");
-    let mut total = 0;
-    for (key, value) in metadata["annotations"].as_object().into_iter().flatten() {
-        let lower = key.to_ascii_lowercase();
-        errors.extend(
-            name::qualified(&lower).iter().map(|wrong| FieldError::invalid(&path, key.as_str(), wrong)),
-        );
-        total += key.len() + value.as_str().map_or(0, str::len);
-    }
-    if total > ANNOTATION_BYTES {
-        errors.push(FieldError::too_long(&path, ANNOTATION_BYTES));
-    }
-}
-
-fn owners(metadata: &Value, root: &Path<'_>, errors: &mut Vec<FieldError>) {
-    let list = root.child("ownerReferences");
-    let mut controller: Option<String> = None;
-    for (index, owner) in metadata["ownerReferences"].as_array().into_iter().flatten().enumerate() {
-        let path = list.index(index);
-        let field = |name: &str| owner[name].as_str().unwrap_or_default();
-        let api_version = field("apiVersion");
-        if !api_version.is_empty() && (api_version.ends_with('/') || api_version.matches('/').count() > 1) {
-            let why = "must be <group>/<version> or <version>";
-            errors.push(FieldError::invalid(&path.child("apiVersion"), api_version, why));
-        }
-        for name in ["apiVersion", "kind", "name", "uid"] {
-            if field(name).is_empty() {
-                errors.push(FieldError::required(&path.child(name), "must not be empty"));
-            }
-        }
-        if api_version == "v1" && field("kind") == "Event" {
-            let why = "/v1, Kind=Event is disallowed from being an owner";
-            errors.push(FieldError::invalid(&path, owner.clone(), why));
-        }
-        if owner["controller"] == true {
-            let own = format!("{}/{}", field("kind"), field("name"));
-            if let Some(first) = &controller {
-                let why = format!(
-                    "Only one reference can have Controller set to true. Found \"true\" in references for {first} and {own}"
-                );
-                errors.push(FieldError::invalid(&list, metadata["ownerReferences"].clone(), &why));
-            }
-            controller.get_or_insert(own);
-        }
-    }
-}
-
-fn finalizer_names(metadata: &Value, errors: &mut Vec<FieldError>) {
-    let path = ROOT.child("finalizers");
-    let all: Vec<&str> =
-        metadata["finalizers"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
-    for one in &all {
-        errors.extend(name::qualified(one).iter().map(|wrong| FieldError::invalid(&path, *one, wrong)));
-    }
-    if all.contains(&"orphan") && all.contains(&"foregroundDeletion") {
-        let why = "finalizer orphan and foregroundDeletion cannot be both set";
-        errors.push(FieldError::invalid(&path, metadata["finalizers"].clone(), why));
-    }
-}
-
 /// What is wrong with the metadata of a changed object. Upstream judges what may change in three places, one of them the
 /// kind's own strategy: what is found wrong is said as often.
 pub fn validate_update(object: &Value, old: &Value, namespaced: bool) -> Vec<FieldError> {
     let metadata = &object["metadata"];
     let (mut shared, mut changed, mut errors) = (Vec::new(), Vec::new(), Vec::new());
-    contents(metadata, &mut shared);
+    contents(metadata, &ROOT, &mut shared);
     fixed(metadata, &old["metadata"], &mut changed);
     names(object, name::path_segment, namespaced, &mut errors);
     errors.extend_from_slice(&shared);
-    finalizer_names(metadata, &mut errors);
+    finalizers_held(metadata, &ROOT, &mut errors);
     if !shared.is_empty() || !changed.is_empty() {
         changed.extend(shared);
         errors.extend_from_slice(&changed);
@@ -351,7 +268,7 @@ mod tests {
             ],
         );
         check(
-            json!({"name": "a", "namespace": "b", "annotations": {"K": "x".repeat(ANNOTATION_BYTES)}}),
+            json!({"name": "a", "namespace": "b", "annotations": {"K": "x".repeat(256 << 10)}}),
             &["metadata.annotations: Too long: may not be more than 262144 bytes"],
         );
         check(

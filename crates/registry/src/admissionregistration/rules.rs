@@ -5,7 +5,7 @@
 use super::client::{client_config, review_versions};
 use crate::rule::{Errors, label, one_of, optional_one_of, required, required_name};
 use crate::rules::{RULES, Rules};
-use crate::value::{items, text};
+use crate::value::{is_empty, items, text};
 use gifee_base::{FieldError, Path, name};
 use gifee_schema::cel::Type;
 use gifee_schema::cel::admission::{Declared, environment};
@@ -24,9 +24,12 @@ pub(crate) const VALIDATING_WEBHOOKS: Rules =
     Rules { validate: |errors, configuration| webhooks(errors, configuration, false), ..RULES };
 
 fn qualified_domain(text: &str) -> Vec<String> {
-    let mut wrong = name::dns_subdomain(text);
+    let wrong = name::dns_subdomain(text);
+    if !wrong.is_empty() {
+        return vec![wrong.join(",")];
+    }
     if text.split('.').count() < 3 {
-        wrong.push("should be a domain with at least three segments separated by dots".to_owned());
+        return vec!["should be a domain with at least three segments separated by dots".to_owned()];
     }
     wrong
 }
@@ -37,11 +40,6 @@ fn webhooks(errors: &mut Errors, configuration: &Value, mutating: bool) {
     for (index, webhook) in items(&configuration["webhooks"]).iter().enumerate() {
         let at = path.index(index);
         required_name(errors, &webhook["name"], &at.child("name"), qualified_domain);
-        crate::rule::unique(errors, &mut seen, text(&webhook["name"]), &at.child("name"));
-        let versions = &webhook["admissionReviewVersions"];
-        let versions_at = at.child("admissionReviewVersions");
-        let accepted = ["v1", "v1beta1"];
-        review_versions(errors, versions, &versions_at, &accepted, "must specify one of v1, v1beta1");
         match_rules(errors, &webhook["rules"], &at.child("rules"));
         optional_one_of(errors, &webhook["failurePolicy"], &at.child("failurePolicy"), &["Fail", "Ignore"]);
         optional_one_of(errors, &webhook["matchPolicy"], &at.child("matchPolicy"), &["Equivalent", "Exact"]);
@@ -67,6 +65,13 @@ fn webhooks(errors: &mut Errors, configuration: &Value, mutating: bool) {
         }
         client_config(errors, &webhook["clientConfig"], &at.child("clientConfig"));
         match_conditions(errors, &webhook["matchConditions"], false, &at.child("matchConditions"));
+        let versions = &webhook["admissionReviewVersions"];
+        let versions_at = at.child("admissionReviewVersions");
+        let accepted = ["v1", "v1beta1"];
+        review_versions(errors, versions, &versions_at, &accepted, "must specify one of v1, v1beta1");
+        if !is_empty(&webhook["name"]) {
+            crate::rule::unique(errors, &mut seen, text(&webhook["name"]), &at.child("name"));
+        }
     }
 }
 

@@ -3,32 +3,17 @@
 use super::{Errors, named_text};
 use crate::value::{entries, is_empty, items, text};
 use gifee_base::{FieldError, Path, name};
+use gifee_schema::metadata;
 use serde_json::Value;
-
-/// Bytes that all keys and values of annotations may take together.
-const ANNOTATIONS_MAXIMUM: usize = 256 * 1024;
 
 /// A map of labels.
 pub(crate) fn labels(errors: &mut Errors, map: &Value, path: &Path<'_>) {
-    for (key, value) in entries(map) {
-        named_text(errors, key, path, name::qualified);
-        named_text(errors, text(value), path, name::label_value);
-    }
+    metadata::labels(map, path, errors);
 }
 
 /// A map of annotations.
 pub(crate) fn annotations(errors: &mut Errors, map: &Value, path: &Path<'_>) {
-    let mut total = 0;
-    for (key, value) in entries(map) {
-        // Upper case is allowed here.
-        for wrong in name::qualified(&key.to_lowercase()) {
-            errors.push(FieldError::invalid(path, key, &wrong));
-        }
-        total += key.len() + text(value).len();
-    }
-    if total > ANNOTATIONS_MAXIMUM {
-        errors.push(FieldError::too_long(path, ANNOTATIONS_MAXIMUM));
-    }
+    metadata::annotations(map, path, errors);
 }
 
 fn expression(errors: &mut Errors, requirement: &Value, path: &Path<'_>) {

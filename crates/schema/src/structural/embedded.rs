@@ -3,6 +3,7 @@
 //! Answers to apiextensions' `schema/objectmeta` validation.
 
 use super::{Additional, Structural};
+use crate::metadata::{contents, finalizers};
 use gifee_base::field::Path;
 use gifee_base::{FieldError, name};
 use serde_json::{Map, Value};
@@ -84,24 +85,6 @@ fn metadata_rules(metadata: &Value, path: &Path<'_>, errors: &mut Vec<FieldError
     held("generateName", name::path_segment);
     held("name", name::path_segment);
     held("namespace", name::dns_label);
-    let labels = path.child("labels");
-    for (key, value) in metadata["labels"].as_object().into_iter().flatten() {
-        let value = value.as_str().unwrap_or_default();
-        errors.extend(
-            name::qualified(key).iter().map(|wrong| FieldError::invalid(&labels, key.as_str(), wrong)),
-        );
-        errors
-            .extend(name::label_value(value).iter().map(|wrong| FieldError::invalid(&labels, value, wrong)));
-    }
-    let annotations = path.child("annotations");
-    for key in metadata["annotations"].as_object().into_iter().flatten().map(|(key, _)| key) {
-        let wrong = name::qualified(&key.to_lowercase());
-        errors.extend(wrong.iter().map(|wrong| FieldError::invalid(&annotations, key.as_str(), wrong)));
-    }
-    let finalizers = path.child("finalizers");
-    for (index, one) in metadata["finalizers"].as_array().into_iter().flatten().enumerate() {
-        let text = one.as_str().unwrap_or_default();
-        let at = finalizers.index(index);
-        errors.extend(name::qualified(text).iter().map(|wrong| FieldError::invalid(&at, text, wrong)));
-    }
+    contents(metadata, path, errors);
+    finalizers(metadata, path, errors);
 }
