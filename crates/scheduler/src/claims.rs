@@ -78,12 +78,12 @@ impl Scheduler {
         if pod.template.devices.is_empty() {
             return None;
         }
-        self.cluster.devices.take_failure()
+        let why = self.cluster.devices.take_failure()?;
+        Some(format!("running \"DynamicResources\" filter plugin: {why}"))
     }
 
-    /// A pod whose claims are wrong is tried again later.
-    pub(crate) fn fail(&mut self, pending: Box<Pending>, why: &str, now: Instant) -> Step {
-        let message = format!("running \"DynamicResources\" filter plugin: {why}");
+    /// A pod that could not be decided on is tried again later.
+    pub(crate) fn fail(&mut self, pending: Box<Pending>, message: String, now: Instant) -> Step {
         let pod = pending.pod.clone();
         self.queue.failed(pending, now);
         Step::Report(Report {

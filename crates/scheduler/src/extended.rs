@@ -9,7 +9,7 @@ use crate::preemption::{Candidate, Outcome};
 use crate::profile::Profile;
 use crate::queue::Pending;
 use crate::ranking::Ranking;
-use crate::scheduler::{Nominate, Report, Scheduler, Step, draw};
+use crate::scheduler::{Scheduler, Step, draw};
 use gifee_base::ObjectKey;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -48,11 +48,12 @@ impl Scheduler {
         if let Some(diagnosis) = Diagnosis::refusal(&pod, &self.cluster, profile) {
             return self.refuse_or_preempt(pending, profile, diagnosis, now);
         }
+        self.wrong_claims(&pod);
         let spread = self.selectors.spread(profile, &pod.template);
         let ranking = self.rankings.of(&mut self.cluster, profile, &pod, spread);
         let (nodes, diagnosis) = ranking.all(&self.cluster, profile, &pod);
         if let Some(why) = self.wrong_claims(&pod) {
-            return self.fail(pending, &why, now);
+            return self.fail(pending, why, now);
         }
         if nodes.is_empty() {
             return self.refuse_or_preempt(pending, profile, diagnosis, now);
@@ -112,12 +113,7 @@ impl Scheduler {
         }
         let Some(profile) = self.profile(&asking.pending.pod.scheduler) else { return };
         let step = match (answer.error, asking.candidates.is_empty()) {
-            (Some(message), _) => {
-                let pod = asking.pending.pod.clone();
-                self.queue.failed(asking.pending, now);
-                let nominate = Nominate::Keep;
-                Step::Report(Report { pod, reason: "SchedulerError", message, nominate, advice: None })
-            }
+            (Some(message), _) => self.fail(asking.pending, message, now),
             (None, true) => self.choose_among(asking, answer.nodes, answer.failed, &profile, now),
             (None, false) => self.preempt_among(asking, answer.victims, now),
         };
@@ -158,16 +154,7 @@ impl Scheduler {
 
     /// The cluster has changed so much that all is to be asked again.
     fn again(&mut self, pending: Box<Pending>, now: Instant) -> Step {
-        let pod = pending.pod.clone();
-        let message = "the cluster has changed while extenders were asked".into();
-        self.queue.failed(pending, now);
-        Step::Report(Report {
-            pod,
-            reason: "SchedulerError",
-            message,
-            nominate: Nominate::Keep,
-            advice: None,
-        })
+        self.fail(pending, "the cluster has changed while extenders were asked".into(), now)
     }
 
     fn preempt_among(

@@ -121,6 +121,11 @@ impl Scheduler {
             Placement::Node(index) => return together.binds.push(self.place(pending, index, now)),
             Placement::None(diagnosis) => diagnosis,
         };
+        if let Some(why) = self.wrong_claims(&pending.pod) {
+            let rejected = diagnosis.rejected;
+            let diagnosis = Box::new(Diagnosis { refused: Some(why.into()), ..*diagnosis });
+            return together.refused.push((pending, diagnosis, None, rejected));
+        }
         let (outcome, rejected) = self.preempt(profile, &pending.pod, &diagnosis);
         let candidate = match outcome {
             Some(Outcome::Found(candidate)) => Some(candidate),

@@ -452,7 +452,7 @@ impl Scheduler {
         }
         let placement = self.decide(&profile, &pending.pod);
         if let Some(why) = self.wrong_claims(&pending.pod) {
-            return Some(self.fail(pending, &why, now));
+            return Some(self.fail(pending, why, now));
         }
         Some(match placement {
             Placement::Node(index) => self.place(pending, index, now),
@@ -468,6 +468,8 @@ impl Scheduler {
         if let Some(diagnosis) = Diagnosis::refusal(pod, &self.cluster, profile) {
             return Placement::None(Box::new(diagnosis));
         }
+        // What an earlier search has found is not this pod's.
+        self.wrong_claims(pod);
         let spread = self.selectors.spread(profile, &pod.template);
         let own = pod.nominated.as_deref().and_then(|name| self.cluster.find(name));
         if let Some(index) = own {

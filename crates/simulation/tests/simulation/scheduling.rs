@@ -1,5 +1,5 @@
 //! Upstream's conformance tests of scheduling, step by step what their bodies do, on simulated nodes: where pods may
-//! run, and who leaves for whom.
+//! run, and who leaves for whom; and devices from a template to a pod and back.
 
 use gifee_base::{Clock, Gvr, ObjectKey, SystemClock};
 use gifee_client::{Client, DeleteOptions, PatchKind};
@@ -274,4 +274,56 @@ async fn replica_sets_make_again_what_was_preempted() {
     }
     let key = ObjectKey::new(NAMESPACE, "pod4");
     cluster.client.delete(&pods(), &key, &DeleteOptions::default()).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pods_get_devices_and_leave_them_to_others() {
+    let cluster = Cluster::start().await;
+    let resource = |name: &str| Gvr::new("resource.k8s.io", "v1", name);
+    let claims = resource("resourceclaims");
+    let create = |name: &'static str, namespace: &'static str, mut tree: Value| {
+        tree["apiVersion"] = "resource.k8s.io/v1".into();
+        let client = cluster.client.clone();
+        async move { client.create(&resource(name), namespace, tree).await.unwrap() }
+    };
+    let selector = json!({ "cel": { "expression": "device.attributes['gpu.example.com'].model == 'a1'" } });
+    let class =
+        json!({ "kind": "DeviceClass", "metadata": { "name": "gpu" }, "spec": { "selectors": [selector] } });
+    create("deviceclasses", "", class).await;
+    let device =
+        |name: &str, model: &str| json!({ "name": name, "attributes": { "model": { "string": model } } });
+    let spec = json!({ "driver": "gpu.example.com", "nodeName": "two", "devices": [device("x", "b2"), device("y", "a1")],
+        "pool": { "name": "two", "generation": 1, "resourceSliceCount": 1 } });
+    create(
+        "resourceslices",
+        "",
+        json!({ "kind": "ResourceSlice", "metadata": { "name": "s" }, "spec": spec }),
+    )
+    .await;
+    let request = json!({ "name": "r", "exactly": { "deviceClassName": "gpu" } });
+    let spec = json!({ "spec": { "devices": { "requests": [request] } } });
+    let template =
+        json!({ "kind": "ResourceClaimTemplate", "metadata": { "name": "one-gpu" }, "spec": spec });
+    create("resourceclaimtemplates", NAMESPACE, template).await;
+    let wants = json!({ "resourceClaims": [{ "name": "gpu", "resourceClaimTemplateName": "one-gpu" }] });
+    cluster.create(NAMESPACE, "first", pause(json!({}), wants.clone())).await;
+    let first = cluster.running("first").await;
+    assert_eq!(first["spec"]["nodeName"], "two");
+    let name = first["status"]["resourceClaimStatuses"][0]["resourceClaimName"].as_str().unwrap();
+    let claim = cluster.get(&claims, NAMESPACE, name).await;
+    let result = &claim["status"]["allocation"]["devices"]["results"][0];
+    assert_eq!((&result["request"], &result["device"]), (&json!("r"), &json!("y")), "{claim}");
+    assert_eq!(claim["status"]["reservedFor"][0]["uid"], first["metadata"]["uid"]);
+    assert_eq!(claim["metadata"]["finalizers"], json!(["resource.kubernetes.io/delete-protection"]));
+    cluster.create(NAMESPACE, "second", pause(json!({}), wants)).await;
+    let said = cluster.refused("second").await;
+    assert!(
+        said.starts_with("0/2 nodes are available: 2 cannot allocate all claims. still not schedulable,"),
+        "{said}"
+    );
+    let key = ObjectKey::new(NAMESPACE, "first");
+    cluster.client.delete(&pods(), &key, &DeleteOptions::default()).await.unwrap();
+    let second = cluster.running("second").await;
+    assert_eq!(second["spec"]["nodeName"], "two");
+    cluster.until(&claims, NAMESPACE, name, Value::is_null).await;
 }
