@@ -107,7 +107,7 @@ fn qos_of(pod: &Value) -> &str {
 }
 
 /// The fields of two specs that differ, one per line with both values.
-fn differences(new: &Value, old: &Value) -> String {
+pub(super) fn differences(new: &Value, old: &Value) -> String {
     let mut lines = Vec::new();
     let added = entries(new).filter(|(field, _)| old.get(*field).is_none());
     for (field, value) in entries(old) {

@@ -310,7 +310,8 @@ fn claim_update(errors: &mut Errors, claim: &Value, old: &Value) {
     }
     if !same(&munged, before) {
         let why = "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims";
-        errors.push(FieldError::forbidden(&SPEC, why));
+        let why = format!("{why}\n{}", super::pod_change::differences(&munged, before));
+        errors.push(FieldError::forbidden(&SPEC, &why));
     }
     if sizes[0] < sizes[1] && sizes[0] <= sizes[2] {
         let at = SPEC.child("resources");
