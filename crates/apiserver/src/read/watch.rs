@@ -99,19 +99,24 @@ pub async fn watch(request: &Request<'_>, resource: &Arc<Resource>) -> Result<Re
         }
         Err(status) => return failed(request, accept.media, &status),
     };
+    told(request, accept.media, frames)
+}
+
+/// The answer that a watch's frames are.
+fn told(request: &Request<'_>, media: Media, frames: Frames) -> Result<Response<Body>, Status> {
     if socket::wanted(request.headers) {
-        return socket::upgrade(request, accept.media, frames);
+        return socket::upgrade(request, media, frames);
     }
     // What begins with a list is long.
     if frames.marked.is_some() && gzip(request.headers) {
         let pieces = frames.map(|piece| piece.map(|piece| compressed(&piece)));
-        let mut response = respond::bytes(200, accept.media.stream_type(), Body::stream(pieces));
+        let mut response = respond::bytes(200, media.stream_type(), Body::stream(pieces));
         let headers = response.headers_mut();
         headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
         headers.append(VARY, HeaderValue::from_static("Accept-Encoding"));
         return Ok(response);
     }
-    Ok(respond::bytes(200, accept.media.stream_type(), Body::stream(frames)))
+    Ok(respond::bytes(200, media.stream_type(), Body::stream(frames)))
 }
 
 /// A watch that ends as it begins.
