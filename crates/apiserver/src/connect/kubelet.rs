@@ -228,7 +228,8 @@ pub async fn port_forward(
     let target = kubelet(request.server, node)?;
     let mut path = format!("/portForward/{}/{}", request.info.namespace, request.info.name);
     let mut sign = '?';
-    for port in request.query.all("ports").chain(request.query.all("port")) {
+    let ports = request.query.all("ports").chain(request.query.all("port"));
+    for port in ports.flat_map(|ports| ports.split(',')) {
         let _ = write!(path, "{sign}port={}", encoded(port));
         sign = '&';
     }

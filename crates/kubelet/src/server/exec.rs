@@ -32,7 +32,7 @@ pub(super) async fn exec(
     let spec = ExecSpec { args, tty, stdin: query.flag(&STDIN), ..ExecSpec::default() };
     let (stdout, stderr) = (query.flag(&STDOUT), query.flag(&STDERR) && !tty);
     let id = named.running()?.to_owned();
-    websocket::upgrade(request, move |socket| async move {
+    websocket::upgrade(request, &websocket::PROTOCOLS, move |socket| async move {
         let session = agent.runtime.exec(&id, spec).await;
         websocket::serve(socket, session.map(|session| only(session, stdout, stderr))).await;
     })
@@ -48,7 +48,7 @@ pub(super) async fn attach(
     let (stdin, stdout) = (query.flag(&STDIN), query.flag(&STDOUT));
     let stderr = query.flag(&STDERR) && !query.flag(&TTY);
     let id = named.running()?.to_owned();
-    websocket::upgrade(request, move |socket| async move {
+    websocket::upgrade(request, &websocket::PROTOCOLS, move |socket| async move {
         let session = agent.runtime.attach(&id, stdin).await;
         websocket::serve(socket, session.map(|session| only(session, stdout, stderr))).await;
     })

@@ -7,6 +7,7 @@ mod cadvisor;
 mod exec;
 mod exposition;
 mod follow;
+mod forward;
 mod inotify;
 mod logs;
 mod metrics;

@@ -9,7 +9,7 @@ use hyper::body::Incoming;
 use serde_json::json;
 
 use super::query::Query;
-use super::{Body, cadvisor, exec, logs, metrics, respond, summary};
+use super::{Body, cadvisor, exec, forward, logs, metrics, respond, summary};
 use crate::agent::Agent;
 use crate::worker::Shown;
 
@@ -76,7 +76,11 @@ const ROUTES: &[Route] = &[
         subresource: "proxy",
         answer: |agent, rest, request| Box::pin(exec::run(agent, rest, request)),
     },
-    Route { path: "/portForward/", subresource: "proxy", answer: |_, _, _| Box::pin(not_yet()) },
+    Route {
+        path: "/portForward/",
+        subresource: "proxy",
+        answer: |agent, rest, request| Box::pin(forward::answer(agent, rest, request)),
+    },
 ];
 
 /// The row of a path, and what follows it.
@@ -89,12 +93,6 @@ pub(super) fn find(path: &str) -> Option<(&'static Route, &str)> {
 
 async fn healthy() -> Result<Response<Body>, Status> {
     Ok(respond(StatusCode::OK, "text/plain; charset=utf-8", "ok".to_owned()))
-}
-
-async fn not_yet() -> Result<Response<Body>, Status> {
-    let mut status = Status::new(Reason::MethodNotAllowed, "this node does not forward ports");
-    status.code = 501;
-    Err(status)
 }
 
 async fn pods(agent: Arc<Agent>) -> Result<Response<Body>, Status> {

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 
 use super::logs::Options;
 use super::query::Query;
-use super::{cadvisor, metrics, routes, summary};
+use super::{cadvisor, forward, metrics, routes, summary};
 use crate::usage::tests::sample;
 
 fn options(query: &str) -> Result<Options, String> {
@@ -34,6 +34,16 @@ fn paths_lead_to_rows() {
     assert_eq!(found("/exec/a/b/c"), Some(("proxy", "a/b/c")));
     assert_eq!(found("/podsx"), None);
     assert_eq!(found("/"), None);
+}
+
+#[test]
+fn ports_are_numbers() {
+    let ports = |query: &str| forward::ports(&Query::parse(Some(query))).map_err(|status| status.message);
+    assert_eq!(ports("port=80&port=8080"), Ok(vec![80, 8080]));
+    assert_eq!(ports(""), Err("query parameter \"port\" is required".to_owned()));
+    assert_eq!(ports("port=0"), Err("invalid port \"0\"".to_owned()));
+    assert_eq!(ports("port=99999"), Err("invalid port \"99999\"".to_owned()));
+    assert!(ports(&"port=1&".repeat(65)).is_err());
 }
 
 #[test]

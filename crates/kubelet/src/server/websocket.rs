@@ -30,23 +30,24 @@ const RESIZE: u8 = 4;
 /// In version 5: the channel whose number follows is closed.
 const CLOSE: u8 = 255;
 /// The subprotocols, the better one first.
-const PROTOCOLS: [&str; 2] = ["v5.channel.k8s.io", "v4.channel.k8s.io"];
+pub(super) const PROTOCOLS: [&str; 2] = ["v5.channel.k8s.io", "v4.channel.k8s.io"];
 /// Bytes of output in a frame.
 const FRAME: usize = 32 * 1024;
 /// Frames that wait for a slow peer.
 const WAITING: usize = 16;
 
-type Socket = WebSocketStream<TokioIo<hyper::upgrade::Upgraded>>;
+pub(super) type Socket = WebSocketStream<TokioIo<hyper::upgrade::Upgraded>>;
 
-/// Answers an upgrade; `serve` gets the socket.
+/// Answers an upgrade to one of these subprotocols; `serve` gets the socket.
 pub(super) fn upgrade<F>(
     mut request: Request<Incoming>,
+    protocols: &[&'static str],
     serve: impl FnOnce(Socket) -> F + Send + 'static,
 ) -> Result<Response<Body>, Status>
 where
     F: Future<Output = ()> + Send + 'static,
 {
-    let (accept, protocol) = negotiate(request.headers())?;
+    let (accept, protocol) = negotiate(request.headers(), protocols)?;
     let upgrading = hyper::upgrade::on(&mut request);
     tokio::spawn(async move {
         // A peer that goes away in between is no event.
@@ -64,14 +65,15 @@ where
     Ok(response)
 }
 
-fn negotiate(headers: &HeaderMap) -> Result<(HeaderValue, &'static str), Status> {
+fn negotiate(headers: &HeaderMap, protocols: &[&'static str]) -> Result<(HeaderValue, &'static str), Status> {
     let text =
         |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok()).unwrap_or_default();
     let upgrade = text(header::UPGRADE);
     if upgrade.to_ascii_lowercase().starts_with("spdy/") {
-        return Err(Status::bad_request(
-            "this node streams over WebSockets (v5.channel.k8s.io, v4.channel.k8s.io), not over SPDY",
-        ));
+        let protocols = protocols.join(", ");
+        return Err(Status::bad_request(format!(
+            "this node streams over WebSockets ({protocols}), not over SPDY"
+        )));
     }
     if !upgrade.eq_ignore_ascii_case("websocket") {
         return Err(Status::bad_request("Upgrade request required"));
@@ -86,10 +88,10 @@ fn negotiate(headers: &HeaderMap) -> Result<(HeaderValue, &'static str), Status>
         .flat_map(|value| value.split(','))
         .map(str::trim)
         .collect();
-    let chosen = PROTOCOLS.into_iter().find(|protocol| offered.contains(protocol));
+    let chosen = protocols.iter().copied().find(|protocol| offered.contains(protocol));
     let chosen = chosen.ok_or_else(|| {
         Status::bad_request(format!(
-            "unable to upgrade: none of the protocols {offered:?} is one of {PROTOCOLS:?}"
+            "unable to upgrade: none of the protocols {offered:?} is one of {protocols:?}"
         ))
     })?;
     Ok((accept, chosen))
@@ -155,7 +157,8 @@ async fn carry(
     }
 }
 
-fn frame(channel: u8, data: &[u8]) -> Message {
+/// A frame of a channel.
+pub(super) fn frame(channel: u8, data: &[u8]) -> Message {
     let mut bytes = Vec::with_capacity(data.len() + 1);
     bytes.push(channel);
     bytes.extend_from_slice(data);

@@ -27,6 +27,7 @@ pub fn sample(second: i64, machine: u64, container: u64, started: i64) -> Sample
         paths: PodPaths::new(std::path::Path::new("/nowhere"), members::uid(&pod)),
         pod: Arc::new(pod),
         containers: [("main".to_owned(), vec![("c1".to_owned(), 0, true)])].into(),
+        network: None,
     };
     let interface = Interface { name: "eth0".to_owned(), received: [7, 1, 0, 0], sent: [9, 2, 0, 0] };
     Sample {

@@ -55,6 +55,8 @@ pub struct Shown {
     pub containers: BTreeMap<String, Runs>,
     /// Its folders.
     pub paths: PodPaths,
+    /// The name of its sandbox in the network; none with the host's, or before there is one.
+    pub network: Option<String>,
 }
 
 /// Where a worker's messages go.

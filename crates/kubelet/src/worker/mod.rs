@@ -276,6 +276,7 @@ impl Worker {
             pod: self.pod.clone(),
             containers: containers.collect(),
             paths: self.paths.clone(),
+            network: self.ground.network.clone(),
         });
     }
 }

@@ -37,7 +37,7 @@ tests! {
     volumes: content_follows;
     admission: refuses_what_does_not_fit;
     figures: usage;
-    streams: logs, logs_follow, exec, exec_terminal, refusals;
+    streams: logs, logs_follow, exec, exec_terminal, port_forward, refusals;
     agent: registers, survives_restart, many, killed_while_starting;
 }
 

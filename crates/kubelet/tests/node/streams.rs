@@ -218,6 +218,30 @@ pub async fn exec_terminal() {
     machine.clean().await;
 }
 
+pub async fn port_forward() {
+    let machine = Machine::new().await;
+    // Only the pod's own loopback: what is reached is reached from inside.
+    let line =
+        "mkdir -p /tmp/www; echo hello > /tmp/www/index.html; exec httpd -f -p 127.0.0.1:8000 -h /tmp/www";
+    let probe = json!({"exec": {"command": ["grep", "-q", ":1F40", "/proc/net/tcp"]}, "periodSeconds": 1});
+    machine.pod(
+        "web",
+        json!({"containers": [{"name": "main", "command": ["sh", "-c", line], "readinessProbe": probe}]}),
+    );
+    machine.wait("web", |pod| pod["status"]["containerStatuses"][0]["ready"] == true).await;
+    let port = machine.port().await;
+    let path = "/portForward/default/web?port=8000&port=9";
+    let mut socket = websocket(port, path, "v4.channel.k8s.io").await;
+    socket.send(frame(0, b"GET / HTTP/1.0\r\n\r\n")).await.unwrap();
+    let channels = collect(&mut socket).await;
+    assert!(
+        channels[0].starts_with("\u{40}\u{1f}HTTP/1.") && channels[0].ends_with("hello\n"),
+        "{channels:?}"
+    );
+    assert!(channels[3].contains("error forwarding port 9 to pod web"), "{channels:?}");
+    machine.clean().await;
+}
+
 pub async fn refusals() {
     let machine = Machine::new().await;
     let port = sleeper(&machine).await;
@@ -228,7 +252,8 @@ pub async fn refusals() {
     let (status, text) = get(port, "/exec/default/box/main?command=ls").await;
     assert_eq!(status, 400);
     assert!(text.contains("Upgrade request required"), "{text}");
-    assert_eq!(get(port, "/portForward/default/box").await.0, 501);
+    assert_eq!(get(port, "/portForward/default/box").await.0, 400);
+    assert_eq!(get(port, "/portForward/default/nobody?port=80").await.0, 404);
     let request = hyper::Request::post("/exec/default/box/main?command=ls")
         .header("host", "node")
         .header("connection", "Upgrade")
