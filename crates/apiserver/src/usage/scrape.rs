@@ -108,6 +108,9 @@ impl Amounts {
     }
 }
 
+/// A node: when it was last asked for, and its last answer.
+type Slot = (Instant, Arc<tokio::sync::Mutex<Last>>);
+
 /// The last answer of a node, good or bad.
 #[derive(Default)]
 struct Last {
@@ -119,7 +122,7 @@ struct Last {
 #[derive(Default)]
 pub struct Scrapes {
     /// At most one per node; those that nobody asks for go.
-    nodes: Mutex<HashMap<String, (Instant, Arc<tokio::sync::Mutex<Last>>)>>,
+    nodes: Mutex<HashMap<String, Slot>>,
 }
 
 impl Scrapes {

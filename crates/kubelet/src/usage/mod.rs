@@ -191,10 +191,8 @@ fn rate(sample: &mut Sample, base: &Past, now: Instant) {
             }
             _ => return,
         };
-        if nanos > 0 {
-            let rate = u128::from(used - before) * 1_000_000_000 / nanos;
-            figures.cpu_rate = u64::try_from(rate).ok();
-        }
+        let rate = (u128::from(used - before) * 1_000_000_000).checked_div(nanos);
+        figures.cpu_rate = rate.and_then(|rate| u64::try_from(rate).ok());
     };
     set("machine", &mut sample.machine);
     set("agent", &mut sample.agent);
