@@ -53,6 +53,8 @@ pub(super) async fn answer(
     };
     let shown = agent.mailbox(namespace, name).and_then(|mailbox| mailbox.shown());
     let shown = shown.ok_or_else(|| Status::not_found("", "pods", name))?;
+    // Before the ports, which only this protocol names here: whoever speaks another one is to hear of that.
+    websocket::negotiate(request.headers(), &PROTOCOLS)?;
     let ports = ports(&routes::query(&request))?;
     let place = Place::of(&shown)?;
     websocket::upgrade(request, &PROTOCOLS, move |socket| carry(socket, place, ports))

@@ -65,7 +65,11 @@ where
     Ok(response)
 }
 
-fn negotiate(headers: &HeaderMap, protocols: &[&'static str]) -> Result<(HeaderValue, &'static str), Status> {
+/// What an upgrade to one of these subprotocols is answered with.
+pub(super) fn negotiate(
+    headers: &HeaderMap,
+    protocols: &[&'static str],
+) -> Result<(HeaderValue, &'static str), Status> {
     let text =
         |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok()).unwrap_or_default();
     let upgrade = text(header::UPGRADE);

@@ -261,6 +261,14 @@ pub async fn refusals() {
         .body(Empty::new())
         .unwrap();
     assert_eq!(send(port, request).await.status(), 400);
+    let request = hyper::Request::post("/portForward/default/box")
+        .header("host", "node")
+        .header("connection", "Upgrade")
+        .header("upgrade", "SPDY/3.1")
+        .body(Empty::new())
+        .unwrap();
+    let body = send(port, request).await.into_body().collect().await.unwrap().to_bytes();
+    assert!(String::from_utf8_lossy(&body).contains("not over SPDY"), "{body:?}");
     let request = hyper::Request::get("/pods")
         .header("host", "node")
         .header("authorization", "Bearer refused")
