@@ -234,7 +234,6 @@ impl Start<'_> {
                 let loopback = loopback.clone();
                 Arc::new(move |account: &str| loopback.controller(account))
             })),
-            ..gifee_controllers::Config::default()
         };
         let (running, ended) = mpsc::channel(1);
         let end = self.shutdown.child_token();
