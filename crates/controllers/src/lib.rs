@@ -239,7 +239,7 @@ async fn run_timed(client: Client, config: Config, timing: Timing, shutdown: Can
     };
     let lead = |term| {
         let context = Context::new(client.clone(), "kube-controller-manager", term);
-        election.announce(&context.events);
+        election.announce(&context.events, "");
         let config = config.clone();
         async move { start(&context, config).await }
     };

@@ -5,7 +5,7 @@
 //! since a lease was last seen to change. Answers to client-go's `tools/leaderelection`.
 
 use crate::codec::gvr;
-use crate::events::{Recorder, Reference};
+use crate::events::{Recorder, Reference, Severity};
 use gifee_base::{Clock, Object, ObjectKey, clock};
 use gifee_client::{Client, Result};
 use k8s_openapi::api::coordination::v1::Lease;
@@ -204,8 +204,8 @@ impl Election {
         }
     }
 
-    /// Tells in an event who leads.
-    pub fn announce(&self, events: &Recorder) {
+    /// Tells in an event who leads; `action` is what the newer of the two APIs of events asks for besides the reason.
+    pub fn announce(&self, events: &Recorder, action: &str) {
         let regarding = Reference {
             api_version: "coordination.k8s.io/v1".into(),
             kind: "Lease".into(),
@@ -213,6 +213,7 @@ impl Election {
             name: self.lease.name.to_string(),
             ..Reference::default()
         };
-        events.normal(regarding, "LeaderElection", format!("{} became leader", self.identity));
+        let message = format!("{} became leader", self.identity);
+        events.record(regarding, None, Severity::Normal, "LeaderElection", action, message);
     }
 }

@@ -126,7 +126,7 @@ async fn schedule(client: Client, config: &Config, election: Option<&Election>, 
     let source = Source::component(name);
     let events = Recorder::start_api(client.clone(), clock.clone(), source, Api::Events, shutdown.clone());
     if let Some(election) = election {
-        election.announce(&events);
+        election.announce(&events, "Leading");
     }
     let extenders = &configuration.extenders;
     let callers = extenders.iter().map(|one| Caller::new(one.clone())).collect();

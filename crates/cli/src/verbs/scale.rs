@@ -9,7 +9,7 @@ use clap::Parser;
 use gifee_base::ObjectKey;
 use gifee_client::{PatchKind, Request};
 use http::Method;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::process::ExitCode;
 
 /// Set the number of copies
@@ -24,6 +24,31 @@ struct Arguments {
     /// How many
     #[arg(long)]
     replicas: u32,
+    /// Only if there are to be so many now
+    #[arg(long)]
+    current_replicas: Option<u32>,
+    /// Only if nobody has changed it since this resource version
+    #[arg(long)]
+    resource_version: Option<String>,
+}
+
+impl Arguments {
+    /// The resource version that a scale must still have, if what it says now is what was expected.
+    fn precondition(&self, scale: &Value) -> Result<Value> {
+        let version = &scale["metadata"]["resourceVersion"];
+        let expect = |what: &str, wanted: &str, is: &str| match wanted == is {
+            true => Ok(()),
+            false => bail!("Expected {what} to be {wanted}, was {is}"),
+        };
+        if let Some(wanted) = self.current_replicas {
+            let replicas = scale["spec"]["replicas"].as_u64().unwrap_or_default();
+            expect("replicas", &wanted.to_string(), &replicas.to_string())?;
+        }
+        if let Some(wanted) = &self.resource_version {
+            expect("resource version", wanted, version.as_str().unwrap_or_default())?;
+        }
+        Ok(version.clone())
+    }
 }
 
 /// Runs the verb.
@@ -39,11 +64,14 @@ pub async fn run(words: Vec<String>) -> Result<ExitCode> {
         }
         for name in &wanted.names {
             let key = ObjectKey::new(&session.namespace, name);
-            let request =
-                Request::object(Method::PATCH, &wanted.resource.gvr, &key).segment("scale").payload(
-                    PatchKind::Merge.content_type(),
-                    json!({ "spec": { "replicas": arguments.replicas } }),
-                );
+            let mut patch = json!({ "spec": { "replicas": arguments.replicas } });
+            if arguments.current_replicas.is_some() || arguments.resource_version.is_some() {
+                let scale = session.client.get_subresource(&wanted.resource.gvr, &key, "scale").await?;
+                patch["metadata"]["resourceVersion"] = arguments.precondition(&scale.to_value()?)?;
+            }
+            let request = Request::object(Method::PATCH, &wanted.resource.gvr, &key)
+                .segment("scale")
+                .payload(PatchKind::Merge.content_type(), patch);
             session.client.send(&request).await?;
             println!("{} scaled", label(&wanted.resource, name));
         }

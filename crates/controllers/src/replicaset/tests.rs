@@ -7,6 +7,7 @@ use gifee_client::fake::Fake;
 use gifee_reconcile::Recorder;
 use gifee_reconcile::owner::Claims;
 use jiff::Timestamp;
+use proptest::prelude::*;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
@@ -107,6 +108,54 @@ fn the_status_says_what_is_there_and_then_rests() {
         plan(&view, now() + jiff::SignedDuration::from_mins(9)).status["conditions"],
         failed.status["conditions"]
     );
+}
+
+/// Plans once and does it to the pods; whether there was anything to do. Every step stays between what is there and what
+/// is wanted.
+fn step(replicas: i32, pods: &mut Vec<String>, made: &mut usize) -> bool {
+    let texts: Vec<&str> = pods.iter().map(String::as_str).collect();
+    let plan = plan(&view(replicas, &texts), now());
+    let active = pods.iter().filter(|pod| !pod.contains("Failed")).count();
+    let wanted = usize::try_from(replicas).unwrap();
+    assert!(plan.create == 0 || plan.delete.is_empty(), "it makes what it deletes");
+    assert_eq!(
+        (plan.create, plan.delete.len()),
+        (wanted.saturating_sub(active), active.saturating_sub(wanted))
+    );
+    for gone in &plan.delete {
+        let at = pods.iter().position(|pod| pod.split(' ').next() == Some(gone.name())).unwrap();
+        assert!(!pods.remove(at).contains("Failed"), "what has ended makes no room");
+    }
+    for _ in 0..plan.create {
+        *made += 1;
+        pods.push(format!("p{made} Pending _ -"));
+    }
+    plan.create > 0 || !plan.delete.is_empty()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 100, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Whatever happens in between, one step is enough, and the plan of an applied plan is empty.
+    #[test]
+    fn one_step_leads_to_rest(events in prop::collection::vec((0..6_u8, 0..40_usize), 0..60)) {
+        let (mut replicas, mut pods, mut made) = (3, Vec::new(), 0);
+        for (event, at) in events {
+            let index = at % pods.len().max(1);
+            let word = |pod: &String| pod.split(' ').next().unwrap_or_default().to_owned();
+            match (event, pods.get(index).map(word)) {
+                (0, _) => replicas = i32::try_from(at).unwrap(),
+                (1, Some(name)) => pods[index] = format!("{name} Running n 5"),
+                (2, Some(name)) => pods[index] = format!("{name} Failed n -"),
+                (3, Some(_)) => drop(pods.remove(index)),
+                _ => drop(step(replicas, &mut pods, &mut made)),
+            }
+        }
+        step(replicas, &mut pods, &mut made);
+        prop_assert!(!step(replicas, &mut pods, &mut made), "it does not rest");
+        let active = pods.iter().filter(|pod| !pod.contains("Failed")).count();
+        prop_assert_eq!(active, usize::try_from(replicas).unwrap());
+    }
 }
 
 struct World {

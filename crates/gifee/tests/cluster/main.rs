@@ -14,6 +14,7 @@ mod commands;
 mod conformance;
 mod crash;
 mod disk;
+mod elections;
 mod first;
 mod fixture;
 mod guestbook;

@@ -17,6 +17,7 @@ const STEPS: &[Step] = &[
     ("placed", a_daemon_follows_its_nodes),
     ("revisions", revisions_live),
     ("deployments", deployments_roll_over),
+    ("scaled", kubectl_scales),
 ];
 
 const SETS: &str = "apps/v1/statefulsets";
@@ -367,4 +368,53 @@ fn deployments_roll_over(api: &Api<'_>) {
         deployment["status"]["updatedReplicas"] == 10 && deployment["status"]["replicas"] == 10
     };
     api.until(DEPLOYMENTS, "shared", rolled);
+}
+
+/// Every kind that has a scale, with and without preconditions, by both programs.
+fn kubectl_scales(api: &Api<'_>) {
+    for (resource, kind) in [
+        ("apps/v1/deployments", "Deployment"),
+        ("apps/v1/replicasets", "ReplicaSet"),
+        ("apps/v1/statefulsets", "StatefulSet"),
+        ("v1/replicationcontrollers", "ReplicationController"),
+    ] {
+        let mut body = stateful(1, &json!({ "template": template() }));
+        (body["kind"], body["apiVersion"]) = (kind.into(), resource.rsplit_once('/').unwrap().0.into());
+        if kind != "StatefulSet" {
+            body["spec"].as_object_mut().unwrap().remove("serviceName");
+        }
+        if kind == "ReplicationController" {
+            body["spec"]["selector"] = json!({ "app": "x" });
+        }
+        api.post(&api.path(resource), &body);
+        let is = |count: i32| api.until(resource, "web", |one| one["spec"]["replicas"] == count);
+        let name = format!("{kind}/web");
+        let namespace = ["-n", &api.namespace, "scale", &name];
+        let words = |more: &[&'static str]| [&namespace[..], more].concat();
+        let said = api.cluster.kubectl(&words(&["--replicas=2"])).ok();
+        assert!(said.trim().ends_with("/web scaled"), "{said}");
+        is(2);
+        for run in [
+            |cluster: &Cluster, words: &[&str]| cluster.kubectl(words),
+            |cluster: &Cluster, words: &[&str]| cluster.gifee(words),
+        ] {
+            let refused = run(api.cluster, &words(&["--replicas=0", "--current-replicas=9"]));
+            assert!(
+                refused.code != 0 && refused.err.contains("Expected replicas to be 9, was 2"),
+                "{refused}"
+            );
+            let refused = run(api.cluster, &words(&["--replicas=0", "--resource-version=1"]));
+            assert!(
+                refused.code != 0 && refused.err.contains("Expected resource version to be 1, was "),
+                "{refused}"
+            );
+            is(2);
+        }
+        api.cluster.kubectl(&words(&["--replicas=1", "--current-replicas=2"])).ok();
+        is(1);
+        api.cluster.gifee(&words(&["--replicas=0", "--current-replicas=1"])).ok();
+        is(0);
+        api.delete(&format!("{}/web", api.path(resource)), &json!({ "propagationPolicy": "Background" }));
+        api.until_all("v1/pods", "app=x", <[Value]>::is_empty);
+    }
 }
