@@ -23,6 +23,10 @@ pub const DEEDS: &[Deed] = &[
     Deed { weight: 4, run: |stage, random| roll(stage, random).boxed() },
     Deed { weight: 2, run: |stage, random| delete(stage, random).boxed() },
     Deed { weight: 3, run: |stage, random| pod(stage, random).boxed() },
+    Deed { weight: 5, run: |stage, random| job(stage, random).boxed() },
+    Deed { weight: 2, run: |stage, random| change_job(stage, random).boxed() },
+    Deed { weight: 3, run: |stage, random| set(stage, random).boxed() },
+    Deed { weight: 1, run: |stage, random| daemon(stage, random).boxed() },
     Deed { weight: 2, run: |stage, random| namespace(stage, random).boxed() },
     Deed { weight: 2, run: |stage, random| silence(stage, random).boxed() },
     Deed { weight: 2, run: |stage, random| remove_node(stage, random).boxed() },
@@ -113,6 +117,117 @@ async fn pod(stage: &mut Stage, random: &mut Random) -> String {
         format!("pod {namespace}/{name}, {policy}"),
         stage.client().create(&Gvr::core("pods"), namespace, object).await,
     )
+}
+
+fn jobs() -> Gvr {
+    Gvr::new("batch", "v1", "jobs")
+}
+
+async fn job(stage: &mut Stage, random: &mut Random) -> String {
+    let key = place(random);
+    let (parallelism, completions) = (1 + random.below(3), 1 + random.below(5));
+    let policy = if random.happens(700) { "Never" } else { "OnFailure" };
+    let mut spec = json!({ "parallelism": parallelism, "completions": completions, "backoffLimit": 6,
+        "template": { "spec": { "restartPolicy": policy, "terminationGracePeriodSeconds": random.below(10),
+            "containers": containers(200) } } });
+    let indexed = random.happens(500);
+    if indexed {
+        spec["completionMode"] = "Indexed".into();
+        if policy == "Never" && random.happens(300) {
+            spec["backoffLimitPerIndex"] = 2.into();
+        }
+    }
+    if random.happens(200) {
+        spec["suspend"] = true.into();
+    }
+    let object =
+        json!({ "apiVersion": "batch/v1", "kind": "Job", "metadata": { "name": &*key.name }, "spec": spec });
+    let made = stage.client().create(&jobs(), &key.namespace, object).await;
+    outcome(format!("job {key} {completions} by {parallelism}, {policy}, indexed: {indexed}"), made)
+}
+
+async fn change_job(stage: &mut Stage, random: &mut Random) -> String {
+    let key = place(random);
+    match random.below(3) {
+        0 => {
+            let deleted = stage.client().delete(&jobs(), &key, &propagated(random)).await;
+            outcome(format!("delete job {key}"), deleted)
+        }
+        1 => {
+            let parallelism = random.below(4);
+            let patch = json!({ "spec": { "parallelism": parallelism } });
+            let patched = stage.client().patch(&jobs(), &key, PatchKind::Merge, patch).await;
+            outcome(format!("job {key} by {parallelism}"), patched)
+        }
+        _ => {
+            let suspend = random.happens(400);
+            let patch = json!({ "spec": { "suspend": suspend } });
+            let patched = stage.client().patch(&jobs(), &key, PatchKind::Merge, patch).await;
+            outcome(format!("suspend job {key}: {suspend}"), patched)
+        }
+    }
+}
+
+fn propagated(random: &mut Random) -> DeleteOptions {
+    let foreground = random.happens(300);
+    let propagation = Some(if foreground { Propagation::Foreground } else { Propagation::Background });
+    DeleteOptions { propagation, ..DeleteOptions::default() }
+}
+
+/// Makes, changes or deletes a set of pods that are not a Deployment's.
+async fn change(
+    stage: &mut Stage,
+    random: &mut Random,
+    gvr: Gvr,
+    key: ObjectKey,
+    object: Value,
+    patch: Value,
+) -> String {
+    let what = format!("{} {key}", gvr.resource);
+    match random.below(4) {
+        0 => outcome(format!("delete {what}"), stage.client().delete(&gvr, &key, &propagated(random)).await),
+        1 => {
+            let said = format!("change {what}: {patch}");
+            outcome(said, stage.client().patch(&gvr, &key, PatchKind::Merge, patch).await)
+        }
+        _ => outcome(what, stage.client().create(&gvr, &key.namespace, object).await),
+    }
+}
+
+/// Pods of a StatefulSet or a DaemonSet, under names that no Deployment's pods have.
+fn members(name: &str, cpu: u64, mark: u64) -> (Value, Value) {
+    let labels = json!({ "set": name });
+    let template = json!({ "metadata": { "labels": labels, "annotations": { "mark": mark.to_string() } },
+        "spec": { "terminationGracePeriodSeconds": 2, "containers": containers(cpu) } });
+    (json!({ "matchLabels": labels }), template)
+}
+
+async fn set(stage: &mut Stage, random: &mut Random) -> String {
+    let key = place(random);
+    let (replicas, mark) = (random.below(4), random.below(1_000));
+    let (selector, template) = members(&key.name, 100, mark);
+    let policy = if random.happens(500) { "OrderedReady" } else { "Parallel" };
+    let object = json!({ "apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": { "name": &*key.name },
+        "spec": { "replicas": replicas, "serviceName": "set", "podManagementPolicy": policy,
+            "selector": selector, "template": template } });
+    let patch = match random.happens(500) {
+        true => json!({ "spec": { "replicas": replicas } }),
+        false => {
+            json!({ "spec": { "template": { "metadata": { "annotations": { "mark": mark.to_string() } } } } })
+        }
+    };
+    change(stage, random, Gvr::new("apps", "v1", "statefulsets"), key, object, patch).await
+}
+
+async fn daemon(stage: &mut Stage, random: &mut Random) -> String {
+    let key = place(random);
+    let mark = random.below(1_000);
+    let (selector, template) = members(&format!("daemon-{}", key.name), 50, mark);
+    let object = json!({ "apiVersion": "apps/v1", "kind": "DaemonSet", "metadata": { "name": &*key.name },
+        "spec": { "selector": selector, "template": template } });
+    let patch =
+        json!({ "spec": { "template": { "metadata": { "annotations": { "mark": mark.to_string() } } } } });
+    change(stage, random, Gvr::new("apps", "v1", "daemonsets"), key, object, patch).await
 }
 
 async fn namespace(stage: &mut Stage, random: &mut Random) -> String {

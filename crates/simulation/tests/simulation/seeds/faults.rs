@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
 
 /// The faults of a story.
 pub struct Faults {
@@ -121,6 +122,8 @@ pub struct Watched {
     pub model: Arc<Mutex<Model>>,
     /// Delays.
     pub faults: Arc<Faults>,
+    /// Cancelled when the process that has it open dies: from then on nothing is written any more.
+    pub dead: CancellationToken,
 }
 
 #[async_trait]
@@ -128,6 +131,9 @@ impl Store for Watched {
     async fn write(&self, write: Write) -> Result<Outcome, gifee_store::Error> {
         if self.faults.on() {
             sleep(self.faults.pause(8)).await;
+        }
+        if self.dead.is_cancelled() {
+            std::future::pending::<()>().await;
         }
         let outcome = self.inner.write(write.clone()).await?;
         if let Outcome::Done(revision) = outcome {

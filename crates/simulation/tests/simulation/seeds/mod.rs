@@ -4,13 +4,14 @@
 //! Invariants hold at every commit, and others once faults have ended and time has passed: the rows of
 //! [`model::INVARIANTS`]. What happens is done by the rows of [`deeds::DEEDS`]. The same seed gives the same commits,
 //! byte for byte: `GIFEE_SEED=7 cargo test -p gifee-simulation -- seeds` replays the one that failed, and
-//! `GIFEE_SEEDS=1000` runs more of them.
+//! `GIFEE_SEEDS=1000` runs more of them, `GIFEE_SEEDS=200..400` those between.
 
 mod deeds;
 mod faults;
 mod model;
 mod random;
 mod story;
+mod work;
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -20,6 +21,13 @@ const SEEDS: u64 = 24;
 
 fn environment(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
+}
+
+/// Which seeds are told, the last one excluded.
+fn seeds() -> (u64, u64) {
+    let wanted = std::env::var("GIFEE_SEEDS").unwrap_or_default();
+    let (first, end) = wanted.split_once("..").unwrap_or(("0", &wanted));
+    (first.parse().unwrap_or_default(), end.parse().unwrap_or(SEEDS))
 }
 
 /// Tells a seed's story in a thread of its own, whose randomness is the seed's.
@@ -44,14 +52,14 @@ fn seeds_keep_the_invariants() {
         );
         return;
     }
-    let count = environment("GIFEE_SEEDS").unwrap_or(SEEDS);
-    let (next, broken) = (AtomicU64::new(0), Mutex::new(Vec::new()));
+    let (first, end) = seeds();
+    let (next, broken) = (AtomicU64::new(first), Mutex::new(Vec::new()));
     std::thread::scope(|scope| {
         for _ in 0..2 {
             scope.spawn(|| {
                 loop {
                     let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= count {
+                    if seed >= end {
                         return;
                     }
                     let told = tell(seed);
@@ -66,8 +74,9 @@ fn seeds_keep_the_invariants() {
     let broken = broken.into_inner().unwrap();
     assert!(
         broken.is_empty(),
-        "{} of {count} seeds broke an invariant:\n{}",
+        "{} of {} seeds broke an invariant:\n{}",
         broken.len(),
+        end - first,
         broken.join("\n")
     );
 }
@@ -76,6 +85,9 @@ fn seeds_keep_the_invariants() {
 fn a_seed_replays_exactly() {
     let (first, second) = (tell(1), tell(1));
     assert_eq!(first.deeds, second.deeds);
+    let differs = first.told.iter().zip(&second.told).position(|(one, other)| one != other);
+    let pair = differs.map(|at| format!("commit {at}:\n{}\n{}", first.told[at], second.told[at]));
+    assert_eq!(pair, None);
     assert_eq!((first.commits, first.digest), (second.commits, second.digest));
     assert!(first.commits > 100, "only {} commits", first.commits);
     assert_ne!(tell(2).digest, first.digest, "another seed is another story");

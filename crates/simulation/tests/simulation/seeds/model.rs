@@ -1,5 +1,6 @@
 //! What the store holds, commit by commit, and what must be true of it.
 
+use super::work::{self, Work};
 use bytes::Bytes;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -29,6 +30,10 @@ pub struct Model {
     revision: u64,
     /// Commits since somebody began to count, without those of leases.
     pub writes: Vec<String>,
+    /// Every commit as a text.
+    pub told: Vec<String>,
+    /// What of each Job has really been done, by its UID.
+    pub work: BTreeMap<String, Work>,
 }
 
 /// When something must be true.
@@ -63,12 +68,30 @@ pub const INVARIANTS: &[Invariant] = &[
         check: deployments,
     },
     Invariant { says: "at rest every pod is ready or has no place", when: When::AtRest, check: pods },
+    Invariant {
+        says: "no completion is counted that was not, or twice",
+        when: When::Always,
+        check: work::counted,
+    },
+    Invariant {
+        says: "at rest Jobs have ended with all that was done counted, or their pods have no place",
+        when: When::AtRest,
+        check: work::jobs,
+    },
+    Invariant {
+        says: "at rest StatefulSets are complete, or their pods have no place",
+        when: When::AtRest,
+        check: work::sets,
+    },
+    Invariant { says: "at rest every node has its daemons", when: When::AtRest, check: work::daemons },
 ];
 
 impl Model {
     /// Takes in a commit, and checks what must always be true.
     pub fn commit(&mut self, key: &Bytes, value: Option<&Bytes>, revision: u64) {
         self.commits += 1;
+        let text = value.map(|bytes| String::from_utf8_lossy(bytes).into_owned()).unwrap_or_default();
+        self.told.push(format!("{} {text}", String::from_utf8_lossy(key)));
         (key, value, revision).hash(&mut self.digest);
         if revision <= self.revision {
             self.broken.push(format!("revision {revision} after {}", self.revision));
@@ -91,6 +114,7 @@ impl Model {
             self.keeps(&name, &old.value, &new.value);
         }
         if let Some(new) = new {
+            work::note(self, &name, &new.value);
             self.objects.insert(name.clone(), new);
         }
         self.check(When::Always, &name);
@@ -101,6 +125,11 @@ impl Model {
         let node = old["spec"]["nodeName"].as_str().unwrap_or_default();
         if key.0 == "pods" && !node.is_empty() && new["spec"]["nodeName"] != old["spec"]["nodeName"] {
             self.broken.push(format!("pod {}/{} left node {node} alive", key.1, key.2));
+        }
+        if key.0 == "jobs"
+            && let Some(wrong) = work::keeps(old, new)
+        {
+            self.broken.push(format!("Job {}/{} {wrong}", key.1, key.2));
         }
         if old["metadata"]["uid"] != new["metadata"]["uid"] {
             self.broken.push(format!("{key:?} changed its UID"));
@@ -149,7 +178,7 @@ fn amount(value: &Value) -> f64 {
     text.parse::<gifee_base::Quantity>().map(|quantity| quantity.milli() as f64 / 1e3).unwrap_or_default()
 }
 
-fn ended(pod: &Value) -> bool {
+pub(super) fn ended(pod: &Value) -> bool {
     matches!(pod["status"]["phase"].as_str(), Some("Succeeded" | "Failed"))
 }
 
@@ -208,11 +237,11 @@ fn deleting(model: &Model, _: &Key) -> Option<String> {
     (!found.is_empty()).then(|| format!("{found:?}"))
 }
 
-fn condition<'a>(object: &'a Value, kind: &str) -> Option<&'a Value> {
+pub(super) fn condition<'a>(object: &'a Value, kind: &str) -> Option<&'a Value> {
     object["status"]["conditions"].as_array()?.iter().find(|one| one["type"] == kind)
 }
 
-fn unplaced(pod: &Value) -> bool {
+pub(super) fn unplaced(pod: &Value) -> bool {
     condition(pod, "PodScheduled").is_some_and(|one| one["status"] == "False")
 }
 
