@@ -13,7 +13,7 @@ use parking_lot::{Mutex, RwLock};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
-use tokio::sync::watch;
+use tokio::sync::Notify;
 
 /// Where objects are.
 pub(super) const ROOT: &[u8] = b"/registry/";
@@ -57,9 +57,9 @@ pub struct Caches {
     /// Sorted by group and resource. Readers take no lock; who adds one holds `adding`.
     sorted: ArcSwap<Vec<Arc<Cache>>>,
     adding: Mutex<()>,
-    progress: watch::Sender<u64>,
-    /// The same number, for those who only look.
-    now: AtomicU64,
+    progress: AtomicU64,
+    /// Who waits for it, told in the order of their coming.
+    moved: Notify,
     request: RwLock<Option<Progress>>,
 }
 
@@ -85,8 +85,8 @@ impl Caches {
             limits,
             sorted: ArcSwap::default(),
             adding: Mutex::default(),
-            progress: watch::Sender::new(0),
-            now: AtomicU64::new(0),
+            progress: AtomicU64::new(0),
+            moved: Notify::new(),
             request: RwLock::new(None),
         }
     }
@@ -196,12 +196,9 @@ impl Caches {
         if request.is_some() {
             *self.request.write() = request;
         }
-        self.now.fetch_max(revision, Ordering::AcqRel);
-        self.progress.send_if_modified(|progress| {
-            let newer = revision > *progress;
-            *progress = revision.max(*progress);
-            newer
-        });
+        if self.progress.fetch_max(revision, Ordering::AcqRel) < revision {
+            self.moved.notify_waiters();
+        }
     }
 
     /// The store.
@@ -222,7 +219,7 @@ impl Caches {
 
     /// Everything up to this revision is in the caches.
     pub fn progress(&self) -> u64 {
-        self.now.load(Ordering::Acquire)
+        self.progress.load(Ordering::Acquire)
     }
 
     /// Waits until everything that was acknowledged before the call is in the caches, and gives the revision.
@@ -242,20 +239,25 @@ impl Caches {
     /// # Errors
     /// 504 with the cause ResourceVersionTooLarge if they do not.
     pub async fn reach(&self, revision: u64) -> Result<u64, Status> {
-        let mut progress = self.progress.subscribe();
-        let reached = async {
-            if *progress.borrow_and_update() < revision
-                && let Some(request) = &*self.request.read()
-            {
-                request.request();
-            }
-            progress.wait_for(|now| *now >= revision).await.map(|now| *now)
-        };
-        match tokio::time::timeout(FRESH_TIMEOUT, reached).await {
-            Ok(Ok(now)) => Ok(now),
-            Ok(Err(_)) => Err(Status::unavailable("the server is stopping")),
-            Err(_) => Err(too_large(revision, self.progress())),
+        if self.progress() < revision
+            && let Some(request) = &*self.request.read()
+        {
+            request.request();
         }
+        let reached = async {
+            loop {
+                let mut moved = std::pin::pin!(self.moved.notified());
+                // It counts as waiting before it looks, so that no move is missed.
+                moved.as_mut().enable();
+                let now = self.progress();
+                if now >= revision {
+                    return now;
+                }
+                moved.await;
+            }
+        };
+        let reached = tokio::time::timeout(FRESH_TIMEOUT, reached).await;
+        reached.map_err(|_| too_large(revision, self.progress()))
     }
 
     /// Takes in one batch of the watch.

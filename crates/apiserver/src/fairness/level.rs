@@ -12,8 +12,9 @@ use parking_lot::Mutex;
 use serde_json::Value;
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 /// Seconds that a request is taken to last until it is known.
 const ESTIMATE: f64 = 0.003;

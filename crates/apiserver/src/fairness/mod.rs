@@ -35,7 +35,8 @@ use level::{Details, Entry, Refusal};
 use parking_lot::Mutex;
 use plan::{Distinguisher, Flow, Plan};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use tokio::time::Instant;
 
 /// Seconds after which a client that was shed may come again.
 const RETRY_SECONDS: &str = "1";

@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 use prometheus_client::encoding::{EncodeMetric, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::{MetricType, TypedMetric};
 use std::sync::Arc;
-use std::time::Instant;
+use tokio::time::Instant;
 
 /// A ratio, and how many nanoseconds it was in which bucket.
 #[derive(Clone, Debug)]

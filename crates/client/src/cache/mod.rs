@@ -15,6 +15,7 @@ use parking_lot::{Mutex, RwLock, RwLockReadGuard};
 pub use reflector::{Sink, follow};
 use std::sync::Arc;
 use store::Store;
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 /// Which objects a cache holds.
@@ -105,7 +106,9 @@ pub struct Cache {
     store: RwLock<Store>,
     /// Held while a change is applied and told, so that a handler that comes late misses nothing.
     handlers: Mutex<Vec<Handler>>,
-    progress: tokio::sync::watch::Sender<Progress>,
+    progress: Mutex<Progress>,
+    /// Who waits for it, told in the order of their coming.
+    moved: Notify,
 }
 
 impl Cache {
@@ -115,7 +118,8 @@ impl Cache {
             scope,
             store: RwLock::new(Store::default()),
             handlers: Mutex::new(Vec::new()),
-            progress: tokio::sync::watch::Sender::new(Progress::default()),
+            progress: Mutex::default(),
+            moved: Notify::new(),
         })
     }
 
@@ -159,25 +163,34 @@ impl Cache {
 
     /// The resource version up to which all changes are in.
     pub fn revision(&self) -> u64 {
-        self.progress.borrow().revision
+        self.progress.lock().revision
     }
 
     /// Whether the first list is in.
     pub fn is_synced(&self) -> bool {
-        self.progress.borrow().synced
+        self.progress.lock().synced
     }
 
     /// Waits until the first list is in.
     pub async fn synced(&self) {
-        let mut progress = self.progress.subscribe();
-        // The sender lives as long as `self`.
-        let _ = progress.wait_for(|progress| progress.synced).await;
+        self.wait(|progress| progress.synced).await;
     }
 
     /// Waits until all changes up to a resource version are in.
     pub async fn reached(&self, revision: u64) {
-        let mut progress = self.progress.subscribe();
-        let _ = progress.wait_for(|progress| progress.synced && progress.revision >= revision).await;
+        self.wait(|progress| progress.synced && progress.revision >= revision).await;
+    }
+
+    async fn wait(&self, far_enough: impl Fn(&Progress) -> bool) {
+        loop {
+            let mut moved = std::pin::pin!(self.moved.notified());
+            // It counts as waiting before it looks, so that no move is missed.
+            moved.as_mut().enable();
+            if far_enough(&self.progress.lock()) {
+                return;
+            }
+            moved.await;
+        }
     }
 
     /// Puts an object in, replacing an older state.
@@ -229,7 +242,8 @@ impl Cache {
             }
             *store = fresh;
         }
-        self.progress.send_modify(|progress| *progress = Progress { synced: true, revision });
+        *self.progress.lock() = Progress { synced: true, revision };
+        self.moved.notify_waiters();
         for (old, new) in &changes {
             tell(&handlers, &Change { old: old.as_ref(), new: new.as_ref() });
         }
@@ -237,11 +251,14 @@ impl Cache {
 
     /// Notes that all changes up to a resource version are in.
     fn advance(&self, revision: u64) {
-        self.progress.send_if_modified(|progress| {
-            let further = revision > progress.revision;
-            progress.revision = progress.revision.max(revision);
-            further
-        });
+        {
+            let mut progress = self.progress.lock();
+            if revision <= progress.revision {
+                return;
+            }
+            progress.revision = revision;
+        }
+        self.moved.notify_waiters();
     }
 }
 
