@@ -38,7 +38,7 @@ pub async fn server(bed: &Bed) -> Result<Outcome> {
     let (_cluster, target) = bed.server().await?;
     tokio::time::sleep(SETTLE).await;
     let rss = target.process.rss()?;
-    Ok(Outcome { measured: vec![("first-pod", took), ("server-rss", rss)], ceiling: Vec::new() })
+    Ok(Outcome { measured: vec![("first-pod", took), ("server-rss", rss)], ..Outcome::default() })
 }
 
 /// Creates Pods `<prefix>-<number>` on many connections.
@@ -95,7 +95,11 @@ async fn create_both(bed: &Bed, clients: usize, count: usize) -> Result<(Measure
 /// If one is refused.
 pub async fn create_one(bed: &Bed) -> Result<Outcome> {
     let (measured, ceiling) = create_both(bed, 1, 2_000).await?;
-    Ok(Outcome { measured: vec![("create-1", measured.rate)], ceiling: vec![("create-1", ceiling.rate)] })
+    Ok(Outcome {
+        measured: vec![("create-1", measured.rate)],
+        ceiling: vec![("create-1", ceiling.rate)],
+        ..Outcome::default()
+    })
 }
 
 /// Sixteen clients create Pods.
@@ -104,7 +108,11 @@ pub async fn create_one(bed: &Bed) -> Result<Outcome> {
 /// If one is refused.
 pub async fn create_sixteen(bed: &Bed) -> Result<Outcome> {
     let (measured, ceiling) = create_both(bed, 16, 8_000).await?;
-    Ok(Outcome { measured: vec![("create-16", measured.rate)], ceiling: vec![("create-16", ceiling.rate)] })
+    Ok(Outcome {
+        measured: vec![("create-16", measured.rate)],
+        ceiling: vec![("create-16", ceiling.rate)],
+        ..Outcome::default()
+    })
 }
 
 /// 128 clients create Pods.
@@ -120,7 +128,7 @@ pub async fn create_many(bed: &Bed) -> Result<Outcome> {
         ]
     };
     let (measured, ceiling) = create_both(bed, 128, 10_000).await?;
-    Ok(Outcome { measured: values(&measured), ceiling: values(&ceiling) })
+    Ok(Outcome { measured: values(&measured), ceiling: values(&ceiling), ..Outcome::default() })
 }
 
 /// One and 128 clients get Pods, each time another.
@@ -196,5 +204,9 @@ pub async fn leases(bed: &Bed) -> Result<Outcome> {
     }
     let measured = renew(&target, &versions).await?.rate;
     let ceiling = renew(ceiling, &versions).await?.rate;
-    Ok(Outcome { measured: vec![("lease-128", measured)], ceiling: vec![("lease-128", ceiling)] })
+    Ok(Outcome {
+        measured: vec![("lease-128", measured)],
+        ceiling: vec![("lease-128", ceiling)],
+        ..Outcome::default()
+    })
 }

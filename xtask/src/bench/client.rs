@@ -1,4 +1,4 @@
-//! A client that costs little, since it shares the cores with what it measures: HTTP/1.1 over TLS by hand.
+//! A client that costs little, since it shares the cores with what it measures: HTTP/1.1 by hand, over TLS but for the peer that has none.
 //!
 //! Invariant: one request at a time on a connection, which is kept; requests are whole bytes made by the caller.
 
@@ -10,10 +10,9 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
-use tokio_rustls::client::TlsStream;
 
 /// Bytes that wait to be looked at; a head must fit.
 const BUFFER_BYTES: usize = 64 << 10;
@@ -22,7 +21,7 @@ const BUFFER_BYTES: usize = 64 << 10;
 #[derive(Clone)]
 pub struct Endpoint {
     address: SocketAddr,
-    connector: TlsConnector,
+    connector: Option<TlsConnector>,
 }
 
 impl Endpoint {
@@ -61,7 +60,12 @@ impl Endpoint {
             None => builder.with_no_client_auth(),
         };
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        Ok(Self { address, connector: TlsConnector::from(Arc::new(config)) })
+        Ok(Self { address, connector: Some(TlsConnector::from(Arc::new(config))) })
+    }
+
+    /// An address that speaks without TLS.
+    pub fn plain(address: SocketAddr) -> Self {
+        Self { address, connector: None }
     }
 
     /// A connection of its own.
@@ -71,8 +75,13 @@ impl Endpoint {
     pub async fn connect(&self) -> Result<Connection> {
         let stream = TcpStream::connect(self.address).await?;
         stream.set_nodelay(true)?;
-        let name = ServerName::IpAddress(self.address.ip().into());
-        let stream = self.connector.connect(name, stream).await.context("TLS handshake")?;
+        let stream: Box<dyn Stream> = match &self.connector {
+            Some(connector) => {
+                let name = ServerName::IpAddress(self.address.ip().into());
+                Box::new(connector.connect(name, stream).await.context("TLS handshake")?)
+            }
+            None => Box::new(stream),
+        };
         Ok(Connection { stream, buffer: vec![0; BUFFER_BYTES], start: 0, end: 0, rest: Rest::None })
     }
 
@@ -98,9 +107,13 @@ enum Rest {
     ChunkStart,
 }
 
+trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+
 /// A connection.
 pub struct Connection {
-    stream: TlsStream<TcpStream>,
+    stream: Box<dyn Stream>,
     buffer: Vec<u8>,
     start: usize,
     end: usize,

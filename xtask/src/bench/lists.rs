@@ -78,6 +78,7 @@ pub async fn list(bed: &Bed) -> Result<Outcome> {
             ("server-rss-10000", rss),
         ],
         ceiling: vec![("list-time", ceiling_time), ("list-cpu", ceiling_cpu)],
+        ..Outcome::default()
     })
 }
 

@@ -2,6 +2,7 @@
 
 use super::ceiling::{self, Ceiling};
 use super::objects::{PODS, bare, full, pod};
+use super::peer::Etcd;
 use super::report::Figures;
 use super::table::{BENCHES, Bench};
 use super::target::{Cluster, Target};
@@ -26,6 +27,9 @@ struct Arguments {
     /// Not the benches that start containers
     #[arg(long)]
     no_node: bool,
+    /// An etcd to run beside gifee, such as that of Debian's package etcd-server: its figures take upstream's place
+    #[arg(long, value_name = "FILE")]
+    etcd: Option<PathBuf>,
     /// How often each bench runs
     #[arg(long, value_name = "NUMBER", default_value_t = 5)]
     runs: usize,
@@ -46,19 +50,22 @@ enum Part {
     CeilingServer(ceiling::Arguments),
 }
 
-/// The values of one run: of gifee, and of the ceiling where it can do the same.
+/// The values of one run: of gifee, and of the ceiling and of etcd where they can do the same.
 #[derive(Default)]
 pub struct Outcome {
     /// Row and value.
     pub measured: Vec<(&'static str, f64)>,
     /// Row and value.
     pub ceiling: Vec<(&'static str, f64)>,
+    /// Row and value.
+    pub peer: Vec<(&'static str, f64)>,
 }
 
 /// What benches run on.
 pub struct Bed {
     /// The gifee to measure.
     pub binary: PathBuf,
+    etcd: Option<PathBuf>,
     folder: TempDir,
     folders: AtomicUsize,
     ceiling: OnceCell<Ceiling>,
@@ -81,6 +88,17 @@ impl Bed {
     /// If it does not come up.
     pub async fn server(&self) -> Result<(Cluster, Target)> {
         Cluster::server(&self.binary, &self.folder()).await
+    }
+
+    /// A new etcd, if one is to be measured beside.
+    ///
+    /// # Errors
+    /// If it does not come up.
+    pub async fn etcd(&self) -> Result<Option<Etcd>> {
+        match &self.etcd {
+            Some(binary) => Ok(Some(Etcd::start(binary, &self.folder()).await?)),
+            None => Ok(None),
+        }
     }
 
     /// The ceiling; it answers with a Pod as gifee stores it.
@@ -128,7 +146,8 @@ pub fn run(words: &[String]) -> Result<()> {
         format!("{} is not there: `cargo build --release -p gifee` makes it", arguments.binary.display())
     })?;
     let folder = TempDir::with_prefix("gifee-bench-")?;
-    let bed = Bed { binary, folder, folders: AtomicUsize::new(0), ceiling: OnceCell::new() };
+    let etcd = arguments.etcd.clone();
+    let bed = Bed { binary, etcd, folder, folders: AtomicUsize::new(0), ceiling: OnceCell::new() };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let mut figures = Figures::default();
     let outcome = runtime.block_on(async {

@@ -20,6 +20,8 @@ mod node;
 #[cfg(feature = "bench")]
 mod objects;
 #[cfg(feature = "bench")]
+mod peer;
+#[cfg(feature = "bench")]
 mod process;
 #[cfg(feature = "bench")]
 mod report;

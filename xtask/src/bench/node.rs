@@ -27,7 +27,7 @@ pub async fn size(bed: &Bed) -> Result<Outcome> {
     let status = Command::new("strip").arg("-o").arg(&stripped).arg(&bed.binary).status();
     ensure!(status.context("running strip, of Debian's package binutils")?.success(), "strip failed");
     let bytes = std::fs::metadata(&stripped)?.len();
-    Ok(Outcome { measured: vec![("size", bytes as f64 / 1e6)], ceiling: Vec::new() })
+    Ok(Outcome { measured: vec![("size", bytes as f64 / 1e6)], ..Outcome::default() })
 }
 
 /// Comes up in an empty folder, goes down, comes up again, and idles.
@@ -52,7 +52,7 @@ pub async fn up(bed: &Bed) -> Result<Outcome> {
             ("idle-pss", process.pss()?),
             ("idle-cpu", share * 100.0),
         ],
-        ceiling: Vec::new(),
+        ..Outcome::default()
     })
 }
 
@@ -73,7 +73,7 @@ pub async fn deployment_scaled(bed: &Bed) -> Result<Outcome> {
     let one = applied(&target, "web").await?;
     let fifty = scaled(&target, "web").await?;
     let measured = vec![("deploy-1", one.as_secs_f64() * 1e3), ("scale-50", fifty.as_secs_f64())];
-    Ok(Outcome { measured, ceiling: Vec::new() })
+    Ok(Outcome { measured, ..Outcome::default() })
 }
 
 /// From the write of a Deployment of one to its Pod's phase Running.

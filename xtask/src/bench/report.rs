@@ -10,6 +10,7 @@ use std::collections::HashMap;
 pub struct Figures {
     measured: HashMap<&'static str, Vec<f64>>,
     ceiling: HashMap<&'static str, Vec<f64>>,
+    peer: HashMap<&'static str, Vec<f64>>,
 }
 
 impl Figures {
@@ -20,6 +21,9 @@ impl Figures {
         }
         for (row, value) in &outcome.ceiling {
             self.ceiling.entry(row).or_default().push(*value);
+        }
+        for (row, value) in &outcome.peer {
+            self.peer.entry(row).or_default().push(*value);
         }
     }
 
@@ -37,7 +41,8 @@ impl Figures {
         );
         for row in benches.iter().flat_map(|bench| bench.rows) {
             if let Some(values) = self.measured.get(row.name) {
-                print(row, values, self.ceiling.get(row.name).map(|values| median(values)));
+                let beside = |of: &HashMap<&str, Vec<f64>>| of.get(row.name).map(|values| median(values));
+                print(row, values, beside(&self.ceiling), beside(&self.peer));
             }
         }
     }
@@ -52,6 +57,7 @@ impl Figures {
                 "title": row.title, "unit": row.unit, "moreIsBetter": row.more, "goal": row.goal,
                 "upstream": row.upstream, "median": median(values), "runs": values,
                 "ceiling": ceiling.map(|values| median(values)), "ceilingRuns": ceiling,
+                "etcdRuns": self.peer.get(row.name),
             });
             rows.insert(row.name.to_owned(), value);
         }
@@ -59,14 +65,17 @@ impl Figures {
     }
 }
 
-fn print(row: &Row, values: &[f64], ceiling: Option<f64>) {
+/// What was measured of etcd here stands in the place of what was measured of upstream elsewhere.
+fn print(row: &Row, values: &[f64], ceiling: Option<f64>, peer: Option<f64>) {
     let middle = median(values);
     let least = values.iter().copied().fold(f64::INFINITY, f64::min);
     let most = values.iter().copied().fold(0.0, f64::max);
     let fraction = ceiling.map(|ceiling| if row.more { middle / ceiling } else { ceiling / middle });
     let better = |than: f64| if row.more { middle >= than } else { middle <= than };
-    let says = match row.upstream {
+    let says = match peer.or(row.upstream) {
         _ if better(row.goal) => "goal met",
+        Some(etcd) if peer.is_some() && better(etcd) => "better than etcd alone",
+        Some(_) if peer.is_some() => "WORSE THAN ETCD ALONE",
         Some(upstream) if better(upstream) => "better than upstream",
         Some(_) => "WORSE THAN UPSTREAM",
         None => "OVER BUDGET",
@@ -80,7 +89,7 @@ fn print(row: &Row, values: &[f64], ceiling: Option<f64>) {
         ceiling.map(number).unwrap_or_default(),
         fraction.map(|fraction| format!("{:.0} %", fraction * 100.0)).unwrap_or_default(),
         number(row.goal),
-        row.upstream.map(number).unwrap_or_default(),
+        peer.or(row.upstream).map(number).unwrap_or_default(),
     );
 }
 

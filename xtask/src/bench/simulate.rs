@@ -41,7 +41,7 @@ pub async fn shape(bed: &Bed, workload: &str, [rate, cpu]: [&'static str; 2]) ->
     let notes = last["notes"].as_array().map(Vec::len).unwrap_or_default();
     ensure!(notes == 0, "not all pods of {workload} found a place: {}", last["notes"]);
     let measured = vec![(rate, number(&last["perSecond"])?), (cpu, number(&last["cpuMillisecondsEach"])?)];
-    Ok(Outcome { measured, ceiling: Vec::new() })
+    Ok(Outcome { measured, ..Outcome::default() })
 }
 
 /// Memory with a great many nodes.
@@ -51,7 +51,7 @@ pub async fn shape(bed: &Bed, workload: &str, [rate, cpu]: [&'static str; 2]) ->
 pub async fn held(bed: &Bed) -> Result<Outcome> {
     let report = report(bed, "held").await?;
     let measured = vec![("held-rss", number(&report["residentBytes"])? / 1e6)];
-    Ok(Outcome { measured, ceiling: Vec::new() })
+    Ok(Outcome { measured, ..Outcome::default() })
 }
 
 /// Deployments scaled, and a namespace deleted.
@@ -67,7 +67,7 @@ pub async fn deployments(bed: &Bed) -> Result<Outcome> {
     let deletion = number(&step(&report, 11)?["seconds"])?;
     let measured =
         vec![("deployment-300", both(5)?), ("deployment-10000", both(9)?), ("namespace-10000", deletion)];
-    Ok(Outcome { measured, ceiling: Vec::new() })
+    Ok(Outcome { measured, ..Outcome::default() })
 }
 
 /// Many Deployments rolled at once.
@@ -77,7 +77,7 @@ pub async fn deployments(bed: &Bed) -> Result<Outcome> {
 pub async fn rolled(bed: &Bed) -> Result<Outcome> {
     let report = report(bed, "rolled").await?;
     let seconds = number(&step(&report, 3)?["seconds"])? + number(&step(&report, 4)?["seconds"])?;
-    Ok(Outcome { measured: vec![("rolled-1000", seconds)], ceiling: Vec::new() })
+    Ok(Outcome { measured: vec![("rolled-1000", seconds)], ..Outcome::default() })
 }
 
 /// How long the controller of Deployments takes to have observed a change.
@@ -89,6 +89,6 @@ pub async fn changes(bed: &Bed) -> Result<Outcome> {
     let observed = &step(&report, 2)?["latencies"]["observed"];
     Ok(Outcome {
         measured: vec![("changes-p99", number(&observed["p99Milliseconds"])?)],
-        ceiling: Vec::new(),
+        ..Outcome::default()
     })
 }

@@ -1,11 +1,14 @@
 //! Many watchers of the same Pods: how many events reach them a second, how soon, and what memory they take.
 
 use super::api::{create_pods, version};
+use super::client::Endpoint;
 use super::load::percentile;
 use super::measure::{Bed, Outcome};
 use super::objects::{PODS, bare, full, pod};
+use super::peer::{self, Etcd};
 use super::target::Target;
 use anyhow::{Context, Result, ensure};
+use serde_json::Value;
 use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
@@ -32,7 +35,12 @@ pub async fn watch(bed: &Bed) -> Result<Outcome> {
     let ceiling = bed.ceiling().await?;
     let (_cluster, target) = bed.server().await?;
     let values = |(rate, p99): (f64, f64)| vec![("watch-rate", rate), ("watch-p99", p99)];
-    Ok(Outcome { measured: values(both(&target).await?), ceiling: values(both(ceiling).await?) })
+    let (measured, ceiling) = (values(both(&target).await?), values(both(ceiling).await?));
+    let peer = match bed.etcd().await? {
+        Some(etcd) => vec![("watch-p99", stored(&etcd).await?)],
+        None => Vec::new(),
+    };
+    Ok(Outcome { measured, ceiling, peer })
 }
 
 /// A thousand watchers: events a second, and what the server's memory grows by when they come.
@@ -53,6 +61,7 @@ pub async fn crowd(bed: &Bed) -> Result<Outcome> {
     Ok(Outcome {
         measured: vec![("crowd-rate", rate), ("crowd-rss", growth)],
         ceiling: vec![("crowd-rate", most)],
+        ..Outcome::default()
     })
 }
 
@@ -67,14 +76,24 @@ async fn rate(target: &Target, watchers: Watchers, events: usize) -> Result<f64>
 /// Events a second, and milliseconds from a write to its event.
 async fn both(target: &Target) -> Result<(f64, f64)> {
     let rate = rate(target, Watchers::start(target, WATCHERS, EVENTS).await?, EVENTS).await?;
-
     let watchers = Watchers::start(target, WATCHERS, PACED).await?;
-    let mut connection = target.endpoint.connect().await?;
+    Ok((rate, paced(&target.endpoint, watchers, |pod| full("POST", PODS, pod)).await?))
+}
+
+/// Milliseconds from a write to its event, when etcd alone is written to.
+async fn stored(etcd: &Etcd) -> Result<f64> {
+    let watchers = Watchers::follow(&etcd.endpoint, &peer::watch(), 1, WATCHERS, PACED).await?;
+    paced(&etcd.endpoint, watchers, peer::put).await
+}
+
+/// The 99th percentile of what it takes from a write to its event.
+async fn paced(endpoint: &Endpoint, watchers: Watchers, write: fn(&Value) -> Vec<u8>) -> Result<f64> {
+    let mut connection = endpoint.connect().await?;
     let mut ticks = tokio::time::interval(PACE);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut sent = Vec::with_capacity(PACED);
     for number in 0..PACED {
-        let request = full("POST", PODS, &pod(&format!("paced-{number}")));
+        let request = write(&pod(&format!("paced-{number}")));
         ticks.tick().await;
         sent.push(Instant::now());
         connection.text(&request).await?;
@@ -83,23 +102,37 @@ async fn both(target: &Target) -> Result<(f64, f64)> {
     for arrivals in watchers.finish().await? {
         took.extend(arrivals.iter().zip(&sent).map(|(came, sent)| came.duration_since(*sent)));
     }
-    Ok((rate, percentile(&mut took, 99)))
+    Ok(percentile(&mut took, 99))
 }
 
 /// Watchers that note when each event came.
 struct Watchers(JoinSet<Result<Vec<Instant>>>);
 
 impl Watchers {
-    /// Watches from now on, for so many events; each has been answered when this returns.
+    /// Watches Pods from now on, for so many events; each has been answered when this returns.
     async fn start(target: &Target, watchers: usize, events: usize) -> Result<Self> {
-        let mut tasks = JoinSet::new();
         // From the present on, so that what is there already is not sent.
         let list = target.endpoint.once(&bare("GET", &format!("{PODS}?limit=1"))).await?;
         let path = format!("{PODS}?watch=true&resourceVersion={}", version(list.as_bytes()));
+        Self::follow(&target.endpoint, &bare("GET", &path), 0, watchers, events).await
+    }
+
+    /// Reads answers of a line an event, after as many lines of `preface`, which has come when this returns.
+    async fn follow(
+        endpoint: &Endpoint,
+        request: &[u8],
+        preface: usize,
+        watchers: usize,
+        events: usize,
+    ) -> Result<Self> {
+        let mut tasks = JoinSet::new();
         for _ in 0..watchers {
-            let mut connection = target.endpoint.connect().await?;
-            let code = connection.send(&bare("GET", &path)).await?;
+            let mut connection = endpoint.connect().await?;
+            let code = connection.send(request).await?;
             ensure!(code == 200, "a watch was answered {code}");
+            for _ in 0..preface {
+                connection.lines_until(|_| true).await?;
+            }
             tasks.spawn(async move {
                 let mut arrivals = Vec::with_capacity(events);
                 while arrivals.len() < events {

@@ -14,12 +14,14 @@ struct Row {
     example: &'static str,
     status: Value,
     names: [&'static str; 3],
+    /// Whether the server itself writes a status to every new object, so that only then it stays as it is.
+    settles: bool,
 }
 
 const NAMES: [&str; 3] = ["one", "two", "three"];
 
 fn row(group: &'static str, resource: &'static str, example: &'static str) -> Row {
-    Row { group, resource, example, status: Value::Null, names: NAMES }
+    Row { group, resource, example, status: Value::Null, names: NAMES, settles: false }
 }
 
 impl Row {
@@ -30,6 +32,11 @@ impl Row {
 
     fn names(mut self, names: [&'static str; 3]) -> Self {
         self.names = names;
+        self
+    }
+
+    fn settles(mut self) -> Self {
+        self.settles = true;
         self
     }
 }
@@ -91,7 +98,8 @@ fn rows() -> Vec<Row> {
         row("policy/v1", "poddisruptionbudgets", "poddisruptionbudget")
             .status(condition("DisruptionAllowed")),
         row("admissionregistration.k8s.io/v1", "validatingadmissionpolicies", "validatingadmissionpolicy")
-            .status(condition("Checked")),
+            .status(condition("Checked"))
+            .settles(),
         row(
             "admissionregistration.k8s.io/v1",
             "validatingadmissionpolicybindings",
@@ -210,6 +218,18 @@ impl Drive {
         Err(format!("not in {resources}"))
     }
 
+    async fn settled(&self, index: usize) -> Result<(), String> {
+        let one = format!("fieldSelector=metadata.name%3D{}", self.row.names[index]);
+        let mut watch = self.world.watch(&format!("{}?watch=1&{one}", self.base)).await;
+        loop {
+            let event = watch.next().await.ok_or("the watch ended")?;
+            let object = &event["object"];
+            if object["status"]["observedGeneration"] == object["metadata"]["generation"] {
+                return Ok(());
+            }
+        }
+    }
+
     async fn run(&self) -> Result<(), String> {
         let (world, selected) = (&self.world, format!("{}?{SELECTOR}", self.base));
         self.discovered().await?;
@@ -218,6 +238,9 @@ impl Drive {
             let read = self.say("get", world.get(&self.path(index)).await, 200)?;
             if read["metadata"]["uid"] != made["metadata"]["uid"] {
                 return Err(format!("made {made}, read {read}"));
+            }
+            if self.row.settles {
+                self.settled(index).await?;
             }
         }
         self.patches().await?;
