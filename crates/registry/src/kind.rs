@@ -3,6 +3,7 @@
 //! Answers to upstream's `rest.Storage`, its strategies and its table convertors, which are code
 //! there and rows here. Everything is owned or static, so that a row can be made at run time.
 
+use crate::rule::twice;
 use gifee_base::{FieldError, Gvk, Object, ObjectKey, Status};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -105,6 +106,17 @@ pub trait Cluster: Send + Sync {
     async fn release(&self, range: &str, name: &str) -> Result<(), Status>;
 }
 
+/// What is judged of an update in which order: it shows in how errors follow one another, and how many causes there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// The object, then the change.
+    ObjectFirst,
+    /// The object twice, then the change: upstream's strategies ask for both, and the rules of changes ask again.
+    ObjectTwice,
+    /// The change, then the object.
+    ChangeFirst,
+}
+
 /// The hooks of a kind, in the order in which the pipeline calls them. Each has a default that does
 /// what upstream's generic strategy does: nothing, or the common rules of metadata that the engine itself holds
 /// (names, labels, owner references, generation of kinds with a spec and a status).
@@ -140,6 +152,33 @@ pub trait Hooks: Send + Sync {
         _context: &Context<'_>,
     ) -> Vec<FieldError> {
         Vec::new()
+    }
+    /// In which order an update is judged.
+    fn order(&self) -> Order {
+        Order::ObjectFirst
+    }
+    /// What is wrong with an update: all that `validate` and `validate_update` find.
+    fn judge_update(
+        &self,
+        object: &Value,
+        old: &Value,
+        subresource: &str,
+        context: &Context<'_>,
+    ) -> Vec<FieldError> {
+        let mut change = self.validate_update(object, old, subresource, context);
+        if subresource == "status" {
+            return change;
+        }
+        let mut whole = self.validate(object, context);
+        if self.order() == Order::ChangeFirst {
+            change.extend(whole);
+            return change;
+        }
+        if self.order() == Order::ObjectTwice {
+            twice(&mut whole);
+        }
+        whole.extend(change);
+        whole
     }
     /// Warnings for the client.
     fn warnings(&self, _object: &Value, _old: Option<&Value>) -> Vec<String> {

@@ -3,7 +3,7 @@
 //! Invariant: a write to the object itself never changes its status, and a write to the status never changes
 //! anything else. Answers to upstream's `strategy.go` files.
 
-use crate::kind::{Context, Hooks};
+use crate::kind::{Context, Hooks, Order};
 use crate::rule::{Errors, collect};
 use crate::value::restore;
 use gifee_base::FieldError;
@@ -31,6 +31,8 @@ pub(crate) struct Rules {
     pub validate_part: fn(&mut Errors, &Value, &Value, &str),
     /// The same for what depends on the time or on who asks.
     pub validate_part_at: fn(&mut Errors, &Value, &Value, &str, &Context<'_>),
+    /// In which order an update is judged.
+    pub order: Order,
     /// Warnings about a new object, or about a change of one.
     pub warnings: fn(&mut Vec<String>, &Value, Option<&Value>),
     /// When a deletion that cannot end at once has begun.
@@ -56,6 +58,7 @@ pub(crate) const RULES: Rules = Rules {
     validate_update: |_, _, _| {},
     validate_part: |_, _, _, _| {},
     validate_part_at: |_, _, _, _, _| {},
+    order: Order::ObjectFirst,
     warnings: |_, _, _| {},
     mark_deleting: |_| {},
     held: |_| false,
@@ -146,6 +149,10 @@ impl Hooks for Ruled {
                 (self.rules.validate_part_at)(errors, object, old, subresource, context);
             }
         })
+    }
+
+    fn order(&self) -> Order {
+        self.rules.order
     }
 
     fn warnings(&self, object: &Value, old: Option<&Value>) -> Vec<String> {

@@ -204,10 +204,7 @@ async fn shape(
         metadata::count_generation(object, old);
     }
     let mut errors = metadata::validate_update(object, old, resource.namespaced());
-    if write.subresource != "status" {
-        errors.extend(hooks.validate(object, context));
-    }
-    errors.extend(hooks.validate_update(object, old, write.subresource, context));
+    errors.extend(hooks.judge_update(object, old, write.subresource, context));
     if !errors.is_empty() {
         return Err(write.invalid(&context.key.name, &errors));
     }

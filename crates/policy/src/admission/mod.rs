@@ -12,6 +12,7 @@ mod limit_ranger;
 mod namespace_lifecycle;
 mod node_restriction;
 mod owner_references;
+mod pod_resize;
 mod pod_security;
 mod priority;
 mod protection;
@@ -203,6 +204,8 @@ pub const RULES: &[&dyn Rule] = &[
     &trust_bundle::ClusterTrustBundleAttest,
     &certificates::CertificateSubjectRestriction,
     &ingress_class::DefaultIngressClass,
+    &pod_resize::NodeDeclaredFeatureValidator,
+    &pod_resize::PodResizeValidator,
     &foresight::Foresight,
     &resource_quota::ResourceQuota,
 ];

@@ -4,6 +4,7 @@ mod classes;
 mod foresight;
 mod limits;
 mod quotas;
+mod resize;
 mod security;
 
 use super::*;

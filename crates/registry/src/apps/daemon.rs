@@ -6,6 +6,7 @@
 use super::rules::{
     UNMATCHED, amount, collisions, default_template, runs_forever, shown_rolling, shown_strategy,
 };
+use crate::kind::Order;
 use crate::podspec;
 use crate::rule::{Errors, ROOT, SPEC, STATUS, at_most_all, immutable, int_or_percent, label};
 use crate::rule::{non_negative_fields, required};
@@ -49,6 +50,7 @@ pub(crate) const DAEMON_SET: Rules = Rules {
         strategy(errors, &spec["updateStrategy"]);
         non_negative_fields(errors, spec, &SPEC, &["revisionHistoryLimit"]);
     },
+    order: Order::ObjectTwice,
     validate_update: |errors, set, old| {
         immutable(errors, &set["spec"]["selector"], &old["spec"]["selector"], &SPEC.child("selector"));
     },

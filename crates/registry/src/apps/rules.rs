@@ -2,6 +2,7 @@
 //!
 //! Answers to upstream's `pkg/apis/apps/validation` and the strategies of the group.
 
+use crate::kind::Order;
 use crate::podspec;
 use crate::rule::{Errors, SPEC, STATUS, at_most_all, immutable, int_or_percent, label, non_negative_fields};
 use crate::rule::{non_negative, percent};
@@ -215,6 +216,7 @@ pub(crate) const REPLICA_SET: Rules = Rules {
         non_negative_fields(errors, &set["spec"], &SPEC, &["replicas", "minReadySeconds"]);
         selected_template(errors, &set["spec"]);
     },
+    order: Order::ObjectTwice,
     validate_update: same_selector,
     validate_part: |errors, set, _, _| {
         let status = &set["status"];

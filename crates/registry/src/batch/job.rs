@@ -56,6 +56,8 @@ pub(crate) const JOB: Rules = Rules {
     validate_update: |errors, job, old| {
         let had = |label: &str| !old["spec"]["template"]["metadata"]["labels"][label].is_null();
         whole(errors, job, had(JOB_NAME) && had(UID));
+        // Upstream's rules of changes ask for the spec once more.
+        spec_and_selector(errors, &job["spec"]);
         update(errors, job, old);
     },
     validate_part: |errors, job, old, _| status(errors, job, old),
@@ -96,7 +98,12 @@ fn own_selector(job: &mut Value, context: &Context<'_>) {
 /// `prefixed`: the labels with Kubernetes' prefix must be there, too.
 fn whole(errors: &mut Errors, job: &Value, prefixed: bool) {
     generated_selector(errors, job, prefixed);
-    let (spec, at) = (&job["spec"], SPEC.child("template"));
+    spec_and_selector(errors, &job["spec"]);
+    hostname(errors, job);
+}
+
+fn spec_and_selector(errors: &mut Errors, spec: &Value) {
+    let at = SPEC.child("template");
     job_spec(errors, spec, &SPEC);
     let (selector, labels) = (&spec["selector"], &spec["template"]["metadata"]["labels"]);
     let wrong = collect(|errors| label::selector(errors, selector, &SPEC.child("selector")));
@@ -109,7 +116,6 @@ fn whole(errors: &mut Errors, job: &Value, prefixed: bool) {
         errors.push(FieldError::invalid(&metadata.child("labels"), labels.clone(), why));
     }
     errors.extend(wrong);
-    hostname(errors, job);
 }
 
 fn generated_selector(errors: &mut Errors, job: &Value, prefixed: bool) {

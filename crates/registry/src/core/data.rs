@@ -2,6 +2,7 @@
 //!
 //! Answers to upstream's strategies and rules of the three.
 
+use crate::kind::Order;
 use crate::rule::{Errors, METADATA, ROOT, immutable, named_text};
 use crate::rules::{RULES, Rules};
 use crate::value::{entries, is_empty, items, remove, same, text};
@@ -57,6 +58,7 @@ pub(crate) const CONFIG_MAP: Rules = Rules {
             errors.push(FieldError::too_long(&ROOT, SIZE_MAXIMUM));
         }
     },
+    order: Order::ChangeFirst,
     validate_update: |errors, map, old| frozen(errors, map, old, &["data", "binaryData"]),
     ..RULES
 };
@@ -85,6 +87,7 @@ pub(crate) const SECRET: Rules = Rules {
         }
         by_type(errors, secret);
     },
+    order: Order::ChangeFirst,
     validate_update: |errors, secret, old| {
         immutable(errors, &secret["type"], &old["type"], &Path::root("type"));
         frozen(errors, secret, old, &["data"]);

@@ -3,20 +3,39 @@
 //! Answers to upstream's rules of the two.
 
 pub(crate) use crate::events::rules::EVENT;
+use crate::kind::Order;
 use crate::podspec;
-use crate::rule::address::{ip, no_special_ip, port};
-use crate::rule::{Errors, SPEC, STATUS, declared, non_negative_fields, optional_name};
+use crate::rule::address::{ip, ip_form, no_special_ip, port};
+use crate::rule::{Errors, SPEC, STATUS, declared, given_name, non_negative_fields, optional_name};
 use crate::rule::{required, required_one_of};
 use crate::rules::{RULES, Rules};
 use crate::value::{entries, int, is_empty, items};
 use gifee_base::{FieldError, Path, name};
 use serde_json::Value;
 
+const MANAGED_BY: &str = "endpoints.kubernetes.io/managed-by";
+const CONTROLLER: &str = "endpoint-controller";
 /// Protocols of ports, sorted.
 pub(crate) const PROTOCOLS: [&str; 3] = ["SCTP", "TCP", "UDP"];
 
 /// Rules of Endpoints.
 pub(crate) const ENDPOINTS: Rules = Rules {
+    warnings: |warnings, endpoints, _| {
+        // What the controller writes is in order.
+        if endpoints["metadata"]["labels"][MANAGED_BY] == CONTROLLER {
+            return;
+        }
+        let path = Path::root("subsets");
+        for (index, subset) in items(&endpoints["subsets"]).iter().enumerate() {
+            let at = path.index(index);
+            for list in ["addresses", "notReadyAddresses"] {
+                let at = at.child(list);
+                for (index, one) in items(&subset[list]).iter().enumerate() {
+                    ip_form(warnings, &one["ip"], &at.index(index).child("ip"));
+                }
+            }
+        }
+    },
     validate: |errors, endpoints| {
         let path = Path::root("subsets");
         for (index, subset) in items(&endpoints["subsets"]).iter().enumerate() {
@@ -44,7 +63,7 @@ pub(crate) const ENDPOINTS: Rules = Rules {
 fn endpoint_address(errors: &mut Errors, one: &Value, path: &Path<'_>) {
     ip(errors, &one["ip"], &path.child("ip"));
     optional_name(errors, &one["hostname"], &path.child("hostname"), name::dns_label);
-    optional_name(errors, &one["nodeName"], &path.child("nodeName"), name::dns_subdomain);
+    given_name(errors, &one["nodeName"], &path.child("nodeName"), name::dns_subdomain);
     no_special_ip(errors, &one["ip"], &path.child("ip"));
 }
 
@@ -55,7 +74,7 @@ fn endpoint_port(errors: &mut Errors, one: &Value, named: bool, path: &Path<'_>)
     optional_name(errors, &one["name"], &path.child("name"), name::dns_label);
     port(errors, &one["port"], &path.child("port"));
     required_one_of(errors, &one["protocol"], &path.child("protocol"), &PROTOCOLS);
-    optional_name(errors, &one["appProtocol"], &path.child("appProtocol"), name::qualified);
+    given_name(errors, &one["appProtocol"], &path.child("appProtocol"), name::qualified);
 }
 
 /// Rules of ReplicationControllers.
@@ -91,6 +110,7 @@ pub(crate) const REPLICATION_CONTROLLER: Rules = Rules {
         podspec::template(errors, template, &at);
         crate::apps::runs_forever(errors, &template["spec"], "ReplicationController", &at.child("spec"));
     },
+    order: Order::ObjectTwice,
     validate_part: |errors, controller, _, _| replica_status(errors, &controller["status"]),
     orphans: true,
     ..RULES

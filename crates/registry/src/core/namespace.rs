@@ -73,7 +73,7 @@ fn label_name(namespace: &mut Value) {
 /// The name of a finalizer, with a domain if it is not one of Kubernetes' own.
 pub(crate) fn finalizer_name(text: &str) -> Vec<String> {
     let mut wrong = name::qualified(text);
-    if wrong.is_empty() && !text.contains('/') && !STANDARD_FINALIZERS.contains(&text) {
+    if !text.contains('/') && !STANDARD_FINALIZERS.contains(&text) {
         wrong.push("name is neither a standard finalizer name nor is it fully qualified".to_owned());
     }
     wrong

@@ -4,7 +4,7 @@
 
 use crate::podspec;
 use crate::rule::shown::{self, showing};
-use crate::rule::{Errors, METADATA, SPEC, STATUS, address, named_text, resource};
+use crate::rule::{Errors, METADATA, NOT_POSITIVE, SPEC, STATUS, address, named_text, resource};
 use crate::rule::{optional_name, required_because, unique};
 use crate::rules::{GIVEN, RULES, Rules};
 use crate::value::{entries, is_empty, items, remove, text};
@@ -12,6 +12,8 @@ use gifee_base::{FieldError, Path, name};
 use serde_json::{Value, json};
 
 const TAINTS: &str = "scheduler.alpha.kubernetes.io/taints";
+const FEATURE_MAXIMUM: usize = 253;
+const FEATURE_FORM: &str = "must start with an UpperCamelCase segment, with subsequent segments separated by '/' (e.g., MyFeature or MyFeature/mySubFeature), and contain only alphanumeric characters and slashes";
 const AVOID: &str = "scheduler.alpha.kubernetes.io/preferAvoidPods";
 
 /// Rules of Nodes.
@@ -23,6 +25,10 @@ pub(crate) const NODE: Rules = Rules {
         if !node["spec"]["externalID"].is_null() {
             warnings.push("spec.externalID: this field is deprecated, and is unused by Kubernetes".into());
         }
+        let at = SPEC.child("podCIDRs");
+        for (index, one) in items(&node["spec"]["podCIDRs"]).iter().enumerate() {
+            address::cidr_form(warnings, one, &at.index(index));
+        }
     },
     default: default_node,
     status: GIVEN,
@@ -33,6 +39,13 @@ pub(crate) const NODE: Rules = Rules {
         annotations(errors, &node["metadata"]["annotations"]);
         taints(errors, &spec["taints"], &METADATA.child("taints"));
         resources(errors, &node["status"]);
+        let swap = &node["status"]["nodeInfo"]["swap"]["capacity"];
+        if swap.as_i64().is_some_and(|bytes| bytes <= 0) {
+            // Upstream says it of the metadata.
+            let at = METADATA.child("nodeSwapStatus");
+            errors.push(FieldError::invalid(&at.child("capacity"), swap.clone(), NOT_POSITIVE));
+        }
+        declared_features(errors, &node["status"]);
         pod_cidrs(errors, &spec["podCIDRs"], &SPEC.child("podCIDRs"));
     },
     validate_update: node_update,
@@ -92,6 +105,39 @@ fn resources(errors: &mut Errors, status: &Value) {
     }
 }
 
+/// Names such as `Feature/part`.
+fn is_feature(name: &str) -> bool {
+    let part = |part: &str| {
+        part.starts_with(|first: char| first.is_ascii_alphabetic())
+            && part.bytes().all(|byte| byte.is_ascii_alphanumeric())
+    };
+    name.starts_with(|first: char| first.is_ascii_uppercase()) && name.split('/').all(part)
+}
+
+/// What the node says that it can do: sorted, each once.
+fn declared_features(errors: &mut Errors, status: &Value) {
+    let (list, path) = (items(&status["declaredFeatures"]), STATUS.child("declaredFeatures"));
+    for (index, one) in list.iter().enumerate() {
+        let own = text(one);
+        let why = if own.len() > FEATURE_MAXIMUM {
+            format!("must be no more than {FEATURE_MAXIMUM} characters")
+        } else {
+            FEATURE_FORM.to_owned()
+        };
+        if own.len() > FEATURE_MAXIMUM || !is_feature(own) {
+            let why = format!("invalid feature name {own:?}: {why}");
+            errors.push(FieldError::invalid(&path.index(index), own, &why));
+        }
+        let Some(next) = list.get(index + 1).map(text) else { continue };
+        let at = path.index(index + 1);
+        if own == next {
+            errors.push(FieldError::duplicate(&at, next));
+        } else if own > next {
+            errors.push(FieldError::invalid(&at, next, "list must be sorted alphabetically"));
+        }
+    }
+}
+
 fn taints(errors: &mut Errors, list: &Value, path: &Path<'_>) {
     let mut seen = Vec::new();
     for (index, taint) in items(list).iter().enumerate() {
@@ -136,6 +182,7 @@ fn pod_cidrs(errors: &mut Errors, list: &Value, path: &Path<'_>) {
 fn node_update(errors: &mut Errors, node: &Value, old: &Value) {
     annotations(errors, &node["metadata"]["annotations"]);
     resources(errors, &node["status"]);
+    declared_features(errors, &node["status"]);
     let mut seen: Vec<&Value> = Vec::new();
     let at = STATUS.child("addresses");
     for (index, one) in items(&node["status"]["addresses"]).iter().enumerate() {

@@ -65,6 +65,8 @@ pub(super) fn pod(errors: &mut Errors, pod: &Value, old: &Value) {
             let why = "pod updates may not add or remove containers";
             return errors.push(FieldError::forbidden(&SPEC.child(list), why));
         }
+        // Upstream looks at images here once more.
+        podspec::images(errors, &spec[list], &SPEC.child(list));
     }
     if !deadline(errors, spec, before) {
         return;

@@ -4,7 +4,7 @@
 
 use super::pod_change::annotation_updates;
 use crate::rule::shown::{self, showing};
-use crate::rule::{Errors, STATUS, address, identity, immutable, named, optional_name, required_name};
+use crate::rule::{Errors, STATUS, address, given_name, identity, immutable, named, required_name};
 use crate::value::{entries, int, is_empty, items, restore, text};
 use gifee_base::{FieldError, Path, name};
 use serde_json::Value;
@@ -70,14 +70,14 @@ pub(super) fn status(errors: &mut Errors, pod: &Value, old: &Value) {
     stays_ended(errors, now, old, "ephemeralContainerStatuses", "");
     claims(errors, &now["resourceClaimStatuses"], &pod["spec"]);
     extended_claim(errors, &now["extendedResourceClaimStatus"], &pod["spec"]);
-    addresses(errors, &now["podIPs"], &before["podIPs"], &STATUS.child("podIPs"));
+    addresses(errors, &now["podIPs"], &before["podIPs"], true, &STATUS.child("podIPs"));
     let at = STATUS.child("hostIPs");
     let first = &now["hostIPs"][0]["ip"];
     if !first.is_null() && text(&now["hostIP"]) != text(first) {
         let why = "must be equal to `hostIP`";
         errors.push(FieldError::invalid(&at.index(0).child("ip"), first.clone(), why));
     }
-    addresses(errors, &now["hostIPs"], &before["hostIPs"], &at);
+    addresses(errors, &now["hostIPs"], &before["hostIPs"], false, &at);
     let lists = ["containerStatuses", "initContainerStatuses", "ephemeralContainerStatuses"];
     for list in lists {
         users(errors, &now[list], &pod["spec"]["os"], &STATUS.child(list));
@@ -170,7 +170,7 @@ fn claims(errors: &mut Errors, list: &Value, spec: &Value) {
         }
         crate::rule::unique(errors, &mut seen, own, &at.child("name"));
         let name_at = at.child("resourceClaimName");
-        optional_name(errors, &claim["resourceClaimName"], &name_at, name::dns_subdomain);
+        given_name(errors, &claim["resourceClaimName"], &name_at, name::dns_subdomain);
     }
 }
 
@@ -213,25 +213,33 @@ fn extended_claim(errors: &mut Errors, status: &Value, spec: &Value) {
     );
 }
 
-fn addresses(errors: &mut Errors, list: &Value, before: &Value, path: &Path<'_>) {
+/// `families_first`: whether families are judged before what comes twice.
+fn addresses(errors: &mut Errors, list: &Value, before: &Value, families_first: bool, path: &Path<'_>) {
     for (index, one) in items(list).iter().enumerate() {
         // What was accepted once may stay.
         if !items(before).iter().any(|old| old["ip"] == one["ip"]) {
             address::ip(errors, &one["ip"], &path.index(index));
         }
     }
-    let count = items(list).len();
-    let (four, six) = address::families(items(list).iter().map(|one| text(&one["ip"])));
-    if count > 1 && (four != 1 || six != 1) {
-        let why = "may specify no more than one IP for each IP family";
-        errors.push(showing(FieldError::invalid(path, "", why), list, shown::ADDRESSES));
+    let families = |errors: &mut Errors| {
+        let families = address::families(items(list).iter().map(|one| text(&one["ip"])));
+        if items(list).len() > 1 && families != (1, 1) {
+            let why = "may specify no more than one IP for each IP family";
+            errors.push(showing(FieldError::invalid(path, "", why), list, shown::ADDRESSES));
+        }
+    };
+    if families_first {
+        families(errors);
     }
     let mut seen: Vec<&str> = Vec::new();
-    for (index, one) in items(list).iter().enumerate().filter(|_| count > 1) {
+    for (index, one) in items(list).iter().enumerate() {
         if seen.contains(&text(&one["ip"])) {
             errors.push(showing(FieldError::duplicate(&path.index(index), ""), one, shown::ADDRESS));
         }
         seen.push(text(&one["ip"]));
+    }
+    if !families_first {
+        families(errors);
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! Answers to upstream's strategies and rules of both.
 
+use crate::kind::Order;
 use crate::podspec;
 use crate::podspec::source::{Owner, one_too_many, shared_source};
 use crate::podspec::warning::{OLD_VOLUMES, claim_spec, selector_term};
@@ -10,7 +11,7 @@ use crate::rule::{
     Errors, METADATA, SPEC, STATUS, immutable, named_text, optional_name, optional_one_of, required, resource,
 };
 use crate::rules::{RULES, Rules};
-use crate::value::{entries, is_empty, items, restore, same, text};
+use crate::value::{entries, is_empty, items, remove, restore, same, text};
 use gifee_base::{FieldError, Path, name};
 use serde_json::Value;
 
@@ -92,6 +93,7 @@ pub(crate) const VOLUME: Rules = Rules {
             }
         }
     },
+    order: Order::ObjectTwice,
     validate: volume,
     validate_update: volume_update,
     ..RULES
@@ -113,6 +115,7 @@ fn volume(errors: &mut Errors, object: &Value) {
         errors.push(FieldError::not_supported(&at, capacity.clone(), &["storage"]));
     }
     for (one, value) in entries(capacity) {
+        resource::not_negative(errors, value, &at.key(one));
         resource::positive(errors, value, &at.key(one));
     }
     let policy = "persistentVolumeReclaimPolicy";
@@ -179,17 +182,18 @@ fn class_kept(errors: &mut Errors, spec: &Value, before: &Value) {
 
 fn volume_update(errors: &mut Errors, object: &Value, old: &Value) {
     let (spec, before) = (&object["spec"], &old["spec"]);
-    let mut changed = false;
-    for (kind, body) in sources(before) {
-        let mut now = spec[kind].clone();
-        if kind == "csi" && body["controllerExpandSecretRef"].is_null() && now.is_object() {
-            restore(&mut now, body, "controllerExpandSecretRef");
-        }
-        changed |= !same(&now, body);
+    let source = |spec: &Value| -> Value {
+        sources(spec).map(|(kind, body)| (kind.to_owned(), body.clone())).collect()
+    };
+    let (mut now, was) = (source(spec), source(before));
+    let expand = "controllerExpandSecretRef";
+    if was["csi"].is_object() && was["csi"][expand].is_null() && now["csi"].is_object() {
+        remove(&mut now["csi"], expand);
     }
-    if changed || sources(spec).any(|(kind, _)| before[kind].is_null()) {
-        let why = "spec.persistentvolumesource is immutable after creation";
-        errors.push(FieldError::forbidden(&SPEC.child("persistentvolumesource"), why));
+    if !same(&now, &was) {
+        let what = super::pod_change::differences(&now, &was);
+        let why = format!("spec.persistentvolumesource is immutable after creation\n{what}");
+        errors.push(FieldError::forbidden(&SPEC.child("persistentvolumesource"), &why));
     }
     immutable(errors, &spec["volumeMode"], &before["volumeMode"], &Path::root("volumeMode"));
     if !before["nodeAffinity"].is_null() && !same(&spec["nodeAffinity"], &before["nodeAffinity"]) {
@@ -218,6 +222,7 @@ pub(crate) const CLAIM: Rules = Rules {
             normalize_sources(&mut claim["spec"]);
         }
     },
+    order: Order::ObjectTwice,
     validate: |errors, claim| podspec::claim_spec(errors, &claim["spec"], &SPEC),
     validate_update: claim_update,
     validate_part: |errors, claim, _, _| claim_status(errors, &claim["status"]),
@@ -291,7 +296,7 @@ fn claim_update(errors: &mut Errors, claim: &Value, old: &Value) {
         named && beta_before == spec["storageClassName"] && (beta.is_null() || beta == beta_before);
     if !from_annotation && !same(&beta, &beta_before) {
         let at = METADATA.child("annotations");
-        errors.push(FieldError::invalid(&at.child(BETA_CLASS), beta, "field is immutable"));
+        errors.push(FieldError::invalid(&at.child(BETA_CLASS), text(&beta), "field is immutable"));
     }
     if named && (beta_before.is_null() || beta_before == spec["storageClassName"]) {
         restore(&mut munged, before, "storageClassName");

@@ -4,7 +4,7 @@
 
 use crate::rule::address::{ip_form, ordinary_ip, port};
 use crate::rule::{
-    Errors, changed, declared, named, named_text, optional_name, required, required_one_of, unique,
+    Errors, changed, declared, given_name, named, named_text, required, required_one_of, unique,
 };
 use crate::rules::{RULES, Rules};
 use crate::value::{int, items, remove, same, text};
@@ -95,8 +95,8 @@ fn endpoint(errors: &mut Errors, one: &Value, kind: &str, path: &Path<'_>) {
             _ => {}
         }
     }
-    optional_name(errors, &one["nodeName"], &path.child("nodeName"), name::dns_subdomain);
-    optional_name(errors, &one["hostname"], &path.child("hostname"), name::dns_label);
+    given_name(errors, &one["nodeName"], &path.child("nodeName"), name::dns_subdomain);
+    given_name(errors, &one["hostname"], &path.child("hostname"), name::dns_label);
     let (hints, at) = (&one["hints"], path.child("hints"));
     each_hint(errors, &hints["forZones"], name::label_value, &at.child("forZones"));
     each_hint(errors, &hints["forNodes"], name::dns_subdomain, &at.child("forNodes"));
@@ -153,8 +153,6 @@ fn slice_ports(errors: &mut Errors, slice: &Value) {
             port(errors, &one["port"], &at.child("port"));
         }
         required_one_of(errors, &one["protocol"], &at.child("protocol"), &["SCTP", "TCP", "UDP"]);
-        if !one["appProtocol"].is_null() {
-            named(errors, &one["appProtocol"], &at.child("appProtocol"), name::qualified);
-        }
+        given_name(errors, &one["appProtocol"], &at.child("appProtocol"), name::qualified);
     }
 }

@@ -4,7 +4,7 @@
 //! upstream's `pkg/apis/networking/validation` and the strategy of the kind.
 
 use crate::rule::address::{cidr_form, cidr_unless_old, network, parse_cidr, port, port_name};
-use crate::rule::{Errors, SPEC, declared_required, label, named_text, one_of};
+use crate::rule::{Errors, SPEC, declared_required, label, named_text, one_of, twice};
 use crate::rules::{RULES, Rules};
 use crate::value::{int, items, text};
 use gifee_base::{FieldError, Path};
@@ -36,7 +36,11 @@ pub(crate) const NETWORK_POLICY: Rules = Rules {
         }
     },
     validate_create: |errors, policy| spec(errors, &policy["spec"], &[]),
-    validate_update: |errors, policy, old| spec(errors, &policy["spec"], &ranges(&old["spec"])),
+    validate_update: |errors, policy, old| {
+        let known = ranges(&old["spec"]);
+        spec(errors, &policy["spec"], &known);
+        twice(errors);
+    },
     ..RULES
 };
 

@@ -2,6 +2,7 @@
 //!
 //! Answers to upstream's `pkg/apis/networking/validation`.
 
+use crate::kind::Order;
 use crate::rule::address::{ip_unless_old, port, port_name};
 use crate::rule::{
     Errors, SPEC, STATUS, collect, declared_required, domain_path, immutable, named, named_text, one_of,
@@ -276,6 +277,7 @@ pub(crate) const INGRESS_CLASS: Rules = Rules {
             errors.push(FieldError::forbidden(&at.child("namespace"), why));
         }
     },
+    order: Order::ChangeFirst,
     validate_update: |errors, class, old| {
         let controller = |one: &Value| one["spec"]["controller"].clone();
         immutable(errors, &controller(class), &controller(old), &SPEC.child("controller"));

@@ -253,6 +253,15 @@ fn padded_image(errors: &mut Errors, container: &Value, path: &Path<'_>) {
     }
 }
 
+/// Images of containers: there, and without space around them.
+pub(crate) fn images(errors: &mut Errors, list: &Value, path: &Path<'_>) {
+    for (index, container) in items(list).iter().enumerate() {
+        let at = path.index(index);
+        required(errors, &container["image"], &at.child("image"));
+        padded_image(errors, container, &at);
+    }
+}
+
 /// What holds for the containers of Pods, but not yet for those of templates.
 pub(crate) fn only_for_pods(errors: &mut Errors, list: &Value, path: &Path<'_>) {
     for (index, container) in items(list).iter().enumerate() {

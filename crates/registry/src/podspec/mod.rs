@@ -29,7 +29,7 @@ use serde_json::{Value, json};
 use std::cell::Cell;
 
 pub(crate) use annotation::{annotations, match_fields as annotations_match_fields};
-pub(crate) use container::only_for_pods as containers_only_for_pods;
+pub(crate) use container::{images, only_for_pods as containers_only_for_pods};
 pub(crate) use default::{default_requests, default_spec};
 pub(crate) use scheduling::{node_selector, taint_effect, tolerations};
 pub(crate) use storage::{access_modes, claim_spec};

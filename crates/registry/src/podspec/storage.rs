@@ -82,7 +82,9 @@ pub(super) fn template_metadata(errors: &mut Errors, metadata: &Value, path: &Pa
     label::labels(errors, &metadata["labels"], &path.child("labels"));
     for (field, value) in crate::value::entries(metadata) {
         if !matches!(field, "annotations" | "labels") && !is_empty(value) {
-            errors.push(FieldError::forbidden(&path.child(field), "cannot be set"));
+            // Upstream makes the name of its own field's, in lower case but for what follows the first letter.
+            let shown = if field == "uid" { "uID" } else { field };
+            errors.push(FieldError::forbidden(&path.child(shown), "cannot be set"));
         }
     }
 }

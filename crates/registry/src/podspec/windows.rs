@@ -5,7 +5,7 @@
 
 use super::each_container;
 use crate::rule::{Errors, named};
-use crate::value::{is_empty, items, text};
+use crate::value::{items, text};
 use gifee_base::{FieldError, Path, name};
 use serde_json::Value;
 
@@ -13,14 +13,18 @@ const CREDENTIAL_KIBIBYTES: usize = 64;
 const DOMAIN_MAXIMUM: usize = 256;
 const USER_MAXIMUM: usize = 104;
 const FORBIDDEN: &str = "cannot be set for a windows pod";
-/// What a pod's security context may not have, in upstream's order.
-const POD_FIELDS: [&str; 11] = [
+/// What a pod may not have, in upstream's order: of its security context, or of itself.
+const POD_FIELDS: [&str; 15] = [
     "appArmorProfile",
     "seLinuxOptions",
+    "hostUsers",
+    "hostPID",
+    "hostIPC",
     "seccompProfile",
     "fsGroup",
     "fsGroupChangePolicy",
     "sysctls",
+    "shareProcessNamespace",
     "runAsUser",
     "runAsGroup",
     "supplementalGroups",
@@ -180,21 +184,16 @@ fn linux(errors: &mut Errors, spec: &Value, path: &Path<'_>) {
 }
 
 fn windows(errors: &mut Errors, spec: &Value, path: &Path<'_>) {
-    let mut forbid = |context: &Value, fields: &[&str], path: &Path<'_>| {
-        let at = path.child("securityContext");
-        for field in fields {
-            let given = &context[*field];
-            let empty_list = *field == "sysctls" && items(given).is_empty();
-            if !given.is_null() && !empty_list {
-                errors.push(FieldError::forbidden(&at.child(field), FORBIDDEN));
-            }
-        }
-    };
-    forbid(&spec["securityContext"], &POD_FIELDS, path);
-    for field in ["hostUsers", "hostPID", "hostIPC", "shareProcessNamespace"] {
-        let counts = matches!(field, "hostUsers" | "shareProcessNamespace");
-        if spec[field] == true || counts && !is_empty(&spec[field]) {
-            errors.push(FieldError::forbidden(&path.child(field), FORBIDDEN));
+    let (context, at) = (&spec["securityContext"], path.child("securityContext"));
+    for field in POD_FIELDS {
+        let (set, at) = match field {
+            "hostPID" | "hostIPC" => (spec[field] == true, path),
+            "hostUsers" | "shareProcessNamespace" => (!spec[field].is_null(), path),
+            "sysctls" => (!items(&context[field]).is_empty(), &at),
+            _ => (!context[field].is_null(), &at),
+        };
+        if set {
+            errors.push(FieldError::forbidden(&at.child(field), FORBIDDEN));
         }
     }
     each_container(spec, path, |container, path| {

@@ -2,6 +2,7 @@
 //!
 //! Answers to upstream's `pkg/apis/rbac/validation`.
 
+use crate::kind::Order;
 use crate::rule::{Errors, declared_required, label, named, optional_name, required, required_because};
 use crate::rules::{RULES, Rules};
 use crate::value::{is_empty, items, same, text};
@@ -35,10 +36,12 @@ fn policy_rules(errors: &mut Errors, role: &Value, namespaced: bool) {
 }
 
 /// Rules of Roles.
-pub(crate) const ROLE: Rules = Rules { validate: |errors, role| policy_rules(errors, role, true), ..RULES };
+pub(crate) const ROLE: Rules =
+    Rules { order: Order::ObjectTwice, validate: |errors, role| policy_rules(errors, role, true), ..RULES };
 
 /// Rules of ClusterRoles.
 pub(crate) const CLUSTER_ROLE: Rules = Rules {
+    order: Order::ObjectTwice,
     validate: |errors, role| {
         policy_rules(errors, role, false);
         let aggregation = &role["aggregationRule"];
@@ -119,9 +122,17 @@ fn same_role(errors: &mut Errors, object: &Value, old: &Value) {
 }
 
 /// Rules of RoleBindings.
-pub(crate) const ROLE_BINDING: Rules =
-    Rules { validate: |errors, object| binding(errors, object, true), validate_update: same_role, ..RULES };
+pub(crate) const ROLE_BINDING: Rules = Rules {
+    order: Order::ObjectTwice,
+    validate: |errors, object| binding(errors, object, true),
+    validate_update: same_role,
+    ..RULES
+};
 
 /// Rules of ClusterRoleBindings.
-pub(crate) const CLUSTER_ROLE_BINDING: Rules =
-    Rules { validate: |errors, object| binding(errors, object, false), validate_update: same_role, ..RULES };
+pub(crate) const CLUSTER_ROLE_BINDING: Rules = Rules {
+    order: Order::ObjectTwice,
+    validate: |errors, object| binding(errors, object, false),
+    validate_update: same_role,
+    ..RULES
+};

@@ -89,6 +89,13 @@ pub(crate) fn optional_name(
     }
 }
 
+/// Applies a rule for names to a value if it is said, be it empty.
+pub(crate) fn given_name(errors: &mut Errors, value: &Value, path: &Path<'_>, rule: fn(&str) -> Vec<String>) {
+    if !value.is_null() {
+        named(errors, value, path, rule);
+    }
+}
+
 /// Reports a value that is none of the supported ones; an absent one is empty text.
 pub(crate) fn one_of(errors: &mut Errors, value: &Value, path: &Path<'_>, supported: &[&str]) {
     let given = text(value);
@@ -152,6 +159,13 @@ pub(crate) fn declared<T>(errors: &mut Errors, check: impl FnOnce(&mut Errors) -
         error.declared = true;
     }
     found
+}
+
+/// Says all that was found once more, as upstream's strategies of updates do that ask for it twice; but for what is
+/// declared, which is judged by itself.
+pub(crate) fn twice(errors: &mut Errors) {
+    let again: Errors = errors.iter().filter(|error| !error.declared).cloned().collect();
+    errors.extend(again);
 }
 
 /// Reports a missing value by a declared rule; whether it is missing.

@@ -91,10 +91,7 @@ impl Bench {
             }
             Some(part) => {
                 row.hooks.prepare_update(&mut object, &before, part, &context);
-                if part != "status" {
-                    errors.extend(row.hooks.validate(&object, &context));
-                }
-                errors.extend(row.hooks.validate_update(&object, &before, part, &context));
+                errors.extend(row.hooks.judge_update(&object, &before, part, &context));
             }
         }
         let lines = |text: String| text.lines().next().unwrap_or_default().to_owned();
@@ -133,10 +130,7 @@ impl Bench {
             }
             Some(part) => {
                 row.hooks.prepare_update(&mut object, &old, part, &context);
-                let mut errors =
-                    if part == "status" { Vec::new() } else { row.hooks.validate(&object, &context) };
-                errors.extend(row.hooks.validate_update(&object, &old, part, &context));
-                errors
+                row.hooks.judge_update(&object, &old, part, &context)
             }
         };
         // The difference that follows some texts is for people.

@@ -33,8 +33,7 @@ fn change(object: &mut Value, old: &Value, context: &Context<'_>) {
     let row = row();
     defaults().apply(&schema(&row), object);
     row.hooks.prepare_update(object, old, "", context);
-    let mut errors = row.hooks.validate(object, context);
-    errors.extend(row.hooks.validate_update(object, old, "", context));
+    let errors = row.hooks.judge_update(object, old, "", context);
     assert!(errors.is_empty(), "{errors:?}");
     row.hooks.allocate(object, Some(old), context).now_or_never().unwrap().unwrap();
 }

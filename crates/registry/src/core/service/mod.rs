@@ -10,7 +10,7 @@ mod ports;
 mod validate;
 
 use crate::Settings;
-use crate::kind::{Context, Hooks};
+use crate::kind::{Context, Hooks, Order};
 use crate::rule::address::{cidr_form, ip_form, parse_cidr};
 use crate::rule::{SPEC, collect};
 use crate::rules::keep_status_only;
@@ -108,6 +108,10 @@ impl Hooks for Service {
 
     fn validate(&self, service: &Value, _: &Context<'_>) -> Vec<FieldError> {
         collect(|errors| validate::service(errors, service))
+    }
+
+    fn order(&self) -> Order {
+        Order::ChangeFirst
     }
 
     fn validate_update(&self, service: &Value, old: &Value, part: &str, _: &Context<'_>) -> Vec<FieldError> {
