@@ -14,6 +14,8 @@ use tokio::time::Instant;
 pub struct Pod {
     /// UID.
     pub uid: Arc<str>,
+    /// The resource version of what is known of it.
+    pub revision: u64,
     /// Kind and name of what controls it, such as `ReplicaSet/web-1`.
     pub owner: Option<Arc<str>>,
     /// Where it is bound.
@@ -135,6 +137,7 @@ impl Ledger {
         let condition = |name: &str| status.conditions.iter().find(|one| one.r#type == name);
         let mut pod = old.unwrap_or_else(|| Pod {
             uid: object.uid().into(),
+            revision: 0,
             owner: object.controller().map(|owner| format!("{}/{}", owner.kind, owner.name).into()),
             node: None,
             born: now,
@@ -146,6 +149,7 @@ impl Ledger {
             deleting: false,
             reason: None,
         });
+        pod.revision = object.revision();
         pod.deleting = object.deleting();
         pod.started = status.phase == "Running";
         pod.ended = matches!(&*status.phase, "Succeeded" | "Failed");

@@ -62,10 +62,10 @@ fn a_volume_is_attached_listed_used_and_detached() {
     assert_eq!(check(out, false, Some((true, false)), 0), "0 0 1 0");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn follows_pods_from_node_to_node() {
     let (fake, stop, events) = (Fake::new(), CancellationToken::new(), Recorder::memory());
-    let clock = Arc::new(gifee_base::SystemClock);
+    let clock = gifee_testkit::RuntimeClock::new();
     let context = Context::with(fake.client(), clock, events.clone(), stop.clone());
     for name in ["n", "m"] {
         let mut one = node(&[], &[], true);

@@ -25,10 +25,10 @@ fn pods_use_claims_by_name_and_their_own() {
     assert!(!uses_anything(&pod(json!({}), "Pending")));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_claim_in_use_stays_until_its_pod_is_gone() {
     let (fake, stop) = (Fake::new(), CancellationToken::new());
-    let clock = Arc::new(gifee_base::SystemClock);
+    let clock = gifee_testkit::RuntimeClock::new();
     let context = Context::with(fake.client(), clock, Recorder::memory(), stop.clone());
     tokio::spawn(run(context, Arc::new(Config::default())));
     let claim = json!({ "apiVersion": "v1", "kind": "PersistentVolumeClaim",

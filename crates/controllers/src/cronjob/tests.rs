@@ -203,7 +203,7 @@ impl World {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn jobs_run_side_by_side_if_they_may() {
     let world = World::start(&json!({}));
     world.minute();
@@ -213,7 +213,7 @@ async fn jobs_run_side_by_side_if_they_may() {
     world.stop.cancel();
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_suspended_schedule_starts_nothing() {
     let world = World::start(&json!({ "suspend": true }));
     for _ in 0..5 {
@@ -224,7 +224,7 @@ async fn a_suspended_schedule_starts_nothing() {
     world.stop.cancel();
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_job_that_runs_forbids_the_next() {
     let world = World::start(&json!({ "concurrencyPolicy": "Forbid" }));
     world.minute();
@@ -238,7 +238,7 @@ async fn a_job_that_runs_forbids_the_next() {
     world.stop.cancel();
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_job_that_runs_is_replaced_by_the_next() {
     let world = World::start(&json!({ "concurrencyPolicy": "Replace" }));
     world.minute();

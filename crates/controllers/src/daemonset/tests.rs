@@ -455,7 +455,7 @@ struct World {
 impl World {
     fn start() -> Self {
         let (fake, stop) = (Fake::new(), CancellationToken::new());
-        let clock = Arc::new(gifee_base::SystemClock);
+        let clock = gifee_testkit::RuntimeClock::new();
         let context = Context::with(fake.client(), clock, Recorder::memory(), stop.clone());
         tokio::spawn(run(context, Arc::default()));
         Self { fake, stop }
@@ -506,7 +506,7 @@ impl World {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn follows_nodes_updates_rolls_back_and_then_rests() {
     let world = World::start();
     let node = |name: &str| json!({ "apiVersion": "v1", "kind": "Node", "metadata": { "name": name } });

@@ -387,11 +387,11 @@ proptest! {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn runs_with_replica_sets_and_then_rests() {
     let (fake, stop) = (Fake::new(), CancellationToken::new());
     let context =
-        Context::with(fake.client(), Arc::new(gifee_base::SystemClock), Recorder::memory(), stop.clone());
+        Context::with(fake.client(), gifee_testkit::RuntimeClock::new(), Recorder::memory(), stop.clone());
     tokio::spawn(run(context.clone(), Arc::default()));
     tokio::spawn(crate::replicaset::run(context, Arc::default()));
     let mut deployment = Model::rolling(3, 1, 0).deployment;

@@ -43,10 +43,10 @@ fn a_taint_ends_those_who_do_not_bear_it() {
     check(bears(Value::Null), tainted(), &[rule("two")], None);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn the_pod_of_a_broken_device_goes() {
     let (fake, stop, events) = (Fake::new(), CancellationToken::new(), Recorder::memory());
-    let clock = Arc::new(gifee_base::SystemClock);
+    let clock = gifee_testkit::RuntimeClock::new();
     let context = Context::with(fake.client(), clock, events.clone(), stop.clone());
     let pods = Gvr::core("pods");
     fake.put(json!({ "apiVersion": "v1", "kind": "Pod",

@@ -95,10 +95,10 @@ fn what_cannot_be_counted_allows_nothing() {
     );
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn what_was_not_taken_away_says_so_no_longer() {
     let (fake, stop) = (Fake::new(), CancellationToken::new());
-    let clock = Arc::new(gifee_base::SystemClock);
+    let clock = gifee_testkit::RuntimeClock::new();
     let context = Context::with(fake.client(), clock, Recorder::memory(), stop.clone());
     for (name, since) in [("old", "2026-01-01T00:00:00Z"), ("new", "2999-01-01T00:00:00Z")] {
         fake.put(json!({ "apiVersion": "v1", "kind": "Pod", "metadata": { "name": name, "namespace": "n", "uid": name },
@@ -121,10 +121,10 @@ async fn what_was_not_taken_away_says_so_no_longer() {
     stop.cancel();
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn budgets_follow_their_pods_and_who_scales_them() {
     let (fake, stop) = (Fake::new(), CancellationToken::new());
-    let clock = Arc::new(gifee_base::SystemClock);
+    let clock = gifee_testkit::RuntimeClock::new();
     let context = Context::with(fake.client(), clock, Recorder::memory(), stop.clone());
     tokio::spawn(run(context, Arc::default()));
     let owner = |kind: &str, uid: &str| json!([{ "apiVersion": "apps/v1", "kind": kind, "name": "web", "uid": uid, "controller": true }]);

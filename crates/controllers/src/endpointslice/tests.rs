@@ -108,11 +108,11 @@ fn an_endpoint_says_what_its_pod_is() {
     assert_eq!(conditions, json!({ "ready": false, "serving": true, "terminating": true }));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn both_controllers_follow_pods_and_then_rest() {
     let (fake, stop) = (Fake::new(), CancellationToken::new());
     let context =
-        Context::with(fake.client(), Arc::new(gifee_base::SystemClock), Recorder::memory(), stop.clone());
+        Context::with(fake.client(), gifee_testkit::RuntimeClock::new(), Recorder::memory(), stop.clone());
     tokio::spawn(run(context.clone(), Arc::default()));
     tokio::spawn(crate::endpoints::run(context, Arc::default()));
     let put = |kind: &str, object: &gifee_base::Object| {

@@ -41,10 +41,10 @@ fn a_claim_is_made_once_and_never_shared() {
     );
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_claim_that_goes_comes_again() {
     let (fake, stop, events) = (Fake::new(), CancellationToken::new(), Recorder::memory());
-    let clock = Arc::new(gifee_base::SystemClock);
+    let clock = gifee_testkit::RuntimeClock::new();
     let context = Context::with(fake.client(), clock, events.clone(), stop.clone());
     tokio::spawn(run(context, Arc::default()));
     fake.put(pod());

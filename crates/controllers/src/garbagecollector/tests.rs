@@ -208,7 +208,7 @@ impl World {
     }
 
     fn run(&self) {
-        let clock = Arc::new(gifee_base::SystemClock);
+        let clock = gifee_testkit::RuntimeClock::new();
         let context = Context::with(self.fake.client(), clock, self.events.clone(), self.stop.clone());
         tokio::spawn(run(context, Arc::default()));
     }
@@ -277,7 +277,7 @@ impl World {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn dependents_go_after_their_owner() {
     let world = World::new();
     world.run();
@@ -292,7 +292,7 @@ async fn dependents_go_after_their_owner() {
     world.rests().await;
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn what_lost_its_owner_unseen_goes_too() {
     let world = World::new();
     world.put("Pod/a/lost <ReplicaSet/gone");
@@ -319,7 +319,7 @@ async fn what_lost_its_owner_unseen_goes_too() {
     world.stop.cancel();
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn foreground_deletion_takes_dependents_first() {
     let world = World::new();
     world.run();
@@ -337,7 +337,7 @@ async fn foreground_deletion_takes_dependents_first() {
     world.rests().await;
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn an_owner_that_others_share_is_forgotten() {
     let world = World::new();
     world.run();
@@ -353,7 +353,7 @@ async fn an_owner_that_others_share_is_forgotten() {
     world.rests().await;
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn orphans_stay_and_forget() {
     let world = World::new();
     world.run();
@@ -372,7 +372,7 @@ async fn orphans_stay_and_forget() {
     world.rests().await;
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn an_owner_that_nobody_watches_is_asked_for_until_it_is_gone() {
     let world = World::new();
     let name = json!({ "name": "e", "namespace": "a", "uid": "e" });
@@ -386,7 +386,7 @@ async fn an_owner_that_nobody_watches_is_asked_for_until_it_is_gone() {
     world.rests().await;
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_circle_does_not_block() {
     let world = World::new();
     world.run();
@@ -399,7 +399,7 @@ async fn a_circle_does_not_block() {
     world.rests().await;
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_delete_that_meets_another_writer_is_decided_anew() {
     let world = World::new();
     world.put("ReplicaSet/a/r");
@@ -441,7 +441,7 @@ impl ChangeLabel for Fake {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn new_kinds_are_found_when_they_are_defined() {
     let world = World::new();
     world.run();

@@ -50,11 +50,11 @@ fn says_what_it_waits_for_and_then_rests() {
     assert!(plan(&view, now).finalize);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn empties_pods_first_then_all_else_then_goes() {
     let (fake, stop) = (Fake::new(), CancellationToken::new());
     fake.add_kind("example.com/v1", "widgets", "Widget", true);
-    let clock = Arc::new(gifee_base::SystemClock);
+    let clock = gifee_testkit::RuntimeClock::new();
     let context = Context::with(fake.client(), clock, Recorder::memory(), stop.clone());
     tokio::spawn(run(context, Arc::default()));
     let client = fake.client();
@@ -101,10 +101,10 @@ async fn empties_pods_first_then_all_else_then_goes() {
     stop.cancel();
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_failure_keeps_the_namespace_and_shows() {
     let (fake, stop) = (Fake::new(), CancellationToken::new());
-    let clock = Arc::new(gifee_base::SystemClock);
+    let clock = gifee_testkit::RuntimeClock::new();
     let context = Context::with(fake.client(), clock, Recorder::memory(), stop.clone());
     fake.put(
         json!({ "apiVersion": "v1", "kind": "Secret", "metadata": { "name": "s", "namespace": "web" } }),

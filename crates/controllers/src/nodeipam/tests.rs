@@ -23,10 +23,10 @@ fn parts_are_given_in_turn_and_never_twice() {
     check("fd00::/48", &["fd00::/64"], None, Some("fd00:0:0:1::/64"));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn each_node_has_a_range_of_its_own() {
     let (fake, stop, events) = (Fake::new(), CancellationToken::new(), Recorder::memory());
-    let clock = Arc::new(gifee_base::SystemClock);
+    let clock = gifee_testkit::RuntimeClock::new();
     let context = Context::with(fake.client(), clock, events.clone(), stop.clone());
     let config = Config { cluster_ranges: vec!["10.244.0.0/22".into()], ..Config::default() };
     tokio::spawn(run(context, Arc::new(config)));

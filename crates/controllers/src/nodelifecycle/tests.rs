@@ -176,7 +176,7 @@ struct World {
 impl World {
     fn start(grace: Duration) -> Self {
         let (fake, stop, events) = (Fake::new(), CancellationToken::new(), Recorder::memory());
-        let clock = Arc::new(gifee_base::SystemClock);
+        let clock = gifee_testkit::RuntimeClock::new();
         let context = Context::with(fake.client(), clock, events.clone(), stop.clone());
         let timing = Timing { monitor_grace: grace, startup_grace: grace };
         tokio::spawn(run_timed(context, timing));
@@ -209,7 +209,7 @@ impl World {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_node_that_becomes_ready_is_opened() {
     let world = World::start(Duration::from_secs(60));
     world.node("one", "Ready=False | not-ready:NoSchedule");
@@ -227,7 +227,7 @@ async fn a_node_that_becomes_ready_is_opened() {
 const LOST: &str = "Ready=Unknown MemoryPressure=Unknown DiskPressure=Unknown PIDPressure=Unknown | \
     unreachable:NoSchedule";
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_silent_node_is_lost_and_one_that_renews_is_not() {
     let world = World::start(Duration::from_millis(1000));
     world.node("one", "Ready=True");
@@ -273,7 +273,7 @@ async fn a_silent_node_is_lost_and_one_that_renews_is_not() {
     world.stop.cancel();
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn nothing_is_evicted_while_no_node_is_well() {
     let world = World::start(Duration::from_millis(500));
     world.node("one", "Ready=True");

@@ -398,10 +398,10 @@ proptest! {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn binds_releases_and_then_rests() {
     let (fake, stop) = (Fake::new(), CancellationToken::new());
-    let clock = Arc::new(gifee_base::SystemClock);
+    let clock = gifee_testkit::RuntimeClock::new();
     let context = Context::with(fake.client(), clock, Recorder::memory(), stop.clone());
     for index in 0..3 {
         let mut one = volume(&format!("v{index}"), "9Gi", json!({}));

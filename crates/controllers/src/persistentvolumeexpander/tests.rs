@@ -35,10 +35,10 @@ fn only_what_asks_for_more_grows() {
     check(claim("2Gi", "1Gi", "Bound"), "hostPath", "uid-c", write);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_volume_of_a_host_grows_at_once() {
     let (fake, stop, events) = (Fake::new(), CancellationToken::new(), Recorder::memory());
-    let clock = Arc::new(gifee_base::SystemClock);
+    let clock = gifee_testkit::RuntimeClock::new();
     let context = Context::with(fake.client(), clock, events.clone(), stop.clone());
     fake.put(volume("hostPath", "uid-c"));
     tokio::spawn(run(context, Arc::default()));

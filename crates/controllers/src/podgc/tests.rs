@@ -68,7 +68,7 @@ struct World {
 impl World {
     fn start(limits: Limits) -> Self {
         let (fake, stop) = (Fake::new(), CancellationToken::new());
-        let clock = Arc::new(gifee_base::SystemClock);
+        let clock = gifee_testkit::RuntimeClock::new();
         let context = Context::with(fake.client(), clock, Recorder::memory(), stop.clone());
         tokio::spawn(run_limited(context, limits));
         Self { fake, stop }
@@ -99,7 +99,7 @@ impl World {
 
 const QUICK: Limits = Limits { ended_maximum: 2, quarantine: Duration::from_millis(200) };
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn the_pods_of_a_node_that_is_gone_fail_and_go() {
     let world = World::start(QUICK);
     world.node("here", "", "True");
@@ -122,7 +122,7 @@ async fn the_pods_of_a_node_that_is_gone_fail_and_go() {
     world.stop.cancel();
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn deleted_pods_that_nobody_answers_for_go_at_once() {
     let world = World::start(QUICK);
     world.node("dead", "node.kubernetes.io/out-of-service", "Unknown");
@@ -143,7 +143,7 @@ async fn deleted_pods_that_nobody_answers_for_go_at_once() {
     world.stop.cancel();
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn ended_pods_stay_up_to_a_number() {
     let world = World::start(QUICK);
     world.node("n", "", "True");

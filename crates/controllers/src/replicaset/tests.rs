@@ -166,7 +166,7 @@ struct World {
 impl World {
     fn start() -> Self {
         let (fake, stop) = (Fake::new(), CancellationToken::new());
-        let clock = Arc::new(gifee_base::SystemClock);
+        let clock = gifee_testkit::RuntimeClock::new();
         let context = Context::with(fake.client(), clock, Recorder::memory(), stop.clone());
         tokio::spawn(run(context, Arc::default()));
         Self { fake, stop }
@@ -199,7 +199,7 @@ impl World {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn creates_replaces_and_deletes_then_rests() {
     let world = World::start();
     world.set(20);
@@ -221,7 +221,7 @@ async fn creates_replaces_and_deletes_then_rests() {
     world.stop.cancel();
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn adopts_what_it_selects_and_releases_what_it_does_not() {
     let world = World::start();
     world.fake.put(json!({ "apiVersion": "v1", "kind": "Pod",
@@ -239,7 +239,7 @@ async fn adopts_what_it_selects_and_releases_what_it_does_not() {
     world.stop.cancel();
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_refusal_shows_in_the_status_and_is_tried_again() {
     let world = World::start();
     world.fake.intercept(|method, path| {

@@ -8,10 +8,10 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn keeps_its_own_pods_and_no_others() {
     let (fake, stop) = (Fake::new(), CancellationToken::new());
-    let clock = Arc::new(gifee_base::SystemClock);
+    let clock = gifee_testkit::RuntimeClock::new();
     let context = Context::with(fake.client(), clock, Recorder::memory(), stop.clone());
     tokio::spawn(super::run(context.clone(), Arc::default()));
     tokio::spawn(crate::replicaset::run(context, Arc::default()));

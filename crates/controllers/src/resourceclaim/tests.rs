@@ -73,7 +73,7 @@ fn long_names_are_cut_on_both_sides() {
 #[tokio::test]
 async fn claims_come_and_go_with_their_pods() {
     let (fake, stop, events) = (Fake::new(), CancellationToken::new(), Recorder::memory());
-    let clock = Arc::new(gifee_base::SystemClock);
+    let clock = gifee_testkit::RuntimeClock::new();
     let context = Context::with(fake.client(), clock, events.clone(), stop.clone());
     tokio::spawn(run(context, Arc::default()));
     let until = async |what: &str, so: &dyn Fn() -> bool| {
@@ -86,8 +86,13 @@ async fn claims_come_and_go_with_their_pods() {
         panic!("{what}: {:?} {:?}", fake.objects(&resource_claims()), fake.objects(&pods()));
     };
     fake.put(pod("p", "Pending"));
-    tokio::time::sleep(Duration::from_millis(30)).await;
-    let told = events.take();
+    let told = std::cell::RefCell::new(Vec::new());
+    until("told", &|| {
+        told.borrow_mut().extend(events.take());
+        !told.borrow().is_empty()
+    })
+    .await;
+    let told = told.into_inner();
     assert_eq!(told[0].reason, "FailedResourceClaimCreation");
     assert_eq!(
         told[0].message,

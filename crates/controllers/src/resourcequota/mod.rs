@@ -1,8 +1,9 @@
 //! Counts what is used of quotas.
 //!
 //! Invariants: only resources that some quota names are watched; a status is written at the version of the quota
-//! that it was counted for, so that a charge of the API server in between makes it be counted again. Answers to
-//! upstream's resource quota controller.
+//! that it was counted for, so that a charge of the API server in between makes it be counted again; and less than what
+//! is charged is only believed of a quota that has been let be for a while, since what was charged may be on its way
+//! into the store, or from there to here. Answers to upstream's resource quota controller.
 
 pub mod plan;
 #[cfg(test)]
@@ -23,12 +24,15 @@ use serde_json::Value;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// Upstream's name.
 pub const NAME: &str = "resourcequota-controller";
 const WORKERS: usize = 5;
 /// Everything is counted again so often, for what no watch told of: writes that were charged and then failed.
 const AGAIN: Duration = Duration::from_secs(300);
+/// How long what was charged may take until it is seen: so much later less of it is believed.
+const IN_FLIGHT: Duration = Duration::from_millis(500);
 /// New objects were charged when they came; what that missed is found so much later, all of them at once.
 const AFTER_NEW: Duration = Duration::from_secs(2);
 
@@ -56,6 +60,7 @@ pub fn run(context: Context, _: Arc<Config>) -> BoxFuture<'static, ()> {
             queue: queue.clone(),
             watched: Mutex::default(),
             known: Mutex::default(),
+            charged: Mutex::default(),
         };
         work(&context, NAME, queue, Arc::new(counters), WORKERS).await;
     }
@@ -77,6 +82,9 @@ struct Counters {
     watched: Mutex<HashMap<(String, String), Arc<Cache>>>,
     /// What the server serves, as of when a name was last unknown.
     known: Mutex<HashMap<(String, String), Gvr>>,
+    /// Quotas of which less was counted than is charged: at which version, and when that was found. At most one entry
+    /// per quota.
+    charged: Mutex<HashMap<ObjectKey, (u64, Instant)>>,
 }
 
 impl Counters {
@@ -105,6 +113,16 @@ impl Counters {
             });
         }
         Some(cache)
+    }
+
+    /// How long it is to be waited until less than what is charged is believed of a version of a quota.
+    fn doubted(&self, key: &ObjectKey, revision: u64) -> Duration {
+        let mut charged = self.charged.lock();
+        let (known, since) = charged.entry(key.clone()).or_insert((revision, Instant::now()));
+        if *known != revision {
+            (*known, *since) = (revision, Instant::now());
+        }
+        IN_FLIGHT.saturating_sub(since.elapsed())
     }
 
     async fn discover(&self, name: &(String, String)) -> Option<Gvr> {
@@ -148,7 +166,10 @@ fn counted_part(object: &Object) -> Value {
 #[async_trait]
 impl Reconcile<ObjectKey> for Counters {
     async fn reconcile(&self, key: &ObjectKey) -> Result<Outcome> {
-        let Some(quota) = self.cache.get(key) else { return Ok(Outcome::Done) };
+        let Some(quota) = self.cache.get(key) else {
+            self.charged.lock().remove(key);
+            return Ok(Outcome::Done);
+        };
         let tree = quota.to_value().map_err(|error| Error::invalid(key, error))?;
         let names = amounts(&tree["spec"]["hard"]);
         let resources: BTreeSet<(String, String)> = names.keys().filter_map(|name| counted(name)).collect();
@@ -159,6 +180,14 @@ impl Reconcile<ObjectKey> for Counters {
             sources.push(Source { group, resource, objects });
         }
         let wanted = status(&tree, &sources, self.context.clock.now().as_second());
+        if plan::less(&wanted, &tree["status"]) {
+            let rest = self.doubted(key, quota.revision());
+            if !rest.is_zero() {
+                return Ok(Outcome::After(rest));
+            }
+        } else {
+            self.charged.lock().remove(key);
+        }
         if let Some(change) = patch::status(&quota, &tree["status"], &wanted) {
             let outcome = self.context.client.patch_status(&quotas(), key, PatchKind::Merge, change).await;
             match outcome {

@@ -69,3 +69,9 @@ pub fn status(quota: &Value, sources: &[Source], now: i64) -> Value {
     debug_assert!(sources.iter().all(|one| !count_name(&one.group, &one.resource).is_empty()));
     json!({ "hard": tree(&hard), "used": tree(&used) })
 }
+
+/// Whether less of anything is used by one status than by another.
+pub fn less(status: &Value, than: &Value) -> bool {
+    let (used, before) = (amounts(&status["used"]), amounts(&than["used"]));
+    used.iter().any(|(name, amount)| before.get(name).is_some_and(|before| amount < before))
+}

@@ -54,10 +54,10 @@ fn names_say_what_they_count() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn follows_quotas_and_what_they_count() {
     let (fake, stop) = (Fake::new(), CancellationToken::new());
-    let clock = Arc::new(gifee_base::SystemClock);
+    let clock = gifee_testkit::RuntimeClock::new();
     let context = Context::with(fake.client(), clock, Recorder::memory(), stop.clone());
     tokio::spawn(run(context, Arc::new(Config::default())));
     fake.put(quota(json!({ "hard": { "pods": "5", "cpu": "4" } })));

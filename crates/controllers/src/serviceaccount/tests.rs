@@ -6,10 +6,10 @@ use gifee_reconcile::Recorder;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn every_namespace_gets_its_account_and_root_certificate() {
     let (fake, stop) = (Fake::new(), CancellationToken::new());
-    let clock = Arc::new(gifee_base::SystemClock);
+    let clock = gifee_testkit::RuntimeClock::new();
     let context = Context::with(fake.client(), clock, Recorder::memory(), stop.clone());
     let config = Arc::new(Config { root_ca: Some("PEM".into()), ..Config::default() });
     tokio::spawn(run(context.clone(), config.clone()));

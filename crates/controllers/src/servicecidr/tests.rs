@@ -44,10 +44,10 @@ fn a_range_goes_when_no_address_is_left_alone() {
     assert_eq!(plan(&range("r", "10.0.0.0/24", false), &[], &[], now), Plan::Nothing);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_range_is_protected_and_ready() {
     let (fake, stop) = (Fake::new(), CancellationToken::new());
-    let clock = Arc::new(gifee_base::SystemClock);
+    let clock = gifee_testkit::RuntimeClock::new();
     let context = Context::with(fake.client(), clock, Recorder::memory(), stop.clone());
     tokio::spawn(run(context, Arc::default()));
     let mut new = range("r", "10.0.0.0/24", false);

@@ -23,10 +23,10 @@ fn an_end_is_an_end() {
     assert_eq!(status(&done, (SUCCEEDED, "S", ""), now), done);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn every_object_is_written_once() {
     let (fake, stop) = (Fake::new(), CancellationToken::new());
-    let clock = Arc::new(gifee_base::SystemClock);
+    let clock = gifee_testkit::RuntimeClock::new();
     let context = Context::with(fake.client(), clock, Recorder::memory(), stop.clone());
     for name in ["a", "b", "c"] {
         fake.put(json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": name, "namespace": "web" } }));

@@ -67,7 +67,7 @@ struct World {
 impl World {
     fn start() -> Self {
         let (fake, stop, events) = (Fake::new(), CancellationToken::new(), Recorder::memory());
-        let clock = Arc::new(gifee_base::SystemClock);
+        let clock = gifee_testkit::RuntimeClock::new();
         let context = Context::with(fake.client(), clock, events.clone(), stop.clone());
         tokio::spawn(run(context, Arc::default()));
         Self { fake, events, stop }
@@ -108,7 +108,7 @@ impl World {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_taint_drives_out_who_does_not_bear_it_when_their_time_is_over() {
     let world = World::start();
     world.node(&["x:NoSchedule"]);
@@ -146,7 +146,7 @@ async fn a_taint_drives_out_who_does_not_bear_it_when_their_time_is_over() {
     world.stop.cancel();
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_taint_that_goes_in_time_harms_nobody() {
     let world = World::start();
     world.pod("patient", json!([{ "key": "x", "operator": "Exists", "tolerationSeconds": 1 }]));

@@ -167,13 +167,13 @@ async fn agent(fake: Arc<Fake>) {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test(start_paused = true)]
 async fn a_quiet_cluster_is_not_written_to_for_a_minute() {
     let (fake, stop, events) = (Fake::new(), CancellationToken::new(), Recorder::memory());
     for (api_version, resource, kind, namespaced) in super::MORE_KINDS {
         fake.add_kind(api_version, resource, kind, *namespaced);
     }
-    let clock = Arc::new(gifee_base::SystemClock);
+    let clock = gifee_testkit::RuntimeClock::new();
     let context = Context::with(fake.client(), clock, events.clone(), stop.clone());
     let config = Config { root_ca: Some("PEM".into()), ..Config::default() };
     let running = tokio::spawn(async move { start(&context, config).await });
@@ -205,7 +205,7 @@ async fn a_quiet_cluster_is_not_written_to_for_a_minute() {
     running.await.unwrap();
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test(start_paused = true)]
 async fn of_two_one_runs_and_the_other_takes_over() {
     let fake = Fake::new();
     for (api_version, resource, kind, namespaced) in super::MORE_KINDS {

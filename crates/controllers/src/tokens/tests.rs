@@ -7,11 +7,11 @@ use serde_json::json;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn secrets_are_filled_and_go_with_their_account() {
     let (fake, stop) = (Fake::new(), CancellationToken::new());
     let context =
-        Context::with(fake.client(), Arc::new(gifee_base::SystemClock), Recorder::memory(), stop.clone());
+        Context::with(fake.client(), gifee_testkit::RuntimeClock::new(), Recorder::memory(), stop.clone());
     let issuer = Issuer(Arc::new(|token: &Token<'_>| {
         Ok(format!("{}/{}/{}", token.namespace, token.account, token.secret))
     }));

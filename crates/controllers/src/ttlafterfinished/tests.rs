@@ -43,7 +43,7 @@ fn what_is_left() {
     check(Some("2026-01-01T00:02:00Z"), Some(60), Some(120));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn only_what_is_over_its_time_is_deleted() {
     let (fake, stop) = (Fake::new(), CancellationToken::new());
     fake.put(job("over", Some("2026-01-01T00:00:00Z"), Some(0)));

@@ -6,10 +6,10 @@ use gifee_reconcile::Recorder;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_class_stays_until_nobody_names_it() {
     let (fake, stop) = (Fake::new(), CancellationToken::new());
-    let clock = Arc::new(gifee_base::SystemClock);
+    let clock = gifee_testkit::RuntimeClock::new();
     let context = Context::with(fake.client(), clock, Recorder::memory(), stop.clone());
     tokio::spawn(run(context, Arc::default()));
     fake.put(json!({ "apiVersion": "storage.k8s.io/v1", "kind": "VolumeAttributesClass",

@@ -1,6 +1,6 @@
 //! HTTP without a library between: a connection per request, so that each meets the service rules anew.
 
-use crate::run::runtime;
+use crate::run::{DEADLINE, runtime};
 use std::io::{Error, Result};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,7 +9,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
-const TIMEOUT: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(60);
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// A response.
@@ -49,7 +49,7 @@ pub fn answers(address: &str, path: &str, text: &str) -> Answer {
         let answer = runtime().block_on(call(address, path, None));
         match answer {
             Ok(answer) if answer.code == 200 && answer.text.contains(text) => return answer,
-            other if begun.elapsed() > Duration::from_secs(30) => {
+            other if begun.elapsed() > DEADLINE => {
                 panic!("http://{address}{path} does not answer {text:?}: {other:?}")
             }
             _ => runtime().block_on(async { tokio::time::sleep(PAUSE).await }),

@@ -8,7 +8,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::runtime::Runtime;
 
 /// No command of these tests takes longer.
-pub const DEADLINE: Duration = Duration::from_secs(120);
+pub const DEADLINE: Duration = Duration::from_secs(300);
 
 /// The runtime that all tests of this program share.
 pub fn runtime() -> &'static Runtime {

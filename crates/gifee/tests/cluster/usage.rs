@@ -1,6 +1,7 @@
 //! What pods and nodes use, as `kubectl top` and horizontal pod autoscalers see it.
 
 use crate::fixture::{BUSYBOX, Cluster};
+use crate::run::DEADLINE;
 use crate::steps::Steps;
 use gifee_base::Gvr;
 use serde_json::{Value, json};
@@ -35,7 +36,7 @@ fn look<T>(wanted: impl Fn() -> Result<T, String>) -> T {
     loop {
         match wanted() {
             Ok(found) => return found,
-            Err(last) => assert!(begun.elapsed() < Duration::from_secs(60), "no figures: {last}"),
+            Err(last) => assert!(begun.elapsed() < DEADLINE, "no figures: {last}"),
         }
         std::thread::sleep(Duration::from_millis(500));
     }

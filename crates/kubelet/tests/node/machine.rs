@@ -18,6 +18,9 @@ use serde_json::{Value, json};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+/// Only bounds a hang.
+const DEADLINE: Duration = Duration::from_secs(300);
+
 /// The image that every machine has.
 pub const IMAGE: &str = "busybox:test";
 
@@ -166,7 +169,8 @@ impl Machine {
         self.until(|| Some(json!(self.get(name).is_none())), |gone| gone == true).await;
     }
 
-    async fn until(&self, get: impl Fn() -> Option<Value>, wanted: impl Fn(&Value) -> bool) -> Value {
+    /// Waits until something is as wanted.
+    pub async fn until(&self, get: impl Fn() -> Option<Value>, wanted: impl Fn(&Value) -> bool) -> Value {
         let last = std::cell::RefCell::new(None);
         let waiting = async {
             loop {
@@ -182,7 +186,7 @@ impl Machine {
                 let _ = tokio::time::timeout(Duration::from_millis(50), changed).await;
             }
         };
-        match tokio::time::timeout(Duration::from_secs(40), waiting).await {
+        match tokio::time::timeout(DEADLINE, waiting).await {
             Ok(value) => value,
             Err(_) => panic!(
                 "did not come: {}\nevents: {:#?}",
@@ -238,7 +242,7 @@ impl Machine {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         };
-        if tokio::time::timeout(Duration::from_secs(20), clean).await.is_err() {
+        if tokio::time::timeout(DEADLINE, clean).await.is_err() {
             let left = std::process::Command::new("find").arg(&root).output().expect("find");
             panic!("left: {}", String::from_utf8_lossy(&left.stdout));
         }

@@ -30,7 +30,7 @@ fn query(name: &str, kind: RecordType, edns: Option<u16>) -> Vec<u8> {
 
 fn by_udp(place: Option<&Path>, bytes: &[u8]) -> Message {
     let socket = udp(place, DNS);
-    socket.set_read_timeout(Some(std::time::Duration::from_secs(6))).unwrap();
+    socket.set_read_timeout(Some(std::time::Duration::from_secs(60))).unwrap();
     socket.send(bytes).unwrap();
     let mut buffer = [0; 4096];
     let length = socket.recv(&mut buffer).unwrap();

@@ -18,6 +18,8 @@ pub const WORLD: &str = "192.0.2.2";
 pub const HOST: &str = "192.0.2.1";
 /// A dropped packet is noticed by its absence.
 const PATIENCE: Duration = Duration::from_millis(700);
+/// What is to be answered may take as long as this, which only bounds a hang.
+const DEADLINE: Duration = Duration::from_secs(300);
 
 pub struct Host {
     pub network: Arc<Network>,
@@ -196,10 +198,14 @@ pub fn serve(place: Option<&Path>, name: &str, address: SocketAddr) {
 
 /// What a TCP server answers to a client in a place (`None` for the host).
 pub fn ask(place: Option<&Path>, address: &str) -> io::Result<String> {
+    ask_within(place, address, DEADLINE)
+}
+
+fn ask_within(place: Option<&Path>, address: &str, patience: Duration) -> io::Result<String> {
     let address: SocketAddr = address.parse().unwrap();
     within(place, || {
-        let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
+        let mut stream = TcpStream::connect_timeout(&address, patience)?;
+        stream.set_read_timeout(Some(patience))?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer)?;
         Ok(answer)
@@ -209,7 +215,7 @@ pub fn ask(place: Option<&Path>, address: &str) -> io::Result<String> {
 /// A UDP client that keeps its port.
 pub fn udp(place: Option<&Path>, address: &str) -> UdpSocket {
     let socket = within(place, || UdpSocket::bind("0.0.0.0:0").unwrap());
-    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    socket.set_read_timeout(Some(DEADLINE)).unwrap();
     socket.connect(address.parse::<SocketAddr>().unwrap()).unwrap();
     socket
 }
@@ -235,6 +241,21 @@ pub fn refused(result: io::Result<String>) -> bool {
     result.is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
 }
 
-pub fn silent(result: io::Result<String>) -> bool {
+/// Whether nothing answers, not even that nobody is there.
+pub fn silent(place: Option<&Path>, address: &str) -> bool {
+    let result = ask_within(place, address, PATIENCE);
     result.is_err_and(|error| matches!(error.kind(), io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock))
+}
+
+/// Whether nobody answers, or it is said that nobody is there.
+pub fn unreachable(place: Option<&Path>, address: &str) -> bool {
+    ask_within(place, address, PATIENCE).is_err()
+}
+
+/// Whether a UDP client is not answered.
+pub fn silent_udp(socket: &UdpSocket) -> bool {
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    let answer = ask_udp(socket);
+    socket.set_read_timeout(Some(DEADLINE)).unwrap();
+    answer.is_err()
 }

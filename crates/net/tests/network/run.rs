@@ -52,11 +52,11 @@ fn start(host: &Host, fake: &Arc<Fake>) -> (CancellationToken, tokio::task::Join
     (shutdown, tokio::spawn(run(host.network.clone(), context)))
 }
 
-/// Asks until it is so; says how long that took.
+/// Asks until it is so; says how long that took, which only a hang bounds.
 fn eventually(what: &str, mut is_so: impl FnMut() -> bool) -> Duration {
     let start = Instant::now();
     while !is_so() {
-        assert!(start.elapsed() < Duration::from_secs(10), "never: {what}");
+        assert!(start.elapsed() < Duration::from_secs(300), "never: {what}");
         std::thread::sleep(Duration::from_millis(1));
     }
     start.elapsed()

@@ -107,7 +107,7 @@ impl World {
                 tokio::time::sleep(Duration::from_millis(2)).await;
             }
         };
-        let found = tokio::time::timeout(Duration::from_secs(20), last).await;
+        let found = tokio::time::timeout(Duration::from_secs(300), last).await;
         found.unwrap_or_else(|_| panic!("{name}: {:?}", self.fake.object(&Gvr::core("pods"), &key)))
     }
 }
@@ -206,7 +206,7 @@ async fn they_bind_and_judge_victims() {
         }
         asked.lock()[0].clone()
     };
-    let (path, body) = tokio::time::timeout(Duration::from_secs(20), bound).await.unwrap();
+    let (path, body) = tokio::time::timeout(Duration::from_secs(300), bound).await.unwrap();
     assert_eq!(path, "/scheduler/bind");
     assert_eq!((&body["PodName"], &body["PodUID"]), (&json!("web"), &json!("uid-web")));
     assert!(

@@ -1,8 +1,9 @@
-//! From a created pod to a bound one, over a fake server.
+//! From a created pod to a bound one, over a fake server; time passes only while nothing can be done.
 
 use crate::{Config, run};
 use gifee_base::{Gvr, ObjectKey};
 use gifee_client::fake::Fake;
+use gifee_testkit::RuntimeClock;
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::Duration;
@@ -59,12 +60,12 @@ fn start(fake: &Arc<Fake>) -> CancellationToken {
         fake.add_kind("storage.k8s.io/v1", resource, kind, namespaced);
     }
     let shutdown = CancellationToken::new();
-    let config = Config { seed: Some(1), ..Config::default() };
+    let config = Config { seed: Some(1), clock: RuntimeClock::new(), ..Config::default() };
     tokio::spawn(run(fake.client(), config, shutdown.clone()));
     shutdown
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn binds_what_fits_and_says_why_not() {
     let fake = Fake::new();
     fake.put(node("one", "1"));
@@ -89,7 +90,7 @@ async fn binds_what_fits_and_says_why_not() {
     shutdown.cancel();
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_quiet_cluster_is_not_written_to() {
     let fake = Fake::new();
     fake.put(node("one", "1"));
@@ -118,7 +119,7 @@ async fn a_quiet_cluster_is_not_written_to() {
     shutdown.cancel();
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn makes_room_for_a_pod_of_higher_priority() {
     let fake = Fake::new();
     fake.put(node("one", "1"));
@@ -143,7 +144,7 @@ async fn makes_room_for_a_pod_of_higher_priority() {
     shutdown.cancel();
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_refused_binding_is_tried_again() {
     let fake = Fake::new();
     fake.put(node("one", "1"));
@@ -163,7 +164,7 @@ async fn a_refused_binding_is_tried_again() {
     shutdown.cancel();
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_late_claim_is_bound_before_the_pod() {
     let fake = Fake::new();
     fake.put(node("one", "1"));
@@ -205,7 +206,7 @@ async fn a_late_claim_is_bound_before_the_pod() {
     shutdown.cancel();
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_claim_gets_its_device_before_the_pod_is_bound() {
     let fake = Fake::new();
     fake.put(node("one", "1"));

@@ -44,6 +44,6 @@ impl Fleet {
     /// # Errors
     /// If the pod cannot be read.
     pub async fn look(&self, pod: &ObjectKey) -> gifee_client::Result<()> {
-        self.client.get(&Gvr::core("pods"), pod).await.map(|object| self.see(object))
+        self.client.get(&Gvr::core("pods"), pod).await.map(|object| self.see_again(object))
     }
 }

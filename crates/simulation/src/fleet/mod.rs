@@ -2,8 +2,9 @@
 //! they are made to end, and go when they are told to.
 //!
 //! Invariants: one watch on pods for all nodes, whatever their number; a timer per pod only while something is due of
-//! it; at most [`CALLS_MAXIMUM`] calls under way. A node that has failed does nothing. Answers to kubemark's hollow
-//! kubelets.
+//! it; at most [`CALLS_MAXIMUM`] calls under way. What is said of a pod is said of the state that it was decided on: if
+//! there is another one by then, the watch brings it and it is decided again. A node that has failed does nothing.
+//! Answers to kubemark's hollow kubelets.
 
 mod conduct;
 mod lease;
@@ -17,7 +18,7 @@ use crate::ledger::Ledger;
 use gifee_base::{Clock, Gvr, Object, ObjectKey};
 use gifee_client::cache::{Sink, follow};
 use gifee_client::{Client, DeleteOptions, PatchKind, Scope};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use serde_json::Value;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -183,9 +184,8 @@ impl Fleet {
             pods.filter(|(_, pod)| pod.node.as_ref().is_some_and(on)).map(|(key, _)| key.clone()).collect()
         };
         for key in bound {
-            if let Ok(pod) = self.client.get(&Gvr::core("pods"), &key).await {
-                self.see(pod);
-            }
+            // One that is gone needs nothing.
+            let _ = self.look(&key).await;
         }
     }
 
@@ -218,8 +218,21 @@ impl Fleet {
 
     /// Takes in a pod's state, and plans what is due of it.
     fn see(&self, object: Object) {
+        self.consider(self.state.lock(), object);
+    }
+
+    /// Plans again what is due of a pod that was read, unless the watch has shown another state of it or is about to:
+    /// what has been read may be the older one, or of a pod that is gone by now.
+    fn see_again(&self, object: Object) {
+        let state = self.state.lock();
+        let known = state.ledger.pods.get(&object.key()).map(|pod| pod.revision);
+        if known == Some(object.revision()) {
+            self.consider(state, object);
+        }
+    }
+
+    fn consider(&self, mut state: MutexGuard<'_, State>, object: Object) {
         let now = Instant::now();
-        let mut state = self.state.lock();
         let pod = state.ledger.put(&object, now);
         let live = pod.node.as_ref().is_some_and(|node| state.nodes.get(node).copied().unwrap_or_default());
         let conduct = state.conduct(&object);

@@ -88,6 +88,11 @@ pub fn restarts(pod: &Object) -> usize {
     statuses.into_iter().flatten().map(|one| one.restart_count).max().unwrap_or_default()
 }
 
+/// Which pod is meant, in which state.
+fn of(pod: &Object) -> Value {
+    json!({ "uid": pod.uid(), "resourceVersion": pod.revision().to_string() })
+}
+
 fn conditions(pod: &Object, ready: bool, reason: &str, now: &str) -> Value {
     let generation = pod.generation();
     let one = |kind: &str, holds: bool| {
@@ -134,7 +139,7 @@ pub fn running(pod: &Object, address: &str, node: &str, ready: bool, now: Timest
     if !init.is_empty() {
         changed["initContainerStatuses"] = init.into();
     }
-    json!({ "metadata": { "uid": pod.uid() }, "status": changed })
+    json!({ "metadata": of(pod), "status": changed })
 }
 
 /// What a pod says of its containers, each changed; the list is replaced as a whole.
@@ -148,7 +153,7 @@ fn changed(pod: &Object, change: impl Fn(&mut Value)) -> Vec<Value> {
 
 /// A pod becomes ready, or is it no longer.
 pub fn turned(pod: &Object, ready: bool, now: Timestamp) -> Value {
-    json!({ "metadata": { "uid": pod.uid() }, "status": {
+    json!({ "metadata": of(pod), "status": {
         "observedGeneration": pod.generation(),
         "containerStatuses": changed(pod, |one| one["ready"] = ready.into()),
         "conditions": conditions(pod, ready, NOT_READY, &format_time(now)),
@@ -167,7 +172,7 @@ pub fn waiting(pod: &Object, now: Timestamp) -> Value {
                 "restartCount": 0, "state": { "waiting": waiting } })
         })
         .collect();
-    json!({ "metadata": { "uid": pod.uid() }, "status": {
+    json!({ "metadata": of(pod), "status": {
         "phase": "Pending", "startTime": now, "observedGeneration": pod.generation(),
         "conditions": conditions(pod, false, NOT_READY, &now), "containerStatuses": containers,
     } })
@@ -175,7 +180,7 @@ pub fn waiting(pod: &Object, now: Timestamp) -> Value {
 
 /// The node does not take a pod.
 pub fn refused(pod: &Object, reason: &str, now: Timestamp) -> Value {
-    json!({ "metadata": { "uid": pod.uid() }, "status": {
+    json!({ "metadata": of(pod), "status": {
         "phase": "Failed", "reason": reason, "message": "Pod was rejected", "startTime": format_time(now),
         "observedGeneration": pod.generation(),
     } })
@@ -190,7 +195,7 @@ pub fn restarted(pod: &Object, code: i64, restarts: usize, now: Timestamp) -> Va
         one["lastState"] = json!({ "terminated": last });
         one["state"] = json!({ "running": { "startedAt": now } });
     });
-    json!({ "metadata": { "uid": pod.uid() }, "status": { "containerStatuses": containers } })
+    json!({ "metadata": of(pod), "status": { "containerStatuses": containers } })
 }
 
 /// All containers of a pod have ended.
@@ -210,7 +215,7 @@ pub fn ended(pod: &Object, code: i64, now: Timestamp) -> Value {
             })
         })
         .collect();
-    json!({ "metadata": { "uid": pod.uid() }, "status": {
+    json!({ "metadata": of(pod), "status": {
         "phase": phase, "observedGeneration": pod.generation(),
         "conditions": conditions(pod, false, condition, &now), "containerStatuses": containers,
     } })

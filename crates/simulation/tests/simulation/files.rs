@@ -89,7 +89,7 @@ fn files_that_are_no_workload_are_named() {
     std::fs::remove_dir_all(&folder).unwrap();
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_step_that_fails_is_named() {
     let check = async |text: &str, expected: &str| {
         assert_eq!(run(text).await.err().map(|error| error.to_string()).as_deref(), Some(expected));

@@ -1,4 +1,7 @@
 //! Whole simulations in one process.
+//!
+//! Invariant: all run in one thread whose time is paused: it passes while nothing can be done, so what is seen does not
+//! depend on how fast the machine is.
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
@@ -7,11 +10,14 @@ mod files;
 mod questions;
 mod scheduling;
 mod seeds;
+mod sight;
 mod steps;
 
-use gifee_base::SystemClock;
 use gifee_simulation::world::Parts;
 use gifee_simulation::{Plan, Report, Result, Workload, World, import};
+use gifee_store::Limits;
+use gifee_store::memory::Disk;
+use gifee_testkit::RuntimeClock;
 use serde_json::Value;
 use std::path::Path;
 use std::sync::Arc;
@@ -26,8 +32,8 @@ fn tree(text: &str) -> Value {
 async fn simulate(workload: &Workload, objects: &[Value]) -> Result<Report> {
     let shutdown = CancellationToken::new();
     let _ends = shutdown.clone().drop_guard();
-    let clock = Arc::new(SystemClock);
-    let store = Arc::new(gifee_store::memory::open());
+    let clock = RuntimeClock::new();
+    let store = Arc::new(Disk::default().open_inline(Limits::default()).unwrap());
     let world = World::start(Parts {
         store,
         clock: clock.clone(),

@@ -55,7 +55,7 @@ async fn check(steps: &str, expected: Expect) {
     );
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test(start_paused = true)]
 async fn what_happens_if_is_answered() {
     check(
         "{ steps: [] }",
@@ -87,7 +87,7 @@ async fn what_happens_if_is_answered() {
     .await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test(start_paused = true)]
 async fn jobs_go_on_where_they_were() {
     let mut objects = cluster();
     let template = r#"template: { metadata: { labels: { job-name: work, controller-uid: u-job, batch.kubernetes.io/job-name: work,

@@ -1,14 +1,17 @@
 //! Upstream's conformance tests of scheduling, step by step what their bodies do, on simulated nodes: where pods may
 //! run, and who leaves for whom; and devices from a template to a pod and back.
 
-use gifee_base::{Clock, Gvr, ObjectKey, SystemClock};
+use crate::sight::{self, Sight, Which};
+use gifee_base::{Clock, Gvr, ObjectKey};
 use gifee_client::{Client, DeleteOptions, PatchKind};
 use gifee_simulation::fleet::{Behaviour, Fleet};
 use gifee_simulation::world::Parts;
 use gifee_simulation::{World, import};
+use gifee_store::Limits;
+use gifee_store::memory::Disk;
+use gifee_testkit::RuntimeClock;
 use serde_json::{Value, json};
 use std::sync::Arc;
-use std::time::Duration;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 const NAMESPACE: &str = "default";
@@ -26,8 +29,8 @@ fn pods() -> Gvr {
     Gvr::core("pods")
 }
 
-fn node(name: &str) -> Value {
-    let now = gifee_base::clock::format_time(SystemClock.now());
+fn node(name: &str, clock: &RuntimeClock) -> Value {
+    let now = gifee_base::clock::format_time(clock.now());
     json!({ "apiVersion": "v1", "kind": "Node",
         "metadata": { "name": name, "labels": { "kubernetes.io/hostname": name } },
         "status": {
@@ -42,16 +45,17 @@ fn node(name: &str) -> Value {
 impl Cluster {
     async fn start() -> Self {
         let shutdown = CancellationToken::new();
-        let clock = Arc::new(SystemClock);
+        let clock = RuntimeClock::new();
         let parts = Parts {
-            store: Arc::new(gifee_store::memory::open()),
+            store: Arc::new(Disk::default().open_inline(Limits::default()).unwrap()),
             clock: clock.clone(),
             seed: Some(1),
             between: None,
             shutdown: shutdown.clone(),
         };
         let world = World::start(parts).await.unwrap();
-        let imported = import::write(&world.admin(), &[node("one"), node("two")]).await.unwrap();
+        let imported =
+            import::write(&world.admin(), &[node("one", &clock), node("two", &clock)]).await.unwrap();
         world.components();
         let (client, behaviour) = (world.admin(), Behaviour::default());
         let fleet = Fleet::start(client.clone(), world.agents(), clock, behaviour, shutdown.clone()).await;
@@ -89,32 +93,30 @@ impl Cluster {
     }
 
     async fn until(&self, gvr: &Gvr, namespace: &str, name: &str, wanted: impl Fn(&Value) -> bool) -> Value {
-        for _ in 0..3000 {
-            let found = self.get(gvr, namespace, name).await;
-            if wanted(&found) {
-                return found;
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-        panic!("{gvr} {namespace}/{name}: {}", self.get(gvr, namespace, name).await);
+        let which = Which::named(gvr.clone(), namespace, name);
+        let mut sight = Sight::open(&self.client, which).await;
+        let seen = sight.until(|objects| wanted(sight::one(objects))).await;
+        sight::one(&seen).clone()
     }
 
     async fn running(&self, name: &str) -> Value {
         self.until(&pods(), NAMESPACE, name, |pod| pod["status"]["phase"] == "Running").await
     }
 
-    /// What is said of a pod that has no place.
-    async fn refused(&self, name: &str) -> String {
-        let said = |pod: &Value| pod["status"]["conditions"][0]["reason"] == "Unschedulable";
+    /// Waits until a pod is said to have no place, in such words.
+    async fn refused(&self, name: &str, words: impl Fn(&str) -> bool) {
+        let said = |pod: &Value| {
+            let condition = &pod["status"]["conditions"][0];
+            condition["reason"] == "Unschedulable" && condition["message"].as_str().is_some_and(&words)
+        };
         let pod = self.until(&pods(), NAMESPACE, name, said).await;
         assert!(pod["spec"]["nodeName"].is_null(), "{pod}");
-        pod["status"]["conditions"][0]["message"].as_str().unwrap().to_owned()
     }
 
-    async fn list(&self, label: &str) -> Vec<Value> {
-        let all = self.client.list_all(&pods(), NAMESPACE, &Default::default()).await.unwrap();
-        let trees = all.items.iter().map(|one| one.to_value().unwrap());
-        trees.filter(|one| one["metadata"]["labels"]["name"] == label).collect()
+    /// Waits until the pods of a label are as wanted.
+    async fn until_all(&self, label: &str, wanted: impl Fn(&[Value]) -> bool) -> Vec<Value> {
+        let which = Which::labelled(pods(), NAMESPACE, &format!("name={label}"));
+        Sight::open(&self.client, which).await.until(wanted).await
     }
 }
 
@@ -132,7 +134,7 @@ fn on(node: &str) -> Value {
     json!({ "nodeSelector": { "kubernetes.io/hostname": node } })
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test(start_paused = true)]
 async fn limits_selectors_and_host_ports_are_respected() {
     let cluster = Cluster::start().await;
     // Resource limits: what is left of each node is filled, and one more does not fit.
@@ -142,8 +144,8 @@ async fn limits_selectors_and_host_ports_are_respected() {
         assert_eq!(cluster.running(&name).await["spec"]["nodeName"], node);
     }
     cluster.create(NAMESPACE, "additional-pod", pause(json!({ "cpu": "2" }), json!({}))).await;
-    let said = cluster.refused("additional-pod").await;
-    assert!(said.starts_with("0/2 nodes are available: 2 Insufficient cpu."), "{said}");
+    let full = "0/2 nodes are available: 2 Insufficient cpu.";
+    cluster.refused("additional-pod", |said| said.starts_with(full)).await;
     // A selector that a node has: the pod goes there.
     let key = ObjectKey::cluster("two");
     let label = json!({ "metadata": { "labels": { "kubernetes.io/e2e-x": "42" } } });
@@ -161,9 +163,8 @@ async fn limits_selectors_and_host_ports_are_respected() {
     cluster.create(NAMESPACE, "pod4", port("0.0.0.0")).await;
     cluster.running("pod4").await;
     cluster.create(NAMESPACE, "pod5", port("172.16.0.1")).await;
-    let said = cluster.refused("pod5").await;
     let ports = "node(s) didn't have free ports for the requested pod ports";
-    assert!(said.contains(ports), "{said}");
+    cluster.refused("pod5", |said| said.contains(ports)).await;
 }
 
 /// A victim of low priority and others of medium priority take four fifths of each node; who then needs as much as the
@@ -195,17 +196,17 @@ async fn preempt_the_lowest(namespace: &str, preemptor: Value) {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test(start_paused = true)]
 async fn a_pod_of_high_priority_gets_the_place_of_the_lowest() {
     preempt_the_lowest(NAMESPACE, json!({ "priorityClassName": "p3" })).await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test(start_paused = true)]
 async fn a_critical_pod_gets_the_place_of_the_lowest() {
     preempt_the_lowest("kube-system", json!({ "priorityClassName": "system-cluster-critical" })).await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test(start_paused = true)]
 async fn a_preempted_pod_says_so() {
     let cluster = Cluster::start().await;
     cluster.extend("one", RESOURCE, 1).await;
@@ -230,7 +231,7 @@ async fn a_preempted_pod_says_so() {
     cluster.running("preemptor-pod").await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test(start_paused = true)]
 async fn replica_sets_make_again_what_was_preempted() {
     let cluster = Cluster::start().await;
     cluster.extend("one", RESOURCE, 1000).await;
@@ -250,33 +251,22 @@ async fn replica_sets_make_again_what_was_preempted() {
     let mut first = Vec::new();
     for number in 1..=3 {
         let label = format!("pod{number}");
-        first.push(loop {
-            match cluster.list(&label).await.as_slice() {
-                [pod] if pod["status"]["phase"] == "Running" => break pod["metadata"]["uid"].clone(),
-                _ => tokio::time::sleep(Duration::from_millis(10)).await,
-            }
-        });
+        let runs = |pods: &[Value]| pods.len() == 1 && pods[0]["status"]["phase"] == "Running";
+        first.push(cluster.until_all(&label, runs).await[0]["metadata"]["uid"].clone());
     }
     cluster.create(NAMESPACE, "pod4", template("p4", "500")).await;
     cluster.running("pod4").await;
     // The first two are seen twice each, the third once.
-    for (number, uid) in first.iter().enumerate() {
-        let label = format!("pod{}", number + 1);
+    for (number, uid) in first[..2].iter().enumerate() {
         let other = |pods: &[Value]| pods.len() == 1 && pods[0]["metadata"]["uid"] != *uid;
-        if number == 2 {
-            let now = cluster.list(&label).await;
-            assert_eq!(now[0]["metadata"]["uid"], *uid, "{now:?}");
-            continue;
-        }
-        while !other(&cluster.list(&label).await) {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
+        cluster.until_all(&format!("pod{}", number + 1), other).await;
     }
+    assert_eq!(cluster.until_all("pod3", |_| true).await[0]["metadata"]["uid"], first[2]);
     let key = ObjectKey::new(NAMESPACE, "pod4");
     cluster.client.delete(&pods(), &key, &DeleteOptions::default()).await.unwrap();
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test(start_paused = true)]
 async fn pods_get_devices_and_leave_them_to_others() {
     let cluster = Cluster::start().await;
     let resource = |name: &str| Gvr::new("resource.k8s.io", "v1", name);
@@ -316,11 +306,8 @@ async fn pods_get_devices_and_leave_them_to_others() {
     assert_eq!(claim["status"]["reservedFor"][0]["uid"], first["metadata"]["uid"]);
     assert_eq!(claim["metadata"]["finalizers"], json!(["resource.kubernetes.io/delete-protection"]));
     cluster.create(NAMESPACE, "second", pause(json!({}), wants)).await;
-    let said = cluster.refused("second").await;
-    assert!(
-        said.starts_with("0/2 nodes are available: 2 cannot allocate all claims. still not schedulable,"),
-        "{said}"
-    );
+    let taken = "0/2 nodes are available: 2 cannot allocate all claims. still not schedulable,";
+    cluster.refused("second", |said| said.starts_with(taken)).await;
     let key = ObjectKey::new(NAMESPACE, "first");
     cluster.client.delete(&pods(), &key, &DeleteOptions::default()).await.unwrap();
     let second = cluster.running("second").await;

@@ -32,7 +32,7 @@ async fn check(steps: &str, expected: &str) -> Report {
     report
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test(start_paused = true)]
 async fn operations_do_what_they_say() {
     let report = check(
         "- { opcode: createPods, count: 5, stage: Ready }",
@@ -80,7 +80,7 @@ async fn operations_do_what_they_say() {
 }
 
 /// The workloads of the bench can be read, and do at a small size what they are for.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test(start_paused = true)]
 async fn workloads_run_at_a_small_size() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("workloads");
     let mut files: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();

@@ -298,7 +298,7 @@ struct World {
 impl World {
     fn start(spec: &Value) -> Self {
         let (fake, stop) = (Fake::new(), CancellationToken::new());
-        let clock = Arc::new(gifee_base::SystemClock);
+        let clock = gifee_testkit::RuntimeClock::new();
         let context = Context::with(fake.client(), clock, Recorder::memory(), stop.clone());
         let mut whole = json!({ "parallelism": 2, "completions": 4, "backoffLimit": 6,
             "selector": { "matchLabels": { "job": "j" } },
@@ -350,7 +350,7 @@ impl World {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn runs_to_completion_and_then_rests() {
     let world = World::start(&json!({}));
     world.until("two pods", |world| world.pods().len() == 2).await;
@@ -385,7 +385,7 @@ async fn runs_to_completion_and_then_rests() {
     world.stop.cancel();
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn indexed_pods_know_their_index() {
     let world = World::start(&json!({ "completionMode": "Indexed", "parallelism": 4 }));
     world.until("four pods", |world| world.pods().len() == 4).await;
@@ -403,7 +403,7 @@ async fn indexed_pods_know_their_index() {
     world.stop.cancel();
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn every_index_is_tried_and_some_fail() {
     let world = World::start(&json!({ "completionMode": "Indexed", "parallelism": 2, "backoffLimit": 1000,
         "backoffLimitPerIndex": 1 }));
@@ -422,7 +422,7 @@ async fn every_index_is_tried_and_some_fail() {
     world.stop.cancel();
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_policy_ends_a_job_early_or_forgives() {
     let rule = |action: &str| {
         json!({ "podFailurePolicy": { "rules": [{ "action": action, "onExitCodes": { "operator": "In", "values": [42] } }] },
@@ -451,7 +451,7 @@ async fn a_policy_ends_a_job_early_or_forgives() {
     world.stop.cancel();
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn enough_is_enough() {
     let world = World::start(&json!({ "completionMode": "Indexed", "parallelism": 4,
         "successPolicy": { "rules": [{ "succeededIndexes": "0", "succeededCount": 1 }] } }));
@@ -465,7 +465,7 @@ async fn enough_is_enough() {
     world.stop.cancel();
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_job_sleeps_and_goes_on() {
     let world = World::start(&json!({ "suspend": true }));
     world.until("suspended", |world| world.holds("Suspended")).await;
@@ -486,7 +486,7 @@ async fn a_job_sleeps_and_goes_on() {
     world.stop.cancel();
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn adopts_and_releases() {
     let world = World::start(&json!({}));
     world.until("two pods", |world| world.pods().len() == 2).await;
@@ -505,7 +505,7 @@ async fn adopts_and_releases() {
     world.stop.cancel();
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn pods_of_a_job_that_is_gone_are_let_go() {
     let world = World::start(&json!({}));
     world.until("two pods", |world| world.pods().len() == 2).await;
@@ -523,7 +523,7 @@ async fn pods_of_a_job_that_is_gone_are_let_go() {
     world.stop.cancel();
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn what_others_manage_is_left_alone() {
     let world = World::start(&json!({ "managedBy": "example.com/other" }));
     tokio::time::sleep(Duration::from_millis(100)).await;

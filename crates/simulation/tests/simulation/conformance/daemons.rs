@@ -43,6 +43,14 @@ fn of(pod: &Value) -> &str {
     pod["spec"]["containers"][0]["image"].as_str().unwrap_or_default()
 }
 
+/// Every node has its pod, and the controller knows it: what it knows of pods decides how many more may go.
+async fn complete(place: &Place) -> Vec<Value> {
+    place
+        .until(DAEMONS, "daemon-set", |set| observed(set) && set["status"]["numberAvailable"] == NODES)
+        .await;
+    place.until_all("v1/pods", "", everywhere).await
+}
+
 async fn a_daemon_runs_on_every_node(place: Place) {
     place.post(DAEMONS, &daemon("httpd")).await;
     let pods = place.until_all("v1/pods", "", everywhere).await;
@@ -100,7 +108,7 @@ async fn a_daemon_is_rolled_out(place: Place) {
     let mut body = daemon("httpd");
     body["spec"]["updateStrategy"] = json!({ "type": "RollingUpdate" });
     place.post(DAEMONS, &body).await;
-    place.until_all("v1/pods", "", everywhere).await;
+    complete(&place).await;
     let hash = |pods: &[Value]| pods[0]["metadata"]["labels"]["controller-revision-hash"].clone();
     let first = hash(&place.list("v1/pods").await);
     let revisions = place.until_all(REVISIONS, "", |all| all.len() == 1).await;
@@ -119,7 +127,7 @@ async fn a_daemon_is_rolled_out(place: Place) {
 
 async fn going_back_restarts_only_what_had_gone_ahead(place: Place) {
     place.post(DAEMONS, &daemon("httpd")).await;
-    let before = place.until_all("v1/pods", "", everywhere).await;
+    let before = complete(&place).await;
     place.strategic(PATH, &image("none/foo:non-existent")).await;
     // One is replaced and does not become available, so the others stay.
     let ahead = |pod: &&Value| of(pod) == "none/foo:non-existent" && pod["status"]["phase"] == "Pending";

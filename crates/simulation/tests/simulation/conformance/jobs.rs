@@ -234,7 +234,7 @@ async fn a_job_is_deleted(place: Place) {
     running(&place, 2).await;
     place.delete(PATH, &json!({ "propagationPolicy": "Foreground" })).await;
     place.until(JOBS, "test", Value::is_null).await;
-    assert_eq!(place.list("v1/pods").await, Vec::<Value>::new());
+    place.until_all("v1/pods", "", <[Value]>::is_empty).await;
 }
 
 async fn the_status_of_a_job_is_written(place: Place) {

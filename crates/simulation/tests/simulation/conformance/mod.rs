@@ -13,10 +13,13 @@ mod replicas;
 mod stateful;
 
 use futures_util::future::BoxFuture;
-use gifee_base::{Clock, Gvr, SystemClock};
+use gifee_base::{Clock, Gvr};
 use gifee_simulation::World;
 use gifee_simulation::fleet::{Behaviour, Fleet, Shape};
 use gifee_simulation::world::Parts;
+use gifee_store::Limits;
+use gifee_store::memory::Disk;
+use gifee_testkit::RuntimeClock;
 use parking_lot::Mutex;
 use place::{Place, Scripts};
 use std::sync::Arc;
@@ -29,7 +32,7 @@ type Step = (&'static str, fn(Place) -> BoxFuture<'static, ()>);
 /// Nodes of the cluster.
 pub const NODES: usize = 3;
 
-async fn fleet(world: &World, clock: Arc<SystemClock>, shutdown: &CancellationToken) -> Arc<Fleet> {
+async fn fleet(world: &World, clock: Arc<RuntimeClock>, shutdown: &CancellationToken) -> Arc<Fleet> {
     let behaviour = Behaviour {
         start: Duration::from_millis(5),
         run: Duration::from_millis(20),
@@ -48,13 +51,13 @@ async fn fleet(world: &World, clock: Arc<SystemClock>, shutdown: &CancellationTo
     fleet
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test(start_paused = true)]
 async fn workloads_do_what_upstreams_tests_ask() {
     let shutdown = CancellationToken::new();
     let _ends = shutdown.clone().drop_guard();
-    let clock = Arc::new(SystemClock);
+    let clock = RuntimeClock::new();
     let parts = Parts {
-        store: Arc::new(gifee_store::memory::open()),
+        store: Arc::new(Disk::default().open_inline(Limits::default()).unwrap()),
         clock: clock.clone(),
         seed: None,
         between: None,
@@ -82,9 +85,7 @@ async fn workloads_do_what_upstreams_tests_ask() {
         let (client, fleet, scripts) = (world.admin(), fleet.clone(), scripts.clone());
         let place = Place { client, fleet, scripts, namespace: (*name).to_owned() };
         let step = async move {
-            let begun = std::time::Instant::now();
             step(place.open().await).await;
-            println!("  {name}: {} ms", begun.elapsed().as_millis());
         };
         running.push((name, tokio::spawn(step)));
     }

@@ -1,20 +1,16 @@
 //! A namespace of a running cluster of simulated nodes, and what is done in it: the API by paths, waiting by watches.
 //!
-//! Invariant: conditions are watched for, with a deadline; how pods of the namespace behave is said by its own test.
+//! Invariant: how pods of the namespace behave is said by its own test.
 
-use futures_util::StreamExt;
-use gifee_base::{FieldSelector, Gvr, LabelSelector, Object, ObjectKey};
-use gifee_client::{Client, Error, Event, ListOptions, Request, WatchOptions};
+use crate::sight::{self, Sight, Which};
+use gifee_base::{Gvr, Object, ObjectKey};
+use gifee_client::{Client, Error, Request};
 use gifee_simulation::fleet::{Conduct, Fleet};
 use http::Method;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::time::Duration;
-
-/// After which something has not happened.
-const DEADLINE: Duration = Duration::from_secs(60);
 
 /// Says how a pod of a namespace behaves.
 pub type Script = Box<dyn Fn(&Value) -> Conduct + Send + Sync>;
@@ -59,10 +55,6 @@ fn gvr(resource: &str) -> Gvr {
     Gvr::new(group, version, resource)
 }
 
-fn value(object: &Object) -> Value {
-    object.to_value().unwrap()
-}
-
 impl Place {
     /// Makes the namespace and waits until pods may be made in it.
     pub async fn open(self) -> Self {
@@ -79,6 +71,8 @@ impl Place {
     /// Makes a pod ready or unready, and waits until it is.
     pub async fn turn(&self, pod: &str, ready: bool) {
         let key = ObjectKey::new(&self.namespace, pod);
+        // Seen from before, for what follows of it may be that it goes.
+        let mut sight = self.sight("v1/pods", pod).await;
         {
             let mut scripts = self.scripts.lock();
             match ready {
@@ -88,7 +82,7 @@ impl Place {
         }
         self.fleet.look(&key).await.unwrap();
         let state = if ready { "True" } else { "False" };
-        self.until("v1/pods", pod, |pod| condition(pod, "Ready")["status"] == state).await;
+        sight.until(|pods| condition(sight::one(pods), "Ready")["status"] == state).await;
     }
 
     /// The path of a resource of the namespace, such as `v1/pods` or `apps/v1/deployments/web/scale`.
@@ -171,6 +165,16 @@ impl Place {
         self.call(Method::DELETE, resource, "application/json", options).await
     }
 
+    /// One object of the namespace, from now on.
+    pub async fn sight(&self, resource: &str, name: &str) -> Sight {
+        Sight::open(&self.client, Which::named(gvr(resource), &self.namespace, name)).await
+    }
+
+    /// The objects of the namespace with these labels, from now on.
+    pub async fn sight_all(&self, resource: &str, labels: &str) -> Sight {
+        Sight::open(&self.client, Which::labelled(gvr(resource), &self.namespace, labels)).await
+    }
+
     /// Waits until an object is as wanted; a missing one is null.
     #[track_caller]
     pub fn until<'a>(
@@ -181,11 +185,9 @@ impl Place {
     ) -> impl Future<Output = Value> + 'a {
         let caller = std::panic::Location::caller();
         async move {
-            let mut last = Value::Null;
-            let followed = self.follow(resource, name, &wanted, &mut last);
-            let waited = tokio::time::timeout(DEADLINE, followed).await;
-            assert!(waited.is_ok(), "{caller}: {resource} {name} did not become as wanted: {last:#}");
-            last
+            let mut sight = self.sight(resource, name).await;
+            let objects = sight.until_from(caller, move |objects| wanted(sight::one(objects))).await;
+            sight::one(&objects).clone()
         }
     }
 
@@ -198,74 +200,7 @@ impl Place {
         wanted: impl Fn(&[Value]) -> bool + 'a,
     ) -> impl Future<Output = Vec<Value>> + 'a {
         let caller = std::panic::Location::caller();
-        async move {
-            let mut last = Vec::new();
-            let followed = self.follow_all(resource, labels, &wanted, &mut last);
-            let waited = tokio::time::timeout(DEADLINE, followed).await;
-            assert!(waited.is_ok(), "{caller}: {resource} {labels} did not become as wanted: {last:#?}");
-            last
-        }
-    }
-
-    async fn follow(&self, resource: &str, name: &str, wanted: &impl Fn(&Value) -> bool, last: &mut Value) {
-        let (gvr, fields) = (gvr(resource), FieldSelector::parse(&format!("metadata.name={name}")).unwrap());
-        loop {
-            let options = ListOptions { fields: fields.clone(), ..ListOptions::default() };
-            let page = self.client.list(&gvr, &self.namespace, &options).await.unwrap();
-            *last = page.items.first().map_or(Value::Null, value);
-            if wanted(last) {
-                return;
-            }
-            let resource_version = Some(page.resource_version);
-            let options =
-                WatchOptions { fields: fields.clone(), resource_version, ..WatchOptions::default() };
-            let mut watch = self.client.watch(&gvr, &self.namespace, &options).await.unwrap();
-            while let Some(Ok(event)) = watch.next().await {
-                match event {
-                    Event::Added(object) | Event::Modified(object) => *last = value(&object),
-                    Event::Deleted(_) => *last = Value::Null,
-                    Event::Bookmark { .. } => continue,
-                }
-                if wanted(last) {
-                    return;
-                }
-            }
-        }
-    }
-
-    /// Every event is looked at, so what holds at any step can be asserted in `wanted`.
-    async fn follow_all(
-        &self,
-        resource: &str,
-        labels: &str,
-        wanted: &impl Fn(&[Value]) -> bool,
-        last: &mut Vec<Value>,
-    ) {
-        let (gvr, labels) = (gvr(resource), LabelSelector::parse(labels).unwrap());
-        loop {
-            let options = ListOptions { labels: labels.clone(), ..ListOptions::default() };
-            let page = self.client.list_all(&gvr, &self.namespace, &options).await.unwrap();
-            *last = page.items.iter().map(value).collect();
-            if wanted(last) {
-                return;
-            }
-            let resource_version = Some(page.resource_version);
-            let options =
-                WatchOptions { labels: labels.clone(), resource_version, ..WatchOptions::default() };
-            let mut watch = self.client.watch(&gvr, &self.namespace, &options).await.unwrap();
-            while let Some(Ok(event)) = watch.next().await {
-                let (Event::Added(object) | Event::Modified(object) | Event::Deleted(object)) = &event else {
-                    continue;
-                };
-                last.retain(|one| one["metadata"]["name"] != object.name());
-                if !matches!(event, Event::Deleted(_)) {
-                    last.push(value(object));
-                }
-                if wanted(last) {
-                    return;
-                }
-            }
-        }
+        async move { self.sight_all(resource, labels).await.until_from(caller, wanted).await }
     }
 }
 

@@ -139,43 +139,43 @@ async fn pods_come_and_go_in_order(place: Place) {
     place.post(SETS, &set(1, &json!({}))).await;
     place.until(SETS, "ss", |set| set["status"]["readyReplicas"] == 1).await;
     place.turn("ss-0", false).await;
+    let unready = |set: &Value| set["status"]["readyReplicas"].as_i64().unwrap_or_default() == 0;
+    place.until(SETS, "ss", unready).await;
     scale(&place, 3).await;
     // It has been seen, and nothing follows.
-    place
-        .until(SETS, "ss", |set| observed(set) && set["status"]["readyReplicas"].as_i64().unwrap_or(0) == 0)
-        .await;
+    place.until(SETS, "ss", |set| observed(set) && unready(set)).await;
     assert_eq!(names(&place.list("v1/pods").await), ["ss-0"]);
-    place.turn("ss-0", true).await;
     let order = Mutex::new(Vec::new());
-    place
-        .until_all("v1/pods", "foo=bar", |pods| {
-            let all = names(pods).join(" ");
-            assert!(["ss-0", "ss-0 ss-1", "ss-0 ss-1 ss-2"].contains(&&*all), "out of order: {all}");
-            let next = pods.iter().filter(|pod| !ready(pod)).count();
-            assert!(next <= 1, "two at once");
-            order.lock().push(all);
-            pods.len() == 3 && pods.iter().all(ready)
-        })
-        .await;
+    let mut seen = place.sight_all("v1/pods", "foo=bar").await;
+    place.turn("ss-0", true).await;
+    seen.until(|pods| {
+        let all = names(pods).join(" ");
+        assert!(["ss-0", "ss-0 ss-1", "ss-0 ss-1 ss-2"].contains(&&*all), "out of order: {all}");
+        let next = pods.iter().filter(|pod| !ready(pod)).count();
+        assert!(next <= 1, "two at once");
+        order.lock().push(all);
+        pods.len() == 3 && pods.iter().all(ready)
+    })
+    .await;
     assert!(order.into_inner().iter().any(|all| all == "ss-0 ss-1"));
     for pod in ["ss-0", "ss-1", "ss-2"] {
         place.turn(pod, false).await;
     }
     // The controller is to have seen it.
-    place.until(SETS, "ss", |set| set["status"]["readyReplicas"].as_i64().unwrap_or_default() == 0).await;
+    place.until(SETS, "ss", unready).await;
     scale(&place, 0).await;
     place.until(SETS, "ss", observed).await;
     assert_eq!(place.list("v1/pods").await.iter().filter(|pod| live(pod)).count(), 3, "it halts");
+    let mut seen = place.sight_all("v1/pods", "foo=bar").await;
     for pod in ["ss-0", "ss-1"] {
         place.turn(pod, true).await;
     }
-    place
-        .until_all("v1/pods", "foo=bar", |pods| {
-            let all = names(pods).join(" ");
-            assert!(["", "ss-0", "ss-0 ss-1", "ss-0 ss-1 ss-2"].contains(&&*all), "out of order: {all}");
-            all.is_empty()
-        })
-        .await;
+    seen.until(|pods| {
+        let all = names(pods).join(" ");
+        assert!(["", "ss-0", "ss-0 ss-1", "ss-0 ss-1 ss-2"].contains(&&*all), "out of order: {all}");
+        all.is_empty()
+    })
+    .await;
 }
 
 async fn a_burst_does_not_wait(place: Place) {

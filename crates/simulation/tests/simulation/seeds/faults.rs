@@ -1,19 +1,18 @@
 //! What goes wrong between the parts and the API server, and in the store: delays, refusals, lost answers, watches that
-//! break off; and a wall clock that jumps.
+//! break off.
 
 use super::model::Model;
 use super::random::Random;
 use async_trait::async_trait;
 use bytes::Bytes;
-use gifee_base::{Clock, Status};
+use gifee_base::Status;
 use gifee_client::{Body, Client, Error, Transport};
 use gifee_store::{Engine, Entry, Outcome, Page, Range, Revision, Store, Watch, Write};
-use jiff::{SignedDuration, Timestamp};
 use parking_lot::Mutex;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 /// The faults of a story.
@@ -160,35 +159,5 @@ impl Store for Watched {
 
     async fn compact(&self, revision: Revision) -> Result<(), gifee_store::Error> {
         self.inner.compact(revision).await
-    }
-}
-
-/// A wall clock that goes with the runtime's, and jumps.
-pub struct Jumping {
-    begun: Instant,
-    offset_seconds: AtomicI64,
-}
-
-/// When stories begin.
-const BEGINNING: i64 = 1_800_000_000;
-
-impl Jumping {
-    /// From the beginning of the story.
-    pub fn new() -> Arc<Self> {
-        Arc::new(Self { begun: Instant::now(), offset_seconds: AtomicI64::new(0) })
-    }
-
-    /// Jumps, perhaps back.
-    pub fn jump(&self, seconds: i64) {
-        self.offset_seconds.fetch_add(seconds, Ordering::Relaxed);
-    }
-}
-
-impl Clock for Jumping {
-    fn now(&self) -> Timestamp {
-        let beginning = Timestamp::from_second(BEGINNING).expect("it is a date");
-        let offset = SignedDuration::from_secs(self.offset_seconds.load(Ordering::Relaxed));
-        let passed = SignedDuration::try_from(self.begun.elapsed()).unwrap_or_default();
-        beginning + passed + offset
     }
 }

@@ -1,7 +1,7 @@
 //! One story: a cluster comes up, things are done and go wrong, faults end, time passes, and all is as it must be.
 
 use super::deeds::DEEDS;
-use super::faults::{Faults, Jumping, Watched};
+use super::faults::{Faults, Watched};
 use super::model::{Model, When};
 use super::random::Random;
 use futures_util::FutureExt;
@@ -12,6 +12,7 @@ use gifee_simulation::fleet::{Behaviour, Conduct, Fleet, Shape};
 use gifee_simulation::world::Parts;
 use gifee_store::memory::Disk;
 use gifee_store::{Limits, Range, Store};
+use gifee_testkit::RuntimeClock;
 use parking_lot::Mutex;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -75,7 +76,7 @@ impl Drop for Components {
 /// What deeds are done on.
 pub struct Stage {
     /// The wall clock.
-    pub clock: Arc<Jumping>,
+    pub clock: Arc<RuntimeClock>,
     disk: Disk,
     model: Arc<Mutex<Model>>,
     faults: Arc<Faults>,
@@ -171,7 +172,7 @@ impl Stage {
         let capacity = [("cpu", "2"), ("memory", "4Gi"), ("pods", "10")];
         let capacity = capacity.map(|(name, amount)| (name.to_owned(), amount.into())).into_iter().collect();
         Self {
-            clock: Jumping::new(),
+            clock: RuntimeClock::new(),
             disk,
             model: Arc::default(),
             faults: Faults::new(seed),
