@@ -4,7 +4,7 @@
 //! upstream's `pkg/apis/certificates/validation` and the strategies of the group.
 
 use crate::kind::Context;
-use crate::rule::{Errors, METADATA, SPEC, STATUS, immutable, required, required_one_of, x509};
+use crate::rule::{Errors, METADATA, SPEC, STATUS, declared, immutable, required, required_one_of, x509};
 use crate::rules::{RULES, Rules};
 use crate::value::{int, is_empty, items, remove, restore, same, text};
 use base64::Engine;
@@ -229,7 +229,6 @@ fn conditions(errors: &mut Errors, request: &Value, old: &Value, path: &Path<'_>
     let is = |one: &Value, kind: &str| {
         items(&one["status"]["conditions"]).iter().any(|condition| condition["type"] == *kind)
     };
-    let both_before = is(old, "Approved") && is(old, "Denied");
     let mut seen = Vec::new();
     for (index, one) in items(&request["status"]["conditions"]).iter().enumerate() {
         let at = path.index(index);
@@ -242,12 +241,14 @@ fn conditions(errors: &mut Errors, request: &Value, old: &Value, path: &Path<'_>
         } else {
             required_one_of(errors, state, &at.child("status"), &["False", "True", "Unknown"]);
         }
-        let other = if one["type"] == "Approved" { "Denied" } else { "Approved" };
-        if is_decision(one) && seen.contains(&other) && !both_before {
-            let why = "Approved and Denied conditions are mutually exclusive";
-            errors.push(FieldError::invalid(path, text(&one["type"]), why));
-        }
         crate::rule::unique(errors, &mut seen, text(&one["type"]), &at.child("type"));
+    }
+    let both = |one: &Value| is(one, "Approved") && is(one, "Denied");
+    if both(request) && !both(old) {
+        let names = ["Approved", "Denied"].map(|kind| format!("conditions[{{\"type\": {kind:?}}}]"));
+        let why = format!("must specify at most one of: `{}`", names.join("`, `"));
+        let shown = format!("{{{}}}", names.join(", "));
+        declared(errors, |errors| errors.push(FieldError::invalid(path, shown, &why)));
     }
 }
 

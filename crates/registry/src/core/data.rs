@@ -3,7 +3,7 @@
 //! Answers to upstream's strategies and rules of the three.
 
 use crate::kind::Order;
-use crate::rule::{Errors, METADATA, ROOT, immutable, named_text};
+use crate::rule::{Errors, METADATA, ROOT, immutable, key_pair, named_text};
 use crate::rules::{RULES, Rules};
 use crate::value::{entries, is_empty, items, remove, same, text};
 use base64::Engine;
@@ -15,6 +15,7 @@ const SIZE_MAXIMUM: usize = 1024 * 1024;
 const DATA: Path<'static> = Path::root("data");
 const ACCOUNT: &str = "kubernetes.io/service-account.name";
 const ENFORCE: &str = "kubernetes.io/enforce-mountable-secrets";
+const TLS: &str = "kubernetes.io/tls";
 const REDACTED: &str = "<secret contents redacted>";
 
 /// How many bytes base64 text stands for.
@@ -69,6 +70,15 @@ pub(crate) const SECRET: Rules = Rules {
         let Some(plain) = remove(secret, "stringData") else { return };
         for (key, value) in entries(&plain) {
             secret["data"][key] = STANDARD.encode(text(value)).into();
+        }
+    },
+    warnings: |warnings, secret, _| {
+        if secret["type"] == TLS {
+            let decoded = |key: &str| {
+                let bytes = STANDARD.decode(text(&secret["data"][key])).unwrap_or_default();
+                String::from_utf8_lossy(&bytes).into_owned()
+            };
+            warnings.extend(key_pair::mismatch(&decoded("tls.crt"), &decoded("tls.key")));
         }
     },
     update: |secret, old, _, _| {
@@ -126,7 +136,7 @@ fn by_type(errors: &mut Errors, secret: &Value) {
             need("ssh-privatekey", !is_empty(&data["ssh-privatekey"]));
             return;
         }
-        "kubernetes.io/tls" => {
+        TLS => {
             need("tls.crt", there("tls.crt"));
             need("tls.key", there("tls.key"));
             return;

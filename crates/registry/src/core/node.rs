@@ -32,8 +32,8 @@ pub(crate) const NODE: Rules = Rules {
     },
     default: default_node,
     status: GIVEN,
-    create: |node, _| drop_configuration(node, &Value::Null),
-    update: |node, old, _, _| drop_configuration(node, old),
+    create: |node, _| drop_disabled(node, &Value::Null),
+    update: |node, old, _, _| drop_disabled(node, old),
     validate: |errors, node| {
         let spec = &node["spec"];
         annotations(errors, &node["metadata"]["annotations"]);
@@ -53,10 +53,13 @@ pub(crate) const NODE: Rules = Rules {
     ..RULES
 };
 
-/// Configuration out of ConfigMaps is no more: what is there stays, and nobody sets it anew.
-fn drop_configuration(node: &mut Value, old: &Value) {
-    if old["spec"]["configSource"].is_null() {
-        remove(&mut node["spec"], "configSource");
+/// Configuration out of ConfigMaps is no more, and who may preempt for a resize is not asked yet: what is there stays,
+/// and nobody sets it anew.
+fn drop_disabled(node: &mut Value, old: &Value) {
+    for field in ["configSource", "podPreemptionPolicy"] {
+        if old["spec"][field].is_null() && node["spec"].is_object() {
+            remove(&mut node["spec"], field);
+        }
     }
     if old["status"]["config"].is_null() && node["status"].is_object() {
         remove(&mut node["status"], "config");

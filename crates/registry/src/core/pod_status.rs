@@ -5,7 +5,7 @@
 use super::pod_change::annotation_updates;
 use crate::rule::shown::{self, showing};
 use crate::rule::{Errors, STATUS, address, given_name, identity, immutable, named, required_name};
-use crate::value::{entries, int, is_empty, items, restore, text};
+use crate::value::{entries, int, is_empty, items, remove, restore, text};
 use gifee_base::{FieldError, Path, name};
 use serde_json::Value;
 
@@ -29,6 +29,10 @@ const MAPPED_CONTAINER: &str =
 pub(super) fn keep_unknown(pod: &mut Value, old: &Value) {
     let before = &old["status"];
     let Some(status) = pod.get_mut("status").filter(|status| status.is_object()) else { return };
+    // How volumes are is not told yet, but who has it keeps it.
+    if before["volumeHealth"].is_null() {
+        remove(status, "volumeHealth");
+    }
     for field in KEPT {
         if status[field].is_null() && !before[field].is_null() {
             restore(status, before, field);

@@ -217,9 +217,13 @@ pub(crate) const CLAIM: Rules = Rules {
     },
     status: r#"{"phase":"Pending"}"#,
     create: |claim, _| normalize_sources(&mut claim["spec"]),
-    update: |claim, _, part, _| {
+    update: |claim, old, part, _| {
         if part.is_empty() {
             normalize_sources(&mut claim["spec"]);
+        }
+        // How a volume is is not told yet, but a claim that has it keeps it.
+        if part == "status" && old["status"]["healthStatus"].is_null() && claim["status"].is_object() {
+            remove(&mut claim["status"], "healthStatus");
         }
     },
     order: Order::ObjectTwice,

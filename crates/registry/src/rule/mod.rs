@@ -5,6 +5,7 @@
 
 pub(crate) mod address;
 pub(crate) mod condition;
+pub(crate) mod key_pair;
 pub(crate) mod label;
 pub(crate) mod list;
 pub(crate) mod resource;
