@@ -12,7 +12,9 @@ use gifee_policy::authorize::Decision;
 use gifee_policy::{Attributes, Lookup};
 use parking_lot::Mutex;
 use serde_json::Value;
+use std::cell::Cell;
 use std::sync::Arc;
+use std::time::Instant;
 
 /// Questions about one write that authorizers elsewhere answer; what is asked beyond is refused.
 const ASKED_MAXIMUM: usize = 16;
@@ -66,10 +68,17 @@ impl Rules {
         &self,
         review: &mut Review<'_>,
         known: &[(Attributes, Verdict)],
+        mutating: bool,
         ask: impl FnOnce(&Request<'_>, &mut Value) -> Result<T, Status>,
     ) -> (Result<T, Status>, Option<Attributes>) {
         let attributes = review.attributes;
         let notes = Notes::default();
+        let since = Cell::new(Instant::now());
+        let (metrics, operation) = (review.metrics, review.operation);
+        let asked = |place, refused| {
+            let now = Instant::now();
+            metrics.rule(place, mutating, operation, refused, now - since.replace(now));
+        };
         let rights = Rights { authorizer: &*self.authorizer, known, open: Mutex::new(None) };
         let request = Request {
             operation: review.operation,
@@ -84,6 +93,7 @@ impl Rules {
             options: review.options,
             permits: &rights,
             notes: &notes,
+            asked: &asked,
         };
         let outcome = ask(&request, review.object);
         let open = rights.open.into_inner().filter(|_| known.len() < ASKED_MAXIMUM);
@@ -101,14 +111,14 @@ impl Rules {
 impl Admission for Rules {
     async fn mutate(&self, review: &mut Review<'_>, lookup: &dyn Lookup) -> Result<(), Status> {
         // What changes an object asks for no rights: it could not be asked twice.
-        self.ask(review, &[], |request, object| self.chain.mutate(request, object, lookup)).0
+        self.ask(review, &[], true, |request, object| self.chain.mutate(request, object, lookup)).0
     }
 
     async fn validate(&self, review: &mut Review<'_>, lookup: &dyn Lookup) -> Result<(), Status> {
         let mut known = Vec::new();
         loop {
-            let (outcome, open) =
-                self.ask(review, &known, |request, object| self.chain.validate(request, object, lookup));
+            let (outcome, open) = self
+                .ask(review, &known, false, |request, object| self.chain.validate(request, object, lookup));
             let Some(open) = open else { return outcome };
             let decision = self.authorizer.authorize(&open, lookup).settle().await;
             known.push((open, verdict(decision)));
@@ -121,6 +131,6 @@ impl Admission for Rules {
         lookup: &dyn Lookup,
         only: &[ObjectKey],
     ) -> Result<Vec<Charge>, Status> {
-        self.ask(review, &[], |request, object| self.chain.charge(request, object, lookup, only)).0
+        self.ask(review, &[], false, |request, object| self.chain.charge(request, object, lookup, only)).0
     }
 }

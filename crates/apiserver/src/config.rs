@@ -3,7 +3,7 @@
 use crate::aggregate::Aggregation;
 use crate::encryption::Encryption;
 use crate::outbound::{Direct, Routing};
-use crate::seam::{Admission, Authenticator, Authorizer, Connector, Dialer};
+use crate::seam::{Admission, Authenticator, Authorizer, Connector, Dialer, Exporter};
 use gifee_base::{Clock, Gvk, SystemClock};
 use gifee_registry::Kind;
 use gifee_schema::Schema;
@@ -53,6 +53,8 @@ pub struct Config {
     pub version: Version,
     /// What writes requests down; None: nothing is.
     pub audit: Option<Arc<crate::audit::Auditor>>,
+    /// Who has more to say on `/metrics`.
+    pub exporters: Vec<Arc<dyn Exporter>>,
     /// Further parts of `/readyz`.
     pub checks: Vec<(String, Check)>,
     /// Whether the objects of priority and fairness that every cluster has are made and kept.
@@ -88,6 +90,7 @@ impl Config {
             issuer: None,
             version: Version::default(),
             audit: None,
+            exporters: Vec::new(),
             checks: Vec::new(),
             fairness: false,
             limits: Limits::default(),

@@ -29,9 +29,11 @@ pub async fn dispatch(request: &Request<'_>, mut body: Body) -> Result<Response<
     placed(request, resource)?;
     let deprecated = DEPRECATED.iter().find(|one| (one.0, one.1) == (resource.group(), resource.name()));
     if let Some((_, _, warning)) = deprecated {
+        request.server.metrics.requests.deprecated(info, resource);
         request.warn(*warning);
     }
     if let Some(warning) = resource.kind.custom.as_ref().and_then(|custom| custom.warning.as_ref()) {
+        request.server.metrics.requests.deprecated(info, resource);
         request.warn(warning);
     }
     if info.subresource.is_empty() {

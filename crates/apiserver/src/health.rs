@@ -37,7 +37,11 @@ async fn checks(server: &Server, endpoint: &str) -> Vec<(String, Result<(), Stri
 }
 
 /// Answers an endpoint, or one of its checks.
-pub async fn answer(request: &Request<'_>, endpoint: &str, check: &[&str]) -> Result<Response<Body>, Status> {
+pub async fn answer(
+    request: &Request<'_>,
+    endpoint: &'static str,
+    check: &[&str],
+) -> Result<Response<Body>, Status> {
     let mut all = checks(request.server, endpoint).await;
     if !check.is_empty() {
         let name = check.join("/");
@@ -50,6 +54,7 @@ pub async fn answer(request: &Request<'_>, endpoint: &str, check: &[&str]) -> Re
     let mut text = String::new();
     let mut failed = Vec::new();
     for (name, outcome) in &all {
+        request.server.metrics.checked(name, endpoint, outcome.is_ok());
         if excluded.contains(&name.as_str()) {
             let _ = writeln!(text, "[+]{name} excluded: ok");
         } else if let Err(why) = outcome {

@@ -33,6 +33,8 @@ pub struct Resource {
     pub converter: Option<Arc<Converter>>,
     /// All its versions, served or not, if a definition names them.
     pub forms: Option<Arc<Forms>>,
+    /// Whether its schema has rules that are expressions.
+    pub ruled: bool,
     /// What a write may own: of the object, then of its subresources in their order.
     filters: Vec<Filter>,
 }
@@ -48,7 +50,17 @@ impl Resource {
         let api_version = api_version(&kind.gvk.group, &kind.gvk.version);
         let parts = kind.subresources.iter().map(|one| &*one.name);
         let filters = std::iter::once("").chain(parts).map(|part| reset::filter(&kind, part)).collect();
-        Self { kind, api_version, schema, defaults, cache, converter: None, forms: None, filters }
+        Self {
+            kind,
+            api_version,
+            schema,
+            defaults,
+            cache,
+            converter: None,
+            forms: None,
+            ruled: false,
+            filters,
+        }
     }
 
     /// Whether objects have a protobuf form.

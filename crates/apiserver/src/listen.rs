@@ -113,11 +113,20 @@ impl Server {
         let limit = self.config.limits.handshake_timeout;
         let stream = match tokio::time::timeout(limit, acceptor.accept(stream)).await {
             Ok(Ok(stream)) => stream,
-            Ok(Err(error)) => return tracing::debug!(%peer, %error, "TLS handshake failed"),
-            Err(_) => return tracing::debug!(%peer, "TLS handshake took too long"),
+            Ok(Err(error)) => {
+                self.metrics.handshakes.inc();
+                return tracing::debug!(%peer, %error, "TLS handshake failed");
+            }
+            Err(_) => {
+                self.metrics.handshakes.inc();
+                return tracing::debug!(%peer, "TLS handshake took too long");
+            }
         };
         let chain = stream.get_ref().1.peer_certificates();
         let identity = chain.and_then(|chain| self.config.authenticator.certificate(chain));
+        if let Some(own) = chain.and_then(|chain| chain.first()).filter(|_| identity.is_some()) {
+            self.metrics.access.certificate(own, self.config.clock.now().as_second());
+        }
         self.http(TokioIo::new(self.steady(stream)), peer, identity).await;
     }
 

@@ -19,6 +19,7 @@ const LISTED: &[&str] = &[
     "/healthz",
     "/livez",
     "/metrics",
+    "/metrics/slis",
     "/openapi/v2",
     "/openapi/v3",
     "/openid/v1/jwks",
@@ -37,8 +38,15 @@ pub async fn answer(request: &Request<'_>) -> Result<Response<Body>, Status> {
         [""] => root(request),
         ["api" | "apis", ..] => discovery::answer(request, &parts),
         ["version"] => version(request),
-        ["healthz" | "livez" | "readyz", check @ ..] => health::answer(request, parts[0], check).await,
-        ["metrics"] => Ok(request.server.metrics.respond(&request.server.caches, request.headers)),
+        ["healthz", check @ ..] => health::answer(request, "healthz", check).await,
+        ["livez", check @ ..] => health::answer(request, "livez", check).await,
+        ["readyz", check @ ..] => health::answer(request, "readyz", check).await,
+        ["metrics"] => {
+            let server = request.server;
+            let stored = server.config.store.bytes();
+            Ok(server.metrics.respond(&server.caches, stored, request.headers))
+        }
+        ["metrics", "slis"] => Ok(request.server.metrics.respond_checks(request.headers)),
         ["debug", "api_priority_and_fairness", table] => fairness::dump(request, table),
         ["openapi", "v2"] => openapi::v2(request),
         ["openapi", "v3", rest @ ..] => openapi::v3(request, rest),

@@ -2,6 +2,7 @@
 
 use crate::info::{Query, RequestInfo};
 use crate::kinds::Resource;
+use crate::metrics::Waited;
 use crate::negotiate::{self, Accept, Offer};
 use crate::server::Server;
 use gifee_base::Status;
@@ -53,6 +54,8 @@ pub struct Request<'a> {
     pub peer: Option<SocketAddr>,
     /// For the client.
     pub warnings: Mutex<Vec<String>>,
+    /// How long it has waited for others.
+    pub waited: &'a Waited,
 }
 
 impl Request<'_> {

@@ -81,6 +81,12 @@ impl From<Arc<User>> for Authenticated {
     }
 }
 
+/// Has something to say on `/metrics` that the server does not know.
+pub trait Exporter: Send + Sync {
+    /// Adds it, under upstream's names.
+    fn register(&self, registry: &mut prometheus_client::registry::Registry);
+}
+
 /// Finds out who asks.
 pub trait Authenticator: Send + Sync {
     /// Who a connection belongs to, by a certificate chain that was verified against the client CAs; once per
@@ -193,6 +199,8 @@ pub struct Review<'a> {
     pub now: &'a str,
     /// For the client.
     pub warnings: &'a mut Vec<String>,
+    /// Told how long each part took.
+    pub metrics: &'a crate::metrics::Admission,
 }
 
 /// Decides whether a write is acceptable, and completes it.

@@ -11,7 +11,7 @@ use crate::fairness::{self, Fairness, Standing};
 use crate::impersonate::impersonate;
 use crate::info::{self, Query, RequestInfo};
 use crate::kinds::{Kinds, Resource};
-use crate::metrics::{Answered, Metrics};
+use crate::metrics::{Answered, Metrics, Waited};
 use crate::negotiate::content_type;
 use crate::outbound::Outbound;
 use crate::read::AsObjects;
@@ -33,7 +33,7 @@ use parking_lot::Mutex;
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock, OnceLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
 /// Commands that wait for the task that feeds the caches.
@@ -88,6 +88,7 @@ struct Arrived<'a> {
     query: &'a Query,
     resource: Option<&'a Arc<Resource>>,
     trail: &'a OnceLock<Arc<audit::Trail>>,
+    waited: &'a Waited,
 }
 
 impl Server {
@@ -119,7 +120,7 @@ impl Server {
         let outbound = Outbound::new(config.dialer.clone(), Some((services, config.routing)));
         let seats = config.limits.reads_in_flight.saturating_add(config.limits.writes_in_flight);
         let fairness = Fairness::new(seats, config.limits.queue_wait);
-        let metrics = Metrics::new(fairness.meter(), config.audit.as_deref(), &config.version);
+        let metrics = Metrics::new(fairness.meter(), &outbound.conversions, &config);
         let server = Arc::new(Self {
             outbound: Arc::new(outbound),
             webhooks: crate::webhook::Webhooks::new(&caches),
@@ -274,9 +275,15 @@ impl Server {
         } else {
             None
         };
-        let trail = OnceLock::new();
-        let arrived =
-            Arrived { parts: &parts, info: &info, query: &query, resource: resource.as_ref(), trail: &trail };
+        let (trail, waited) = (OnceLock::new(), Waited::default());
+        let arrived = Arrived {
+            parts: &parts,
+            info: &info,
+            query: &query,
+            resource: resource.as_ref(),
+            trail: &trail,
+            waited: &waited,
+        };
         let answer = self.answer(arrived, identity, body, upgrade);
         let response = match AssertUnwindSafe(answer).catch_unwind().await {
             Ok(Ok(response)) => response,
@@ -297,6 +304,7 @@ impl Server {
             applies: info.verb == "patch" && content_type(&parts.headers) == "application/apply-patch+yaml",
             code: response.status().as_u16(),
             took: started.elapsed(),
+            waited: &waited,
             bytes: http_body::Body::size_hint(response.body()).exact(),
         };
         self.metrics.requests.answered(&answered);
@@ -309,13 +317,16 @@ impl Server {
     /// Finds out who asks and whether it may be, and has it answered.
     async fn answer(
         self: &Arc<Self>,
-        Arrived { parts, info, query, resource, trail }: Arrived<'_>,
+        Arrived { parts, info, query, resource, trail, waited }: Arrived<'_>,
         identity: Option<Arc<User>>,
         body: Body,
         upgrade: Option<OnUpgrade>,
     ) -> Result<http::Response<Body>, Status> {
+        let asked = Instant::now();
         let found = self.authenticate(identity, parts).await;
-        let found = found.inspect_err(|status| self.unknown(parts, info, status))?;
+        let took = asked.elapsed();
+        let found = found.inspect_err(|status| self.unknown(parts, info, status, took))?;
+        self.metrics.access.known(&found.user.name, took);
         let own = || attributes(&found.user, info, query);
         let body = match &self.config.audit {
             Some(audit) => {
@@ -330,9 +341,10 @@ impl Server {
             trail.acting(acting);
         }
         let user = acting.map_or_else(|| found.user.clone(), |acting| acting.user);
-        let standing = self.stand(&user, info, query, resource.map(|resource| &**resource)).await;
+        let standing = self.stand(&user, info, query, resource.map(|resource| &**resource), waited).await;
         let refuse = |response| Ok(marked(response, standing.as_ref(), &found.warnings()));
         if let Some(refused) = standing.as_ref().and_then(Standing::refusal) {
+            self.metrics.requests.terminated(info, resource.map(|resource| &**resource), 429);
             return refuse(refused);
         }
         let attributes = attributes(&user, info, query);
@@ -352,6 +364,7 @@ impl Server {
             objects: parts.extensions.get::<AsObjects>().is_some(),
             upgrade: Mutex::new(upgrade),
             peer: parts.extensions.get::<Peer>().map(|peer| peer.0),
+            waited,
             warnings: Mutex::new(found.warnings()),
         };
         let bounded = self.bounded(&request, body);
@@ -367,7 +380,8 @@ impl Server {
     }
 
     /// Writes down that credentials were refused.
-    fn unknown(&self, parts: &http::request::Parts, info: &RequestInfo<'_>, status: &Status) {
+    fn unknown(&self, parts: &http::request::Parts, info: &RequestInfo<'_>, status: &Status, took: Duration) {
+        self.metrics.access.unknown(took);
         if let Some(audit) = &self.config.audit {
             audit.refused(parts, info, status);
         }
@@ -375,7 +389,9 @@ impl Server {
 
     /// Decides the request itself, and has that written down.
     async fn admit(&self, attributes: &Attributes, trail: Option<&Arc<audit::Trail>>) -> Result<(), Status> {
+        let asked = Instant::now();
         let decision = self.config.authorizer.authorize(attributes, &*self.caches).settle().await;
+        self.metrics.access.decided(&decision, asked.elapsed());
         if let Some(trail) = trail {
             trail.decided(&decision);
         }
@@ -415,12 +431,14 @@ impl Server {
         info: &RequestInfo<'_>,
         query: &Query,
         resource: Option<&Resource>,
+        waited: &Waited,
     ) -> Option<Standing> {
         if info.verb != "watch" && long_running(info) {
             return None;
         }
         let work = fairness::work(info, query, resource);
-        Some(self.fairness.enter(user, info, work, || self.metrics.requests.queued(info)).await)
+        let waits = || (self.metrics.requests.queued(info), waited.wait());
+        Some(self.fairness.enter(user, info, work, waits).await)
     }
 
     /// Answers on time.
@@ -448,6 +466,7 @@ impl Server {
         match tokio::time::timeout(timeout, dispatch::dispatch(request, body)).await {
             Ok(answer) => answer,
             Err(_) => {
+                self.metrics.requests.terminated(request.info, resource, 504);
                 Err(Status::timeout("request did not complete within the allotted timeout".to_owned(), 0))
             }
         }

@@ -75,8 +75,20 @@ pub struct Config {
     pub elect_as: Option<String>,
     /// What the ranges of nodes are cut out of, one of each family; none: nodes are given none.
     pub cluster_ranges: Vec<String>,
+    /// Where queues and controllers are counted; none: nowhere.
+    pub meters: Option<Metering>,
     /// Clients of the controllers' own service accounts; none: all write under the identity that watches.
     pub clients: Option<Clients>,
+}
+
+/// Counts queues and controllers.
+#[derive(Clone)]
+pub struct Metering(pub Arc<gifee_client::Meters>);
+
+impl std::fmt::Debug for Metering {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Metering")
+    }
 }
 
 /// Makes the client of a service account in `kube-system`, by its name.
@@ -220,6 +232,9 @@ pub const CONTROLLERS: &[Controller] = &[
     Controller { name: bootstrapsigner::NAME, account: "bootstrap-signer", run: bootstrapsigner::run },
 ];
 
+/// The program that upstream runs them in.
+const MANAGER: &str = "kube-controller-manager";
+
 /// Runs all controllers until the shutdown; with [`Config::elect_as`] only while elected.
 pub async fn run(client: Client, config: Config, shutdown: CancellationToken) {
     run_timed(client, config, Timing::default(), shutdown).await;
@@ -227,18 +242,18 @@ pub async fn run(client: Client, config: Config, shutdown: CancellationToken) {
 
 async fn run_timed(client: Client, config: Config, timing: Timing, shutdown: CancellationToken) {
     let Some(identity) = config.elect_as.clone() else {
-        let context = Context::new(client, "kube-controller-manager", shutdown);
+        let context = Context::new(client, MANAGER, shutdown);
         return start(&context, config).await;
     };
     let election = Election {
         client: client.clone(),
         clock: Arc::new(gifee_base::SystemClock),
-        lease: ObjectKey::new("kube-system", "kube-controller-manager"),
+        lease: ObjectKey::new("kube-system", MANAGER),
         identity,
         timing,
     };
     let lead = |term| {
-        let context = Context::new(client.clone(), "kube-controller-manager", term);
+        let context = Context::new(client.clone(), MANAGER, term);
         election.announce(&context.events, "");
         let config = config.clone();
         async move { start(&context, config).await }
@@ -249,9 +264,13 @@ async fn run_timed(client: Client, config: Config, timing: Timing, shutdown: Can
 /// Runs all controllers in a context until its shutdown.
 pub async fn start(context: &Context, config: Config) {
     let config = Arc::new(config);
+    let meters = config.meters.as_ref().map(|metering| metering.0.clone());
+    let context = context.clone().measured(meters.clone());
+    let runs = |name, runs| meters.iter().for_each(|meters| meters.runs(name, MANAGER, runs));
     let mut tasks = tokio::task::JoinSet::new();
     for controller in CONTROLLERS {
         tracing::debug!(controller = controller.name, "starting");
+        runs(controller.name, true);
         let mut own = context.clone();
         if let Some(clients) = config.clients.as_ref().filter(|_| !controller.account.is_empty()) {
             own.client = (clients.0)(controller.account);
@@ -263,4 +282,5 @@ pub async fn start(context: &Context, config: Config) {
             tracing::error!(%error, "a controller ended");
         }
     }
+    CONTROLLERS.iter().for_each(|controller| runs(controller.name, false));
 }

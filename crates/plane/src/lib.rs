@@ -5,7 +5,7 @@
 pub mod bootstrap;
 mod loopback;
 
-pub use loopback::Loopback;
+pub use loopback::{Exported, Loopback};
 
 /// An object that every cluster has could not be made.
 #[derive(Debug, thiserror::Error)]

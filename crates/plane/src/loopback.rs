@@ -3,22 +3,42 @@
 
 use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt};
+use gifee_apiserver::seam::Exporter;
 use gifee_apiserver::{AsObjects, Events, Server};
-use gifee_client::{Client, Error, InProcess};
+use gifee_client::{Client, Error, InProcess, Measured, Meters, Transport};
 use gifee_policy::User;
 use gifee_policy::authenticate::{AUTHENTICATED, service_account};
 use std::sync::Arc;
+
+/// The host that calls of the same process are counted under.
+const HOST: &str = "localhost";
+
+/// What clients and queues count, said by the server that they are clients of.
+pub struct Exported(pub Arc<Meters>);
+
+impl Exporter for Exported {
+    fn register(&self, registry: &mut prometheus_client::registry::Registry) {
+        self.0.register(registry);
+    }
+}
 
 /// Makes clients of a server in this process.
 #[derive(Clone)]
 pub struct Loopback {
     server: Arc<Server>,
+    meters: Option<Arc<Meters>>,
 }
 
 impl Loopback {
     /// To this server.
     pub fn new(server: Arc<Server>) -> Self {
-        Self { server }
+        Self { server, meters: None }
+    }
+
+    /// The same with clients whose calls are counted.
+    #[must_use]
+    pub fn measured(self, meters: Arc<Meters>) -> Self {
+        Self { meters: Some(meters), ..self }
     }
 
     /// A client of a user in groups.
@@ -48,7 +68,11 @@ impl Loopback {
             }
             .boxed()
         });
-        Client::new(Arc::new(transport)).named(agent)
+        let mut transport: Arc<dyn Transport> = Arc::new(transport);
+        if let Some(meters) = &self.meters {
+            transport = Arc::new(Measured::new(transport, HOST, meters.clone()));
+        }
+        Client::new(transport).named(agent)
     }
 }
 

@@ -4,9 +4,10 @@ use crate::caches::Caches;
 use crate::driver::Counts;
 use crate::events::{self, Recorder};
 use gifee_base::{Clock, SystemClock};
-use gifee_client::Client;
+use gifee_client::{Client, Meters, Queue};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
+use std::hash::Hash;
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
@@ -24,6 +25,7 @@ pub struct Context {
     /// Ends everything that was started with this context.
     pub shutdown: CancellationToken,
     counts: Arc<Mutex<BTreeMap<&'static str, Arc<Counts>>>>,
+    meters: Option<Arc<Meters>>,
 }
 
 impl Context {
@@ -43,7 +45,7 @@ impl Context {
         shutdown: CancellationToken,
     ) -> Self {
         let caches = Caches::new(client.clone(), shutdown.clone());
-        Self { client, caches, clock, events, shutdown, counts: Arc::default() }
+        Self { client, caches, clock, events, shutdown, counts: Arc::default(), meters: None }
     }
 
     /// The same caches with another recorder: for a controller whose events carry a name of their own.
@@ -51,6 +53,19 @@ impl Context {
     pub fn recording(&self, component: &str) -> Self {
         let events = self.events.renamed(component);
         Self { events, ..self.clone() }
+    }
+
+    /// The same with queues that are measured.
+    #[must_use]
+    pub fn measured(self, meters: Option<Arc<Meters>>) -> Self {
+        Self { meters, ..self }
+    }
+
+    /// Measures a queue, if queues are measured here.
+    pub fn measure<K: Hash + Eq + Clone + Send + Sync + 'static>(&self, name: &str, queue: &Arc<Queue<K>>) {
+        if let Some(meters) = &self.meters {
+            queue.measure(meters, &name.trim_end_matches("-controller").replace('-', "_"));
+        }
     }
 
     /// What a controller has done so far.

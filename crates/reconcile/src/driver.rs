@@ -53,6 +53,7 @@ pub async fn work<K>(
     K: Hash + Eq + Clone + Display + Send + Sync + 'static,
 {
     let counts = context.counts(name);
+    context.measure(name, &queue);
     let mut tasks = tokio::task::JoinSet::new();
     for _ in 0..workers {
         tasks.spawn(worker(name, queue.clone(), reconcile.clone(), counts.clone()));

@@ -31,6 +31,11 @@ pub(crate) trait Archive: Send + Sync {
     /// Visits the record of one revision, if it is there.
     fn get(&self, revision: Revision, visit: &mut dyn FnMut(View<'_>)) -> Result<(), Error>;
 
+    /// What the records take on a disk, in bytes.
+    fn bytes(&self) -> u64 {
+        0
+    }
+
     /// What an engine opened on this archive should say of records that contradict each other.
     fn corrupt(&self, what: String) -> Error;
 }

@@ -167,6 +167,11 @@ pub trait Store: Send + Sync + 'static {
     /// [`Error::Compacted`]. [`Error::Compacted`] if it is at or below the present compaction point,
     /// [`Error::FutureRevision`] if it is yet to come.
     async fn compact(&self, revision: Revision) -> Result<(), Error>;
+
+    /// What it takes on its disk, in bytes; 0 if it has none or cannot say.
+    fn bytes(&self) -> u64 {
+        0
+    }
 }
 
 /// The least key that is greater than every key beginning with `prefix`: the exclusive end of a prefix

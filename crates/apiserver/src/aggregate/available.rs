@@ -74,6 +74,7 @@ pub async fn run(server: Weak<Server>, kinds: Arc<Notify>) {
     else {
         return;
     };
+    let mut told: BTreeSet<String> = BTreeSet::new();
     let mut own = follow(&caches, GROUP, RESOURCE);
     let mut others: [Option<Subscription>; 2] = [None, None];
     let mut again = interval(AGAIN);
@@ -89,6 +90,9 @@ pub async fn run(server: Weak<Server>, kinds: Arc<Notify>) {
         } else if others[0].is_none() {
             others = [follow(&caches, "", "services"), follow(&caches, "discovery.k8s.io", "endpointslices")];
         }
+        let names: BTreeSet<String> = remotes.iter().map(|remote| remote.name.clone()).collect();
+        told.difference(&names).for_each(|gone| running.metrics.forgotten(gone));
+        told = names;
         join_all(remotes.iter().map(|remote| look(&running, remote))).await;
         drop(running);
         let changed = poll_fn(|context| {
@@ -122,6 +126,7 @@ async fn look(server: &Arc<Server>, remote: &Remote) {
         None => discover(server, remote).await,
     };
     let aggregator = &server.aggregator;
+    server.metrics.available(&remote.name, (status != "True").then_some(reason));
     if status != "True" {
         let mut discovered = aggregator.discovered.lock();
         if let Some(known) = discovered.get_mut(&remote.name).filter(|known| known.current) {

@@ -49,6 +49,18 @@ pub fn store_key(group: &str, resource: &str, namespace: &str, name: &str) -> By
 /// Group and resource under whose name objects are stored.
 pub type Storage = (Arc<str>, Arc<str>);
 
+/// What one storage holds and was fed.
+pub struct Counts {
+    /// Which.
+    pub storage: Storage,
+    /// Objects.
+    pub objects: usize,
+    /// Their bytes, estimated.
+    pub bytes: usize,
+    /// Changes that came from the store.
+    pub received: u64,
+}
+
 /// The caches of all stored resources.
 pub struct Caches {
     store: Arc<dyn Store>,
@@ -303,7 +315,7 @@ impl Caches {
     }
 
     /// How many objects each storage holds, and how many bytes they have about, as some of them say.
-    pub fn counts(&self) -> Vec<(Storage, usize, usize)> {
+    pub fn counts(&self) -> Vec<Counts> {
         /// Objects by which the size of all is estimated.
         const MEASURED: usize = 8;
         let caches = self.all();
@@ -311,7 +323,8 @@ impl Caches {
             let objects = &cache.snapshot().objects;
             let some: usize = objects.values().take(MEASURED).map(|entry| entry.object.raw().len()).sum();
             let bytes = some * objects.len() / objects.len().clamp(1, MEASURED);
-            (cache.storage.clone(), objects.len(), bytes)
+            let received = cache.received.load(Ordering::Relaxed);
+            Counts { storage: cache.storage.clone(), objects: objects.len(), bytes, received }
         };
         caches.iter().map(count).collect()
     }

@@ -15,7 +15,7 @@ mod subscription;
 mod watchers;
 
 pub use event::{Delivery, Event, Form, Transition, write_frame};
-pub use feed::{Caches, RANGES, Storage, store_failed, store_key};
+pub use feed::{Caches, Counts, RANGES, Storage, store_failed, store_key};
 pub use filter::Filter;
 pub use subscription::{Next, Subscription};
 pub use watchers::Item;
@@ -29,7 +29,7 @@ use imbl::OrdMap;
 use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use tokio::sync::mpsc;
 use watchers::Watchers;
 
@@ -102,6 +102,8 @@ pub struct Cache {
     watcher_events: usize,
     prefix_len: usize,
     watching: Arc<AtomicUsize>,
+    /// Changes that came from the store.
+    received: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -152,6 +154,7 @@ impl Cache {
             snapshot: ArcSwap::default(),
             hub: Mutex::new(hub),
             watcher_events: limits.watcher_events,
+            received: AtomicU64::new(0),
         }
     }
 
@@ -322,6 +325,7 @@ impl Cache {
 
     /// Takes in what happened, in order.
     fn apply(&self, changes: Vec<Change>) {
+        self.received.fetch_add(changes.len() as u64, Ordering::Relaxed);
         self.views.iter().for_each(|view| view.apply_own(changes.clone()));
         self.apply_own(changes);
     }

@@ -12,6 +12,7 @@ mod selected;
 pub use selected::{entries, event, select, snapshot};
 
 use crate::kinds::{Forms, Resource};
+use crate::metrics::Mistake;
 use crate::outbound::{Endpoint, Outbound};
 use bytes::Bytes;
 use gifee_base::{Object, Reason, Status};
@@ -20,7 +21,7 @@ use review::Review;
 use serde_json::Value;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long one call may take; upstream's figure.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -33,6 +34,7 @@ const REMEMBERED_BYTES: usize = 32 << 20;
 /// What makes one version of another.
 #[derive(Debug)]
 pub struct Converter {
+    definition: Box<str>,
     kind: Arc<str>,
     endpoint: Result<Endpoint, String>,
     review: Option<Review>,
@@ -72,6 +74,17 @@ fn failed(why: String) -> Status {
     Status::new(Reason::Unknown, why)
 }
 
+/// What who asks for many is answered while a webhook fails: upstream keeps a cache of each version, and it cannot be
+/// filled.
+pub fn unready(resource: &Resource, failure: &Status) -> Status {
+    let (version, kind) = (&resource.api_version, &resource.kind.gvk.kind);
+    let why =
+        format!("storage is (re)initializing: failed to list {version}, Kind={kind}: {}", failure.message);
+    let mut status = Status::new(Reason::TooManyRequests, why);
+    status.details.get_or_insert_default().retry_after_seconds = 1;
+    status
+}
+
 impl Converter {
     /// Of a definition whose strategy is a webhook.
     pub fn new(definition: &Value, forms: Arc<Forms>) -> Option<Arc<Self>> {
@@ -81,6 +94,7 @@ impl Converter {
         }
         let webhook = &conversion["webhook"];
         Some(Arc::new(Self {
+            definition: definition["metadata"]["name"].as_str().unwrap_or_default().into(),
             kind: definition["status"]["acceptedNames"]["kind"].as_str().unwrap_or_default().into(),
             endpoint: Endpoint::from_client_config(&webhook["clientConfig"])
                 .map_err(|error| error.to_string()),
@@ -196,20 +210,38 @@ impl Converter {
         let from = trees[*first]["apiVersion"].as_str().unwrap_or_default();
         let about = format!("conversion webhook for {from}, Kind={}", self.kind);
         let asked: Vec<&Value> = places.iter().map(|at| &trees[*at]).collect();
-        let answer = self.ask(outbound, &asked, api_version, &about).await?;
-        if answer.len() != places.len() {
-            let (got, wanted) = (answer.len(), places.len());
-            return Err(failed(format!("{about} returned {got} objects, expected {wanted}")));
-        }
-        for (at, mut new) in places.into_iter().zip(answer) {
-            metadata::settle(&trees[at], &mut new, api_version)
-                .map_err(|why| failed(format!("{about} {why}")))?;
-            if let Some(schema) = self.forms.get(api_version) {
-                schema.prune(&mut new);
-            }
+        let started = Instant::now();
+        let answer = self.converted(outbound, &asked, api_version, &about).await;
+        let mistake = answer.as_ref().err().map(|(mistake, _)| *mistake);
+        outbound.conversions.asked(&self.definition, (from, api_version), mistake, started.elapsed());
+        for (at, new) in places.into_iter().zip(answer.map_err(|(_, why)| failed(why))?) {
             trees[at] = new;
         }
         Ok(trees)
+    }
+
+    /// Objects as the webhook makes them, and as they may be.
+    async fn converted(
+        &self,
+        outbound: &Outbound,
+        objects: &[&Value],
+        api_version: &str,
+        about: &str,
+    ) -> Result<Vec<Value>, (Mistake, String)> {
+        let mut answer = self.ask(outbound, objects, api_version, about).await?;
+        if answer.len() != objects.len() {
+            let (got, wanted) = (answer.len(), objects.len());
+            let why = format!("{about} returned {got} objects, expected {wanted}");
+            return Err((Mistake::Number, why));
+        }
+        for (old, new) in objects.iter().zip(&mut answer) {
+            metadata::settle(old, new, api_version)
+                .map_err(|why| (Mistake::Object, format!("{about} {why}")))?;
+            if let Some(schema) = self.forms.get(api_version) {
+                schema.prune(new);
+            }
+        }
+        Ok(answer)
     }
 
     async fn ask(
@@ -218,17 +250,17 @@ impl Converter {
         objects: &[&Value],
         api_version: &str,
         about: &str,
-    ) -> Result<Vec<Value>, Status> {
+    ) -> Result<Vec<Value>, (Mistake, String)> {
         let Some(review) = self.review else {
-            return Err(failed("no supported conversion review versions".to_owned()));
+            return Err((Mistake::Call, "no supported conversion review versions".to_owned()));
         };
-        let because = |why: &str| failed(format!("{about} failed: {why}"));
-        let endpoint = self.endpoint.as_ref().map_err(|why| because(why))?;
+        let because = |mistake, why: &str| (mistake, format!("{about} failed: {why}"));
+        let endpoint = self.endpoint.as_ref().map_err(|why| because(Mistake::Call, why))?;
         let uid = uuid::Uuid::new_v4().to_string();
         let question = review.question(&uid, api_version, objects);
         let answer = outbound.post_json(endpoint, question.into(), TIMEOUT).await;
-        let answer = answer.map_err(|error| because(&error.to_string()))?;
-        review.answer(&uid, &answer).map_err(|why| because(&why))
+        let answer = answer.map_err(|error| because(Mistake::Call, &error.to_string()))?;
+        review.answer(&uid, &answer).map_err(|why| because(Mistake::Answer, &why))
     }
 }
 

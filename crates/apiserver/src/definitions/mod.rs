@@ -24,6 +24,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::future::poll_fn;
 use std::sync::{Arc, Weak};
 use std::task::Poll;
+use std::time::Instant;
 use tokio::sync::{mpsc, oneshot};
 
 /// Group of the definitions.
@@ -218,8 +219,12 @@ impl Task {
         {
             return Ok(());
         }
+        let started = Instant::now();
         let made = rows::make(&server.caches, definition, before).map_err(Status::internal)?;
         let Some(made) = made else { return Ok(()) };
+        if made.stored.ruled {
+            server.metrics.expressions.compilation.observe(started.elapsed().as_secs_f64());
+        }
         if before.is_none_or(|before| !Arc::ptr_eq(&before.cache, &made.cache)) {
             let (done, installed) = oneshot::channel();
             let command = Command::Install(made.cache.clone(), done);

@@ -99,6 +99,7 @@ pub fn make(
         let mut resource = Resource::new(version.kind, Some(version.schema), None, cache.cloned());
         resource.converter.clone_from(&converter);
         resource.forms = Some(forms.clone());
+        resource.ruled = essence.contains("x-kubernetes-validations");
         (version.served, Arc::new(resource))
     });
     let made: Vec<_> = made.by_ref().collect();

@@ -14,7 +14,8 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 /// Upper bounds of the buckets of durations, in seconds; upstream's.
 const SECONDS: [f64; 23] = [
@@ -67,8 +68,62 @@ struct CodeLabels {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct TerminationLabels {
+    verb: &'static str,
+    group: Arc<str>,
+    version: Arc<str>,
+    resource: Arc<str>,
+    subresource: Arc<str>,
+    scope: &'static str,
+    component: &'static str,
+    code: u16,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct DeprecatedLabels {
+    group: Arc<str>,
+    version: Arc<str>,
+    resource: Arc<str>,
+    subresource: Arc<str>,
+    removed_release: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct KindLabels {
     request_kind: &'static str,
+}
+
+/// How long a request waited for others: for a seat, and for webhooks. What objectives are about leaves it out.
+#[derive(Debug, Default)]
+pub struct Waited(AtomicU64);
+
+impl Waited {
+    /// So much longer.
+    pub fn add(&self, took: Duration) {
+        let took = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
+        self.0.fetch_add(took, Ordering::Relaxed);
+    }
+
+    /// As long as what is given lives.
+    pub fn wait(&self) -> Waits<'_> {
+        Waits { waited: self, since: Instant::now() }
+    }
+
+    fn time(&self) -> Duration {
+        Duration::from_nanos(self.0.load(Ordering::Relaxed))
+    }
+}
+
+/// A request waits as long as this lives.
+pub struct Waits<'a> {
+    waited: &'a Waited,
+    since: Instant,
+}
+
+impl Drop for Waits<'_> {
+    fn drop(&mut self) {
+        self.waited.add(self.since.elapsed());
+    }
 }
 
 /// The counters of requests that are alike.
@@ -97,6 +152,8 @@ pub struct Requests {
     /// The same of those that wait for a seat.
     queued: [Gauge; 2],
     kinds: [Family<KindLabels, Gauge>; 2],
+    terminated: Family<TerminationLabels, Counter>,
+    deprecated: Family<DeprecatedLabels, Gauge>,
 }
 
 /// A request that was answered.
@@ -113,6 +170,8 @@ pub struct Answered<'a> {
     pub code: u16,
     /// How long that took.
     pub took: Duration,
+    /// How much of it was waiting for others.
+    pub waited: &'a Waited,
     /// How large the answer is, if that is known.
     pub bytes: Option<u64>,
 }
@@ -137,6 +196,8 @@ impl Requests {
             flying,
             queued,
             kinds,
+            terminated: Family::default(),
+            deprecated: Family::default(),
         }
     }
 
@@ -158,6 +219,10 @@ impl Requests {
             "Watches, streams and proxied requests now",
             self.running.clone(),
         );
+        let what = "Requests that were ended before they were answered";
+        registry.register(name("request_terminations"), what, self.terminated.clone());
+        let what = "Whether what is deprecated has been asked for";
+        registry.register(name("requested_deprecated_apis"), what, self.deprecated.clone());
         let what = ["Requests that run now", "Requests that wait for a seat now"];
         for ((family, rest), what) in
             self.kinds.iter().zip(["current_inflight_requests", "current_inqueue_requests"]).zip(what)
@@ -195,13 +260,7 @@ impl Requests {
         let name = |text: Option<&Arc<str>>| text.unwrap_or(&self.empty).clone();
         let kind = resource.map(|resource| &resource.kind);
         let part = kind.and_then(|kind| kind.subresources.iter().find(|one| *one.name == *info.subresource));
-        let scope = match (kind, info.name.is_empty(), info.namespace.is_empty()) {
-            (None, _, _) => "",
-            (_, false, _) => "resource",
-            _ if info.verb == "create" => "resource",
-            (_, true, false) => "namespace",
-            (_, true, true) => "cluster",
-        };
+        let scope = if kind.is_some() { scope(info) } else { "" };
         Labels {
             verb: if applies { "APPLY" } else { verb(info) },
             dry_run,
@@ -216,19 +275,36 @@ impl Requests {
 
     /// A request was answered.
     pub fn answered(&self, answered: &Answered<'_>) {
-        let Answered { info, query, resource, applies, code, took, bytes } = answered;
+        let Answered { info, query, resource, applies, code, took, waited, bytes } = answered;
         let line = self.line(self.labels(info, dry_run(query), *resource, *applies));
         line.counter(*code, &self.counts).inc();
         // A watch lasts as long as its client wants.
         if !matches!(line.labels.verb, "WATCH" | "CONNECT") {
             line.duration.observe(took.as_secs_f64());
             if let Some(objective) = &line.objective {
-                objective.observe(took.as_secs_f64());
+                objective.observe(took.saturating_sub(waited.time()).as_secs_f64());
             }
         }
         if let (Some(size), Some(bytes)) = (&line.size, bytes) {
             size.observe(*bytes as f64);
         }
+    }
+
+    /// A request was ended: it took too long, or there was no room for it.
+    pub fn terminated(&self, info: &RequestInfo<'_>, resource: Option<&Resource>, code: u16) {
+        let Labels { verb, group, version, resource, subresource, scope, component, .. } =
+            self.labels(info, "", resource, false);
+        let labels =
+            TerminationLabels { verb, group, version, resource, subresource, scope, component, code };
+        self.terminated.get_or_create(&labels).inc();
+    }
+
+    /// Something was asked for that is deprecated.
+    pub fn deprecated(&self, info: &RequestInfo<'_>, resource: &Resource) {
+        let Labels { group, version, resource, subresource, .. } =
+            self.labels(info, "", Some(resource), false);
+        let labels = DeprecatedLabels { group, version, resource, subresource, removed_release: "" };
+        self.deprecated.get_or_create(&labels).set(1);
     }
 
     /// A request runs from now on.
@@ -260,6 +336,16 @@ impl Line {
         let counter = all.get_or_create(&labels).clone();
         codes.push((code, counter.clone()));
         counter
+    }
+}
+
+/// Of how many objects a request is, in upstream's words.
+pub fn scope(info: &RequestInfo<'_>) -> &'static str {
+    match (info.name.is_empty(), info.namespace.is_empty()) {
+        (false, _) => "resource",
+        _ if info.verb == "create" => "resource",
+        (true, false) => "namespace",
+        (true, true) => "cluster",
     }
 }
 

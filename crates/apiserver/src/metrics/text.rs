@@ -8,6 +8,9 @@ pub const OPEN: &str = "application/openmetrics-text; version=1.0.0; charset=utf
 /// What the older form is called.
 pub const PLAIN: &str = "text/plain; version=0.0.4; charset=utf-8";
 
+/// Counters that upstream does not call totals, besides those that it calls counts.
+const BARE: [&str; 2] = ["authenticated_user_requests", "authentication_attempts"];
+
 /// Whether a client takes OpenMetrics.
 pub fn wants_open(headers: &HeaderMap) -> bool {
     let accepted = headers.get_all(ACCEPT).iter();
@@ -26,7 +29,7 @@ pub fn plain(open: &str) -> String {
         } else if let Some((name, kind)) = line.strip_prefix("# TYPE ").and_then(|rest| rest.split_once(' '))
         {
             let shown = match kind {
-                "counter" if name.ends_with("_count") => name.to_owned(),
+                "counter" if name.ends_with("_count") || BARE.contains(&name) => name.to_owned(),
                 "counter" => format!("{name}_total"),
                 _ => name.to_owned(),
             };

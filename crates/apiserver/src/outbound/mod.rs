@@ -20,6 +20,7 @@ pub use resolve::Routing;
 pub(crate) use resolve::{endpoint, resolve, slices};
 
 use crate::body::Body;
+use crate::metrics::Conversions;
 use crate::seam::Dialer;
 use bytes::{Bytes, BytesMut};
 use connect::Connect;
@@ -73,13 +74,21 @@ pub struct Outbound {
     services: Option<(Arc<dyn Lookup>, Routing)>,
     peers: Mutex<Vec<(Key, Arc<Peer>)>>,
     reading: AtomicUsize,
+    /// What is counted of webhooks that convert.
+    pub(crate) conversions: Conversions,
 }
 
 impl Outbound {
     /// A client that opens connections by `dialer` and finds Services by `services`; without them, only URLs and
     /// addresses can be called.
     pub fn new(dialer: Arc<dyn Dialer>, services: Option<(Arc<dyn Lookup>, Routing)>) -> Self {
-        Self { dialer, services, peers: Mutex::default(), reading: AtomicUsize::new(0) }
+        Self {
+            dialer,
+            services,
+            peers: Mutex::default(),
+            reading: AtomicUsize::new(0),
+            conversions: Conversions::default(),
+        }
     }
 
     /// Posts JSON to a webhook and gives the body of its answer, within `timeout` for all of it. The webhook

@@ -6,6 +6,7 @@ use super::bound::{Binding, Bound};
 use super::index::Index;
 use super::params;
 use crate::kinds::Resource;
+use crate::metrics::Plugin;
 use crate::seam::Operation;
 use crate::webhook::call::converted;
 use crate::webhook::matching::Subject;
@@ -16,6 +17,7 @@ use gifee_schema::{Schema, apply};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Instant;
 
 /// What is to be remembered after the first round, if a policy may have to be asked again.
 pub struct Round {
@@ -47,7 +49,8 @@ pub async fn mutate(
     };
     let mut round = Round { index, asked: BTreeSet::new(), left: Value::Null, changed: false };
     let before = object.clone();
-    Box::pin(run(write, operation, object, old, &mut round, None)).await?;
+    let asked = Box::pin(run(write, operation, object, old, &mut round, None));
+    write.measured(Plugin::MutatingPolicy, operation, asked).await?;
     if *object != before && write.subresource != "scale" {
         // What is built in has its say about what policies made of the object.
         write.admit(operation, object, old, true).await?;
@@ -233,10 +236,15 @@ impl Invocation<'_> {
             }
         }
         for mutation in &policy.mutations {
+            let started = Instant::now();
             let outcome = asker
                 .asked(|| patch(mutation, &asker.input((&shown, &old), &namespace, &request, params)))
                 .await;
-            match outcome.and_then(|patch| applied(subject, resource, gvk, &shown, patch)) {
+            let outcome = outcome.and_then(|patch| applied(subject, resource, gvk, &shown, patch));
+            let mistake = outcome.as_ref().err().map(String::as_str);
+            let metrics = &subject.write.server.metrics.expressions;
+            metrics.mutated((&policy.name, &binding.name), mistake, started.elapsed());
+            match outcome {
                 Ok(new) => {
                     shown = new;
                     let mut new =

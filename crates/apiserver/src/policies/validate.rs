@@ -12,6 +12,7 @@ use gifee_base::{Cause, Gvk, Reason, Status};
 use gifee_policy::policies::{Denial, Verdict, judge, matches};
 use serde_json::Value;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 /// Asks the policies that want a write of a kind.
 ///
@@ -127,6 +128,7 @@ impl Round<'_> {
         let policy = &self.bound.policy;
         let mut refused = None;
         for set in sets {
+            let started = Instant::now();
             let verdict = self
                 .asker
                 .asked(|| {
@@ -135,23 +137,40 @@ impl Round<'_> {
                         Ok(true) => judge(policy, &input),
                         Ok(false) => Verdict::default(),
                         Err(message) => Verdict {
-                            denials: vec![Denial { index: 0, message, reason: Reason::Invalid }],
+                            denials: vec![Denial {
+                                index: 0,
+                                message,
+                                reason: Reason::Invalid,
+                                failed: true,
+                            }],
                             ..Verdict::default()
                         },
                     }
                 })
                 .await;
-            let denial = self.follow(binding, verdict);
+            let denial = self.follow(binding, verdict, started.elapsed());
             refused = refused.or(denial);
         }
         Ok(refused)
     }
 
     /// Does what the binding says about a verdict.
-    fn follow(&self, binding: &Binding, verdict: Verdict) -> Option<Refusal> {
+    fn follow(&self, binding: &Binding, verdict: Verdict, took: Duration) -> Option<Refusal> {
         let policy = &self.bound.policy.name;
+        let checked = |mistake: Option<&str>, action| {
+            let metrics = &self.subject.write.server.metrics.expressions;
+            metrics.checked((policy, &binding.name), mistake, action, took);
+        };
+        verdict.passed_over.iter().for_each(|why| checked(Some(why), "allow"));
         let mut refused = None;
         for denial in verdict.denials {
+            let mistake = denial.failed.then_some(denial.message.as_str());
+            let actions = &binding.actions;
+            for (says, action) in [(actions.deny, "deny"), (actions.audit, "audit"), (actions.warn, "warn")] {
+                if says {
+                    checked(mistake, action);
+                }
+            }
             if binding.actions.warn {
                 self.subject.write.warnings.lock().push(format!(
                     "Validation failed for ValidatingAdmissionPolicy '{policy}' with binding '{}': {}",
@@ -169,6 +188,7 @@ impl Round<'_> {
             self.said.add(one);
         }
         for why in verdict.broken {
+            checked(Some(&why), "deny");
             refused = refused.or_else(|| Some((self.denied(Some(binding), &why), Reason::Invalid)));
         }
         refused

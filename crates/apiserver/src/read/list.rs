@@ -11,7 +11,7 @@ use crate::lookup::cache_key;
 use crate::negotiate::Offer;
 use crate::render::{Renderer, count_after};
 use crate::request::Request;
-use gifee_base::Status;
+use gifee_base::{Reason, Status};
 use gifee_schema::protobuf::envelope::ListMeta;
 use http::Response;
 use std::ops::Bound;
@@ -28,9 +28,21 @@ pub async fn list(request: &Request<'_>, resource: &Arc<Resource>) -> Result<Res
     let renderer = Renderer::new(resource, &accept, request.query, now)?;
     let page = match &resource.converter {
         None => page(request, cache, &filter, limit).await?,
-        Some(converter) => converted(request, resource, (cache, converter), &filter, limit).await?,
+        Some(converter) => {
+            let page = converted(request, resource, (cache, converter), &filter, limit).await;
+            // A part of all is read past upstream's cache.
+            let whole = limit == 0 || filter.selects_shown();
+            page.map_err(
+                |why| if whole && unreadable(&why) { conversion::unready(resource, &why) } else { why },
+            )?
+        }
     };
     Ok(respond(request, Pieces::new(page, filter, renderer)).await)
+}
+
+/// Whether a webhook did not convert, which nothing else is told as.
+fn unreadable(status: &Status) -> bool {
+    status.is(Reason::Unknown) && status.code == 500
 }
 
 fn limit(request: &Request<'_>) -> Result<usize, Status> {

@@ -13,6 +13,7 @@ use crate::conversion::{self, Converter};
 use crate::documents::gzip;
 use crate::kinds::Resource;
 use crate::lookup::cache_key;
+use crate::metrics::scope;
 use crate::negotiate::{Media, Offer, Shape};
 use crate::outbound::Outbound;
 use crate::render::{Renderer, failure_frame};
@@ -57,8 +58,8 @@ pub async fn watch(request: &Request<'_>, resource: &Arc<Resource>) -> Result<Re
     let followed = if converts { Arc::new(filter.placed()) } else { filter.clone() };
     let frames = match open(request.server, cache, &followed, start, bookmarks).await? {
         Ok((mut initial, subscription)) => {
-            let converting =
-                Converting::begin(request, resource, filter, start.initial, &mut initial).await?;
+            let converting = Converting::begin(request, resource, filter, start.initial, &mut initial).await;
+            let converting = converting.map_err(|why| conversion::unready(resource, &why))?;
             let form = renderer.form();
             let plain = renderer.is_plain();
             // Who wants metadata alone wants less work: nothing is less than what is there already.
@@ -93,7 +94,7 @@ pub async fn watch(request: &Request<'_>, resource: &Arc<Resource>) -> Result<Re
                 closing: None,
                 deadline: Box::pin(tokio::time::sleep(timeout)),
                 done: false,
-                watched: request.server.metrics.watched(resource),
+                watched: request.server.metrics.watched(resource, scope(request.info)),
                 _watching: request.server.metrics.requests.lasting(request.info, Some(resource)),
             }
         }
@@ -357,9 +358,10 @@ impl Frames {
             Some(converting) => match converting.poll_next(&mut self.subscription, context) {
                 Poll::Pending => Poll::Pending,
                 Poll::Ready(Ok(next)) => Poll::Ready(next),
+                // Who watches is let go without a word, and told why when it comes back.
                 Poll::Ready(Err(status)) => {
-                    self.done = true;
-                    return Poll::Ready(Some(failure_frame(self.media, &status).into()));
+                    tracing::warn!(message = %status.message, "a watch ends, since a webhook does not convert");
+                    return Poll::Ready(None);
                 }
             },
         };
@@ -398,6 +400,7 @@ impl Stream for Frames {
             }
         }
         if let Some(revision) = this.marked.take() {
+            this.watched.listed();
             return Poll::Ready(Some(Ok(this.bookmark(revision, true))));
         }
         // One frame is passed on as it is, several are put together.

@@ -9,6 +9,7 @@ use crate::policies::ask::{self, Asker};
 use gifee_base::Status;
 use gifee_policy::policies::hold;
 use serde_json::Value;
+use std::time::Instant;
 
 /// Whether all conditions of a webhook hold.
 ///
@@ -17,6 +18,7 @@ use serde_json::Value;
 pub async fn holds(
     subject: &Subject<'_>,
     invocation: &Invocation<'_>,
+    mutating: bool,
     object: &Value,
 ) -> Result<bool, Status> {
     let hook = invocation.hook;
@@ -28,6 +30,7 @@ pub async fn holds(
     let shown = converted(outbound, versions, &invocation.gvk, object).await?;
     let old = subject.old.unwrap_or(&Value::Null);
     let old = converted(outbound, versions, &invocation.gvk, old).await?;
+    let started = Instant::now();
     let asker = Asker::new(subject);
     let request = ask::request(subject, own, &invocation.gvk);
     let outcome = asker
@@ -36,5 +39,8 @@ pub async fn holds(
             hold(&hook.conditions, hook.ignores_failure, &input)
         })
         .await;
+    let metrics = &subject.write.server.metrics.admission;
+    let holds = outcome.as_ref().ok().copied();
+    metrics.conditions(&hook.name, mutating, subject.operation, holds, started.elapsed());
     outcome.map_err(|why| Status::forbidden(own.group(), own.name(), &subject.name, &why))
 }

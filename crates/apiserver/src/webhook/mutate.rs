@@ -6,6 +6,7 @@ use super::call::{Failure, call, converted};
 use super::index::Index;
 use super::matching::{Invocation, Subject};
 use super::{annotate, condition};
+use crate::metrics::{Plugin, Waited};
 use crate::seam::Operation;
 use crate::write::{Lent, Write};
 use gifee_base::Status;
@@ -49,7 +50,8 @@ pub async fn mutate(
         return Ok(());
     };
     let mut lent = Lent::new(write, object, old);
-    let outcome = Box::pin(rounds(write, &index, operation, &mut lent.object, lent.old.as_deref())).await;
+    let asked = Box::pin(rounds(write, &index, operation, &mut lent.object, lent.old.as_deref()));
+    let outcome = write.measured(Plugin::MutatingWebhook, operation, asked).await;
     lent.give_back(write, object);
     outcome
 }
@@ -96,7 +98,7 @@ async fn round(
     }
     for (position, hook) in index.hooks.iter().enumerate() {
         let Some(invocation) = subject.invocation(hook, object)? else { continue };
-        if !condition::holds(&subject, &invocation, object).await?
+        if !condition::holds(&subject, &invocation, true, object).await?
             || calls.second && !calls.again.contains(&position)
         {
             continue;
@@ -135,7 +137,9 @@ async fn one(
     let old = subject.old.unwrap_or(&Value::Null);
     let shown = converted(outbound, (own, other), gvk, object).await.map_err(Failure::Refused)?;
     let old = converted(outbound, (own, other), gvk, old).await.map_err(Failure::Refused)?;
+    let waits = subject.write.waited.map(Waited::wait);
     let decision = call(subject, invocation, true, &shown, &old).await?;
+    drop(waits);
     let Some(patch) = decision.patch else { return Ok(false) };
     let patch: Value = serde_json::from_slice(&patch).map_err(|error| {
         Failure::Calling(format!("received undecodable patch in webhook response: {error}"))

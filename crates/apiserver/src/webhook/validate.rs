@@ -18,7 +18,7 @@ pub async fn validate(subject: &Subject<'_>, index: &Index, object: &Value) -> R
     let mut invocations = Vec::new();
     for hook in &index.hooks {
         let Some(invocation) = subject.invocation(hook, object)? else { continue };
-        if condition::holds(subject, &invocation, object).await? {
+        if condition::holds(subject, &invocation, false, object).await? {
             invocations.push(invocation);
         }
     }

@@ -101,7 +101,7 @@ async fn attempt(write: &Write<'_>, namespace: &str, mut object: Value) -> Resul
     write.warn(hooks.first_warnings(&object));
     hooks.prepare_create(&mut object, &context);
     let mut errors = metadata::validate(&object, resource.kind.name_rule, resource.namespaced());
-    errors.extend(hooks.validate(&object, &context));
+    errors.extend(write.ruled(|| hooks.validate(&object, &context)));
     errors.extend(hooks.validate_create(&object, &context));
     if !errors.is_empty() {
         return Err(write.invalid(&key.name, &errors));

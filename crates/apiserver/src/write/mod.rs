@@ -35,6 +35,7 @@ pub use shown::{Lent, Shown};
 pub use update::{Updated, put, update_object};
 
 use crate::kinds::Resource;
+use crate::metrics::{Plugin, Waited};
 use crate::request::Request;
 use crate::seam::{Operation, Review};
 use crate::server::Server;
@@ -103,6 +104,8 @@ pub struct Write<'a> {
     pub options: Cow<'a, Value>,
     /// For the client.
     pub warnings: &'a Mutex<Vec<String>>,
+    /// How long its request has waited for others, if a client waits for it.
+    pub waited: Option<&'a Waited>,
     /// What a webhook made of objects, to tell who owns what.
     pub converted: versions::Converted,
 }
@@ -131,6 +134,7 @@ impl<'a> Write<'a> {
             now: format_time(request.server.config.clock.now()),
             options: Cow::Borrowed(&Value::Null),
             warnings: &request.warnings,
+            waited: Some(request.waited),
             converted: Default::default(),
         })
     }
@@ -156,6 +160,7 @@ impl<'a> Write<'a> {
             now: format_time(server.config.clock.now()),
             options: Cow::Borrowed(&Value::Null),
             warnings,
+            waited: None,
             converted: Default::default(),
         }
     }
@@ -249,14 +254,28 @@ impl<'a> Write<'a> {
                 return Ok(());
             }
             if let Some(index) = policies {
-                crate::policies::validate(&subject, &index, &shown.object).await?;
+                let asked = crate::policies::validate(&subject, &index, &shown.object);
+                self.measured(Plugin::ValidatingPolicy, operation, asked).await?;
             }
-            match webhooks {
-                Some(index) => crate::webhook::validate(&subject, &index, &shown.object).await,
-                None => Ok(()),
-            }
+            let Some(index) = webhooks else { return Ok(()) };
+            let _waits = self.waited.map(Waited::wait);
+            let asked = crate::webhook::validate(&subject, &index, &shown.object);
+            self.measured(Plugin::ValidatingWebhook, operation, asked).await
         };
         Box::pin(ask).await
+    }
+
+    /// Notes how long a part of admission took.
+    pub(crate) async fn measured<T>(
+        &self,
+        plugin: Plugin,
+        operation: Operation,
+        asked: impl Future<Output = Result<T, Status>>,
+    ) -> Result<T, Status> {
+        let started = Instant::now();
+        let outcome = asked.await;
+        self.server.metrics.admission.plugin(plugin, operation, outcome.is_err(), started.elapsed());
+        outcome
     }
 
     fn review<'b>(
@@ -276,6 +295,7 @@ impl<'a> Write<'a> {
             dry_run: self.dry_run,
             now: &self.now,
             warnings,
+            metrics: &self.server.metrics.admission,
         }
     }
 
@@ -312,6 +332,17 @@ impl<'a> Write<'a> {
             self.warnings.lock().extend(warnings);
         }
         outcome
+    }
+
+    /// What the rules of the kind say; of those that are expressions it is noted how long they take.
+    fn ruled<T>(&self, ask: impl FnOnce() -> T) -> T {
+        if !self.resource.ruled {
+            return ask();
+        }
+        let started = Instant::now();
+        let said = ask();
+        self.server.metrics.expressions.evaluation.observe(started.elapsed().as_secs_f64());
+        said
     }
 
     fn warn(&self, warnings: Vec<String>) {

@@ -204,7 +204,7 @@ async fn shape(
         metadata::count_generation(object, old);
     }
     let mut errors = metadata::validate_update(object, old, resource.namespaced());
-    errors.extend(hooks.judge_update(object, old, write.subresource, context));
+    errors.extend(write.ruled(|| hooks.judge_update(object, old, write.subresource, context)));
     if !errors.is_empty() {
         return Err(write.invalid(&context.key.name, &errors));
     }

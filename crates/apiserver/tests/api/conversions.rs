@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use std::sync::Arc;
 
 const NAME: &str = "es.stable.example.com";
+const METADATA: &str = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json";
 
 pub fn path(version: &str) -> String {
     format!("/apis/stable.example.com/{version}/namespaces/default/es")
@@ -228,12 +229,36 @@ async fn a_failed_conversion_is_told_to_who_needs_it() {
     let refused = |from: &str| {
         format!("500 : conversion webhook for stable.example.com/{from}, Kind=E failed: not today")
     };
-    assert_eq!(world.get(&path("v2")).await.failure(), refused("v1"));
+    let unready = "429 TooManyRequests: storage is (re)initializing: failed to list stable.example.com/v2, Kind=E: conversion \
+        webhook for stable.example.com/v1, Kind=E failed: not today";
+    let all = world.get(&path("v2")).await;
+    assert_eq!((all.failure().as_str(), &all.headers["retry-after"]), (unready, &"1".parse().unwrap()));
+    for asked in
+        ["?watch=true", "?watch=true&resourceVersion=0", "?labelSelector=a", "?resourceVersion=0&limit=1"]
+    {
+        assert_eq!(world.get(&format!("{}{asked}", path("v2"))).await.failure(), unready, "{asked}");
+    }
+    // What is not read from upstream's cache is told what happened.
+    assert_eq!(world.get(&format!("{}?limit=1", path("v2"))).await.failure(), refused("v1"));
+    let current = world.get(&path("v1")).await.expect(200)["metadata"]["resourceVersion"].clone();
+    let since = format!("{}?watch=true&resourceVersion={}", path("v2"), current.as_str().unwrap());
+    let mut events = world.watch(&since).await;
+    world.patch(&format!("{}/a", path("v1")), "merge-patch", &json!({ "hostPort": "h:0" })).await.expect(200);
+    assert_eq!(events.next().await, None);
     assert_eq!(world.post(&path("v2"), &second("b", "h", "1")).await.failure(), refused("v2"));
     let change = json!({ "port": "2" });
     let answer = world.patch(&format!("{}/a", path("v2")), "merge-patch", &change).await;
     assert_eq!(answer.failure(), refused("v1"));
     assert_eq!(world.delete(&format!("{}/a", path("v2"))).await.failure(), refused("v1"));
+    let counted = String::from_utf8(world.get("/metrics").await.bytes).unwrap();
+    for line in [
+        "apiserver_conversion_webhook_request_total{result=\"failure\",failure_type=\"conversion_webhook_partial_response_failure\"} 1",
+        "apiserver_conversion_webhook_request_total{result=\"failure\",failure_type=\"conversion_webhook_malformed_response_failure\"} ",
+        "apiserver_conversion_webhook_duration_seconds_count{result=\"failure\",failure_type=\"conversion_webhook_invalid_converted_object_failure\"} 4",
+        "apiserver_crd_conversion_webhook_duration_seconds_count{crd_name=\"es.stable.example.com\",from_version=\"v1\",to_version=\"v2\",succeeded=\"false\"} ",
+    ] {
+        assert!(counted.contains(line), "{line}\n{counted}");
+    }
     // The stored version needs no webhook.
     assert_eq!(world.get(&path("v1")).await.expect(200)["items"].as_array().unwrap().len(), 1);
     let change = json!({ "hostPort": "h:2" });
@@ -261,6 +286,61 @@ async fn a_failed_conversion_is_told_to_who_needs_it() {
     *webhook.mood.lock() = Mood::Well;
     world.until(DEFINITIONS, NAME, |_| false).await;
     assert_eq!(world.get(&format!("{DEFINITIONS}/{NAME}")).await.code, 404);
+}
+
+#[tokio::test]
+async fn objects_are_stored_anew_by_writes_that_change_nothing_until_an_old_version_can_go() {
+    let (world, _, client) = world().await;
+    for number in 0..7 {
+        world.post(&path("v1"), &first(&format!("e{number}"), "h:1")).await.expect(201);
+    }
+    let own = format!("{DEFINITIONS}/{NAME}");
+    let current = world.get(&own).await.expect(200);
+    let mut changed = definition(&client, "v2");
+    changed["metadata"]["resourceVersion"] = current["metadata"]["resourceVersion"].clone();
+    world.put(&own, &changed).await.expect(200);
+    world.until(DEFINITIONS, NAME, |one| one["status"]["storedVersions"] == json!(["v1", "v2"])).await;
+    let versions = async || {
+        let range = gifee_store::Range::prefix(b"/registry/stable.example.com/es/".to_vec());
+        let entries = world.store().range(range).await.unwrap().entries;
+        let version = |value: &[u8]| {
+            serde_json::from_slice::<Value>(value).unwrap()["apiVersion"].as_str().unwrap().to_owned()
+        };
+        entries.iter().map(|entry| version(&entry.value)).collect::<Vec<_>>()
+    };
+    assert_eq!(versions().await, ["stable.example.com/v1"; 7]);
+    // A version that objects are stored in cannot go.
+    let mut without = definition(&client, "v2");
+    without["spec"]["versions"].as_array_mut().unwrap().remove(0);
+    without["metadata"]["resourceVersion"] =
+        world.get(&own).await.expect(200)["metadata"]["resourceVersion"].clone();
+    let refused = world.put(&own, &without).await.failure();
+    assert!(refused.contains("status.storedVersions[0]: Invalid value: \"v1\": "), "{refused}");
+    // What upstream's migrator does: pages of metadata, and of each object a patch that says which it is.
+    let mut page = format!("{}?limit=3", path("v2"));
+    loop {
+        let list =
+            world.call(&format!("GET {page}"), &Value::Null, &[("accept", METADATA)]).await.expect(200);
+        for object in list["items"].as_array().unwrap() {
+            let metadata = &object["metadata"];
+            let same = json!({ "metadata": { "uid": metadata["uid"], "resourceVersion": metadata["resourceVersion"] } });
+            let one = format!("{}/{}", path("v2"), metadata["name"].as_str().unwrap());
+            let written = world.patch(&one, "merge-patch", &same).await.expect(200);
+            assert_ne!(written["metadata"]["resourceVersion"], metadata["resourceVersion"]);
+            assert_eq!((&written["host"], &written["metadata"]["generation"]), (&json!("h"), &json!(1)));
+        }
+        match list["metadata"]["continue"].as_str() {
+            Some(token) if !token.is_empty() => page = format!("{}?limit=3&continue={token}", path("v2")),
+            _ => break,
+        }
+    }
+    assert_eq!(versions().await, ["stable.example.com/v2"; 7]);
+    let shrunk = json!({ "status": { "storedVersions": ["v2"] } });
+    world.patch(&format!("{own}/status"), "merge-patch", &shrunk).await.expect(200);
+    let current = world.get(&own).await.expect(200);
+    assert_eq!(current["status"]["storedVersions"], json!(["v2"]));
+    without["metadata"]["resourceVersion"] = current["metadata"]["resourceVersion"].clone();
+    world.put(&own, &without).await.expect(200);
 }
 
 #[tokio::test]

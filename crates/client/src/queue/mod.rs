@@ -7,10 +7,12 @@
 #[cfg(test)]
 mod tests;
 
+use crate::meter::{Meter, Meters, Observed};
 use parking_lot::Mutex;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, HashSet, VecDeque};
 use std::hash::Hash;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -26,6 +28,7 @@ pub struct Queue<K> {
     changed: Notify,
     base: Duration,
     maximum: Duration,
+    meter: OnceLock<Meter>,
 }
 
 struct State<K> {
@@ -33,7 +36,10 @@ struct State<K> {
     ready: VecDeque<K>,
     /// Keys that need work: those in `ready`, and those added while being worked on.
     dirty: HashSet<K>,
-    working: HashSet<K>,
+    /// Since when each is worked on.
+    working: HashMap<K, Instant>,
+    /// Since when each of `ready` waits, in their order.
+    since: VecDeque<Instant>,
     failures: HashMap<K, u32>,
     delayed: BinaryHeap<Reverse<(Instant, u64)>>,
     /// What waits in `delayed`, by its number; the earliest time counts.
@@ -60,7 +66,8 @@ impl<K: Hash + Eq + Clone> Queue<K> {
         let state = State {
             ready: VecDeque::new(),
             dirty: HashSet::new(),
-            working: HashSet::new(),
+            working: HashMap::new(),
+            since: VecDeque::new(),
             failures: HashMap::new(),
             delayed: BinaryHeap::new(),
             waiting: HashMap::new(),
@@ -68,13 +75,26 @@ impl<K: Hash + Eq + Clone> Queue<K> {
             next: 0,
             shut_down: false,
         };
-        Self { state: Mutex::new(state), changed: Notify::new(), base, maximum }
+        Self { state: Mutex::new(state), changed: Notify::new(), base, maximum, meter: OnceLock::new() }
     }
 
     /// Marks a key as needing work.
     pub fn add(&self, key: K) {
-        self.state.lock().add(key);
+        let added = self.state.lock().add(key);
+        if let Some(meter) = self.meter.get().filter(|_| added) {
+            meter.adds.inc();
+        }
         self.changed.notify_one();
+    }
+
+    /// Counts what becomes of its keys from now on, under a name.
+    pub fn measure(self: &Arc<Self>, meters: &Meters, name: &str)
+    where
+        K: Send + Sync + 'static,
+    {
+        let own: Arc<dyn Observed> = self.clone();
+        let meter = self.meter.get_or_init(|| meters.queue(name, Arc::downgrade(&own)));
+        meter.adds.inc_by(self.state.lock().dirty.len() as u64);
     }
 
     /// Marks a key as needing work after a delay; of several delays the shortest counts.
@@ -111,6 +131,9 @@ impl<K: Hash + Eq + Clone> Queue<K> {
             *failures += 1;
             *failures
         };
+        if let Some(meter) = self.meter.get() {
+            meter.retries.inc();
+        }
         let factor = 2_u32.checked_pow(failures - 1).unwrap_or(u32::MAX);
         let delay = self.base.checked_mul(factor).unwrap_or(self.maximum).min(self.maximum);
         self.add_after(key, delay);
@@ -148,10 +171,18 @@ impl<K: Hash + Eq + Clone> Queue<K> {
             let changed = self.changed.notified();
             let wake = {
                 let mut state = self.state.lock();
-                let wake = state.promote(Instant::now());
+                let now = Instant::now();
+                let (wake, added) = state.promote(now);
+                if let Some(meter) = self.meter.get().filter(|_| added > 0) {
+                    meter.adds.inc_by(added);
+                }
                 if let Some(key) = state.ready.pop_front() {
                     state.dirty.remove(&key);
-                    state.working.insert(key.clone());
+                    state.working.insert(key.clone(), now);
+                    let since = state.since.pop_front();
+                    if let Some((meter, since)) = self.meter.get().zip(since) {
+                        meter.waits.observe((now - since).as_secs_f64());
+                    }
                     if !state.ready.is_empty() {
                         self.changed.notify_one();
                     }
@@ -175,10 +206,15 @@ impl<K: Hash + Eq + Clone> Queue<K> {
 
     /// Says that work on a key has ended.
     pub fn done(&self, key: &K) {
+        let now = Instant::now();
         let mut state = self.state.lock();
-        state.working.remove(key);
+        let begun = state.working.remove(key);
+        if let Some((meter, begun)) = self.meter.get().zip(begun) {
+            meter.works.observe((now - begun).as_secs_f64());
+        }
         if state.dirty.contains(key) {
             state.ready.push_back(key.clone());
+            state.since.push_back(now);
         }
         drop(state);
         self.changed.notify_one();
@@ -198,31 +234,47 @@ impl<K: Hash + Eq + Clone> Queue<K> {
 }
 
 impl<K: Hash + Eq + Clone> State<K> {
-    fn add(&mut self, key: K) {
+    /// Whether the key did not wait already.
+    fn add(&mut self, key: K) -> bool {
         if self.shut_down || !self.dirty.insert(key.clone()) {
-            return;
+            return false;
         }
-        if !self.working.contains(&key) {
+        if !self.working.contains_key(&key) {
             self.ready.push_back(key);
+            self.since.push_back(Instant::now());
         }
+        true
     }
 
-    /// Moves keys whose delay is over to the ready ones; when the next one's is.
-    fn promote(&mut self, now: Instant) -> Option<Instant> {
+    /// Moves keys whose delay is over to the ready ones; when the next one's is, and how many were moved.
+    fn promote(&mut self, now: Instant) -> (Option<Instant>, u64) {
+        let mut added = 0;
         while let Some(&Reverse((at, number))) = self.delayed.peek() {
             if !self.numbers.contains_key(&number) {
                 self.delayed.pop();
                 continue;
             }
             if at > now {
-                return Some(at);
+                return (Some(at), added);
             }
             self.delayed.pop();
             if let Some(key) = self.numbers.remove(&number) {
                 self.waiting.remove(&key);
-                self.add(key);
+                added += u64::from(self.add(key));
             }
         }
-        None
+        (None, added)
+    }
+}
+
+impl<K: Hash + Eq + Clone + Send + Sync> Observed for Queue<K> {
+    fn depth(&self) -> usize {
+        self.len()
+    }
+
+    fn unfinished(&self) -> (Duration, Duration) {
+        let (now, state) = (Instant::now(), self.state.lock());
+        let times = || state.working.values().map(|begun| now - *begun);
+        (times().sum(), times().max().unwrap_or_default())
     }
 }

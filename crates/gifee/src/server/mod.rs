@@ -9,7 +9,7 @@ mod reload;
 
 pub use access::Access;
 pub use gifee_plane::Loopback;
-use gifee_plane::bootstrap;
+use gifee_plane::{Exported, bootstrap};
 
 use crate::pki::{Authority, Pair};
 use crate::progress::Progress;
@@ -19,6 +19,8 @@ use gifee_apiserver::admission::Rules;
 use gifee_apiserver::outbound::Identity;
 use gifee_apiserver::{Aggregation, Config, Encryption, Issuer, Server};
 use gifee_base::{Clock, ObjectKey, SystemClock};
+use gifee_client::Meters;
+use gifee_controllers::Metering;
 use gifee_controllers::csrsigning::{Signer, Signing};
 use gifee_controllers::tokens::{Issuer as TokenIssuer, Token};
 use gifee_policy::authenticate::token::{Legacy, Tokens};
@@ -99,7 +101,9 @@ impl Start<'_> {
         let issuer = format!("https://kubernetes.default.svc.{}", self.settings.cluster_domain);
         let key = self.authority.secret("service-account.key", || Ok(Tokens::generate_key()?))?;
         let tokens = Arc::new(Tokens::new(&key, &issuer, vec![issuer.clone()])?);
-        let (config, used) = self.config(&kubelet_client, &proxies, &tokens)?;
+        let (mut config, used) = self.config(&kubelet_client, &proxies, &tokens)?;
+        let meters = Arc::new(Meters::default());
+        config.exporters.push(Arc::new(Exported(meters.clone())));
         let server = Server::start(config).await.context("starting the API server")?;
         let mut failed = tokio::task::JoinSet::new();
         self.listen(&server, &serving, &proxies, &mut failed).await?;
@@ -110,7 +114,7 @@ impl Start<'_> {
             stop.stop();
         });
         self.progress.done(&format!("API server at {}", self.settings.api_url()));
-        let loopback = Loopback::new(server.clone());
+        let loopback = Loopback::new(server.clone()).measured(meters.clone());
         let first = loopback.client("system:apiserver", &["system:masters"]);
         let today = gifee_policy::authenticate::legacy::day(SystemClock.now().as_second());
         let cluster = bootstrap::Cluster {
@@ -124,7 +128,7 @@ impl Start<'_> {
         };
         bootstrap::run(&first, &cluster).await.context("writing the first objects of the cluster")?;
         tokio::spawn(access::label(first, Arc::new(SystemClock), used, self.shutdown.clone()));
-        let elected = self.components(&loopback, &tokens, &mut failed)?;
+        let elected = self.components(&loopback, &tokens, meters, &mut failed)?;
         self.progress.done("namespaces, roles, controllers and scheduler");
         Ok(Running { loopback, failed, elected })
     }
@@ -213,6 +217,7 @@ impl Start<'_> {
         &self,
         loopback: &Loopback,
         tokens: &Arc<Tokens>,
+        meters: Arc<Meters>,
         failed: &mut tokio::task::JoinSet<Result<()>>,
     ) -> Result<Elected> {
         let (key, tokens) = (self.authority.signing_key()?, tokens.clone());
@@ -229,6 +234,7 @@ impl Start<'_> {
             }))),
             root_ca: Some(self.authority.certificate().to_owned()),
             elect_as: Some(self.identity.to_owned()),
+            meters: Some(Metering(meters)),
             cluster_ranges: vec![self.settings.cluster_cidr.clone()],
             clients: Some(gifee_controllers::Clients({
                 let loopback = loopback.clone();

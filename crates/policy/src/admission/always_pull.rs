@@ -15,6 +15,10 @@ impl Rule for AlwaysPullImages {
         "AlwaysPullImages"
     }
 
+    fn half(&self) -> super::Half {
+        super::Half::Mutates
+    }
+
     fn mutate(&self, request: &Request<'_>, pod: &mut Value, _lookup: &dyn Lookup) -> Result<(), Status> {
         let parts = matches!(request.subresource, "" | "ephemeralcontainers");
         if !request.gvk.group.is_empty() || request.resource != "pods" || !parts || !request.writes() {

@@ -16,6 +16,10 @@ impl Rule for ExtendedResourceToleration {
         "ExtendedResourceToleration"
     }
 
+    fn half(&self) -> super::Half {
+        super::Half::Mutates
+    }
+
     fn mutate(&self, request: &Request<'_>, pod: &mut Value, _lookup: &dyn Lookup) -> Result<(), Status> {
         if !request.is("", "pods") || !request.writes() {
             return Ok(());

@@ -20,6 +20,10 @@ impl Rule for DefaultIngressClass {
         "DefaultIngressClass"
     }
 
+    fn half(&self) -> super::Half {
+        super::Half::Mutates
+    }
+
     fn mutate(&self, request: &Request<'_>, ingress: &mut Value, lookup: &dyn Lookup) -> Result<(), Status> {
         if !request.is(GROUP, "ingresses") || request.operation != Operation::Create {
             return Ok(());

@@ -18,6 +18,10 @@ impl Rule for LimitRanger {
         "LimitRanger"
     }
 
+    fn half(&self) -> super::Half {
+        super::Half::Both
+    }
+
     fn mutate(&self, request: &Request<'_>, object: &mut Value, lookup: &dyn Lookup) -> Result<(), Status> {
         if applies(request) && request.resource == "pods" {
             for range in lookup.list("", "limitranges", request.namespace) {

@@ -72,6 +72,8 @@ pub struct Request<'a> {
     pub permits: &'a dyn Permits,
     /// What is said besides the decision.
     pub notes: &'a Notes,
+    /// Told of every rule that was asked.
+    pub asked: Asked<'a>,
 }
 
 /// Who says whether a user may do something.
@@ -135,10 +137,31 @@ impl Request<'_> {
     }
 }
 
+/// What a rule takes part in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Half {
+    /// It changes objects.
+    Mutates,
+    /// It judges them.
+    Validates,
+    /// Both.
+    Both,
+    /// It counts what all others have accepted.
+    Charges,
+}
+
+/// Told of every rule that was asked, by its place in [`RULES`], and whether it refused the request.
+pub type Asked<'a> = &'a dyn Fn(usize, bool);
+
 /// One admission rule. Both functions do nothing by default.
 pub trait Rule: Send + Sync {
     /// Name, as upstream's plugin has it.
     fn name(&self) -> &'static str;
+
+    /// What it takes part in: it is not asked for anything else.
+    fn half(&self) -> Half {
+        Half::Validates
+    }
 
     /// Changes the object or refuses the request.
     ///
@@ -210,9 +233,9 @@ pub const RULES: &[&dyn Rule] = &[
     &resource_quota::ResourceQuota,
 ];
 
-/// The rules that run: those that are on unless they are named otherwise.
+/// The rules that run: those that are on unless they are named otherwise; with their places in [`RULES`].
 pub struct Chain {
-    rules: Vec<&'static dyn Rule>,
+    rules: Vec<(usize, &'static dyn Rule)>,
 }
 
 impl Default for Chain {
@@ -224,11 +247,26 @@ impl Default for Chain {
 impl Chain {
     /// The rules that are on, with these and without those.
     pub fn new(enable: &[&str], disable: &[&str]) -> Self {
-        let runs = |rule: &&&dyn Rule| {
+        let runs = |(_, rule): &(usize, &dyn Rule)| {
             let name = rule.name();
             !disable.contains(&name) && (rule.on() || enable.contains(&name))
         };
-        Self { rules: RULES.iter().filter(runs).copied().collect() }
+        Self { rules: RULES.iter().copied().enumerate().filter(runs).collect() }
+    }
+
+    /// Asks the rules that have a part in it, one after the other, until one refuses.
+    fn each(
+        &self,
+        request: &Request<'_>,
+        halves: [Half; 2],
+        mut ask: impl FnMut(&dyn Rule) -> Result<(), Status>,
+    ) -> Result<(), Status> {
+        for (place, rule) in self.rules.iter().filter(|(_, rule)| halves.contains(&rule.half())) {
+            let outcome = ask(*rule);
+            (request.asked)(*place, outcome.is_err());
+            outcome?;
+        }
+        Ok(())
     }
 
     /// Runs the mutating half.
@@ -241,7 +279,8 @@ impl Chain {
         object: &mut Value,
         lookup: &dyn Lookup,
     ) -> Result<(), Status> {
-        let outcome = self.rules.iter().try_for_each(|rule| rule.mutate(request, object, lookup));
+        let outcome =
+            self.each(request, [Half::Mutates, Half::Both], |rule| rule.mutate(request, object, lookup));
         outcome.map_err(|status| named(status, request, object))
     }
 
@@ -250,7 +289,8 @@ impl Chain {
     /// # Errors
     /// The first refusal.
     pub fn validate(&self, request: &Request<'_>, object: &Value, lookup: &dyn Lookup) -> Result<(), Status> {
-        let outcome = self.rules.iter().try_for_each(|rule| rule.validate(request, object, lookup));
+        let outcome =
+            self.each(request, [Half::Validates, Half::Both], |rule| rule.validate(request, object, lookup));
         outcome.map_err(|status| named(status, request, object))
     }
 
@@ -266,10 +306,11 @@ impl Chain {
         only: &[ObjectKey],
     ) -> Result<Vec<Charge>, Status> {
         let mut charges = Vec::new();
-        for rule in &self.rules {
-            let charged = rule.charge(request, object, lookup, only);
-            charges.extend(charged.map_err(|status| named(status, request, object))?);
-        }
+        let outcome = self.each(request, [Half::Charges; 2], |rule| {
+            charges.extend(rule.charge(request, object, lookup, only)?);
+            Ok(())
+        });
+        outcome.map_err(|status| named(status, request, object))?;
         Ok(charges)
     }
 }

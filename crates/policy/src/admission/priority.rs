@@ -20,6 +20,10 @@ impl Rule for Priority {
         "Priority"
     }
 
+    fn half(&self) -> super::Half {
+        super::Half::Both
+    }
+
     fn mutate(&self, request: &Request<'_>, object: &mut Value, lookup: &dyn Lookup) -> Result<(), Status> {
         let of_pod = request.is("", "pods");
         if !(of_pod || request.is(GROUP, "podgroups")) || !request.writes() {

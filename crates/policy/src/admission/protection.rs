@@ -15,6 +15,10 @@ impl Rule for StorageObjectInUseProtection {
         "StorageObjectInUseProtection"
     }
 
+    fn half(&self) -> super::Half {
+        super::Half::Mutates
+    }
+
     fn mutate(&self, request: &Request<'_>, object: &mut Value, _lookup: &dyn Lookup) -> Result<(), Status> {
         if request.operation != Operation::Create || !request.subresource.is_empty() {
             return Ok(());

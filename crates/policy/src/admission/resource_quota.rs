@@ -20,6 +20,10 @@ impl Rule for ResourceQuota {
         "ResourceQuota"
     }
 
+    fn half(&self) -> super::Half {
+        super::Half::Charges
+    }
+
     fn charge(
         &self,
         request: &Request<'_>,

@@ -20,6 +20,10 @@ impl Rule for RuntimeClass {
         "RuntimeClass"
     }
 
+    fn half(&self) -> super::Half {
+        super::Half::Both
+    }
+
     fn mutate(&self, request: &Request<'_>, pod: &mut Value, lookup: &dyn Lookup) -> Result<(), Status> {
         let Some(class) = class_of(request, pod, lookup)? else { return Ok(()) };
         let overhead = &class["overhead"]["podFixed"];

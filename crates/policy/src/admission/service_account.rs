@@ -23,6 +23,10 @@ impl Rule for ServiceAccount {
         "ServiceAccount"
     }
 
+    fn half(&self) -> super::Half {
+        super::Half::Both
+    }
+
     fn mutate(&self, request: &Request<'_>, pod: &mut Value, lookup: &dyn Lookup) -> Result<(), Status> {
         if !request.is("", "pods") || request.operation != Operation::Create {
             return Ok(());

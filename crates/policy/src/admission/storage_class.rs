@@ -21,6 +21,10 @@ impl Rule for DefaultStorageClass {
         "DefaultStorageClass"
     }
 
+    fn half(&self) -> super::Half {
+        super::Half::Mutates
+    }
+
     fn mutate(&self, request: &Request<'_>, claim: &mut Value, lookup: &dyn Lookup) -> Result<(), Status> {
         if !request.is("", "persistentvolumeclaims") || request.operation != Operation::Create {
             return Ok(());

@@ -101,6 +101,7 @@ fn run_in(world: &World, chain: &Chain, ask: &Ask<'_>, mut object: Value) -> Out
         options: &Value::Null,
         permits: &Rights(&["approve example.com/*", "sign example.com/one", "update p"]),
         notes: &notes,
+        asked: &|_, _| (),
     };
     let mut all = || {
         chain.mutate(&request, &mut object, world)?;
@@ -250,4 +251,35 @@ fn a_node_keeps_to_itself() {
     assert!(run(&token("n1"), bound.clone()).is_ok());
     assert!(run(&token("n2"), bound).is_err());
     assert!(run(&token("n1"), json!({ "spec": {} })).is_err());
+}
+
+#[test]
+fn rules_are_asked_for_what_they_take_part_in() {
+    let (gvk, notes, asked) = (Gvk::new("", "v1", "Pod"), Notes::default(), RefCell::new(Vec::new()));
+    let user = User { name: "ann".into(), ..User::default() };
+    let request = Request {
+        operation: Operation::Create,
+        gvk: &gvk,
+        resource: "pods",
+        subresource: "",
+        namespace: "none",
+        name: "p",
+        user: &user,
+        old: None,
+        dry_run: false,
+        options: &Value::Null,
+        permits: &Rights(&[]),
+        notes: &notes,
+        asked: &|place, refused| asked.borrow_mut().push((RULES[place].name(), refused)),
+    };
+    let chain = Chain::new(&[], &["ServiceAccount"]);
+    let mut pod = json!({ "spec": { "containers": [] } });
+    chain.mutate(&request, &mut pod, &world()).unwrap();
+    let mutating = std::mem::take(&mut *asked.borrow_mut());
+    assert!(mutating.contains(&("Priority", false)) && !mutating.contains(&("PodSecurity", false)));
+    assert!(!mutating.iter().any(|(name, _)| *name == "ServiceAccount"), "{mutating:?}");
+    chain.validate(&request, &pod, &world()).unwrap_err();
+    assert_eq!(asked.take(), [("NamespaceLifecycle", true)]);
+    chain.charge(&request, &pod, &world(), &[]).unwrap();
+    assert_eq!(asked.take(), [("ResourceQuota", false)]);
 }

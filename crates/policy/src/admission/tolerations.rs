@@ -19,6 +19,10 @@ impl Rule for TaintNodesByCondition {
         "TaintNodesByCondition"
     }
 
+    fn half(&self) -> super::Half {
+        super::Half::Mutates
+    }
+
     fn mutate(&self, request: &Request<'_>, node: &mut Value, _lookup: &dyn Lookup) -> Result<(), Status> {
         if !request.is("", "nodes") || request.operation != Operation::Create {
             return Ok(());
@@ -38,6 +42,10 @@ pub struct DefaultTolerationSeconds;
 impl Rule for DefaultTolerationSeconds {
     fn name(&self) -> &'static str {
         "DefaultTolerationSeconds"
+    }
+
+    fn half(&self) -> super::Half {
+        super::Half::Mutates
     }
 
     fn mutate(&self, request: &Request<'_>, pod: &mut Value, _lookup: &dyn Lookup) -> Result<(), Status> {

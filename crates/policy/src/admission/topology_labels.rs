@@ -17,6 +17,10 @@ impl Rule for PodTopologyLabels {
         "PodTopologyLabels"
     }
 
+    fn half(&self) -> super::Half {
+        super::Half::Mutates
+    }
+
     fn mutate(&self, request: &Request<'_>, object: &mut Value, lookup: &dyn Lookup) -> Result<(), Status> {
         if request.operation != Operation::Create || !request.gvk.group.is_empty() {
             return Ok(());

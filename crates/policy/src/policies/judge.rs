@@ -59,6 +59,8 @@ pub struct Denial {
     pub message: String,
     /// The reason of the refusal; `Invalid` if the policy names none.
     pub reason: Reason,
+    /// Whether it could not be evaluated.
+    pub failed: bool,
 }
 
 /// An annotation for the audit log.
@@ -75,6 +77,8 @@ pub struct Published {
 pub struct Verdict {
     /// What speaks against the request: the binding says what follows.
     pub denials: Vec<Denial>,
+    /// What could not be evaluated, where that does not count.
+    pub passed_over: Vec<String>,
     /// For the audit log.
     pub published: Vec<Published>,
     /// Annotations that could not be made: the request is refused whatever the binding says.
@@ -138,7 +142,8 @@ pub fn hold(conditions: &[Condition], ignores_failure: bool, input: &Input<'_>) 
 /// Asks a validating policy whose conditions hold.
 pub fn judge(policy: &Policy, input: &Input<'_>) -> Verdict {
     let mut verdict = Verdict::default();
-    let failed = |message: String, index: usize| Denial { index, message, reason: Reason::Invalid };
+    let failed =
+        |message: String, index: usize| Denial { index, message, reason: Reason::Invalid, failed: true };
     let mut activation = input.activation();
     let mut budget = Budget::new(PER_OBJECT);
     let mut results = Vec::with_capacity(policy.validations.len());
@@ -146,7 +151,9 @@ pub fn judge(policy: &Policy, input: &Input<'_>) -> Verdict {
         match evaluate(&validation.program, &validation.expression, &mut activation, &mut budget) {
             Ok(result) => results.push(result),
             Err(why) => {
-                if !policy.ignores_failure {
+                if policy.ignores_failure {
+                    verdict.passed_over.push(why);
+                } else {
                     verdict.denials.push(failed(why, 0));
                 }
                 return verdict;
@@ -162,9 +169,9 @@ pub fn judge(policy: &Policy, input: &Input<'_>) -> Verdict {
                     "" => Reason::Invalid,
                     word => Reason::parse(word),
                 };
-                verdict.denials.push(Denial { index, message, reason });
+                verdict.denials.push(Denial { index, message, reason, failed: false });
             }
-            Err(_) if policy.ignores_failure => {}
+            Err(why) if policy.ignores_failure => verdict.passed_over.push(why),
             Err(why) => verdict.denials.push(failed(why, index)),
         }
     }

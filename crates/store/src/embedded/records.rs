@@ -207,6 +207,11 @@ impl Reader {
 }
 
 impl Archive for Reader {
+    fn bytes(&self) -> u64 {
+        let tree = self.tree.read();
+        tree.as_ref().and_then(|tree| tree.database.disk_space().ok()).unwrap_or_default()
+    }
+
     fn scan(&self, after: Revision, visit: &mut dyn FnMut(View<'_>) -> ControlFlow<()>) -> Result<(), Error> {
         let visited = self.read(|keyspace| {
             for item in keyspace.range(key(after.saturating_add(1))..) {

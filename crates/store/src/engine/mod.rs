@@ -117,6 +117,10 @@ impl Store for Engine {
     async fn compact(&self, revision: Revision) -> Result<(), Error> {
         self.ask(|reply| Command::Compact(revision, reply)).await
     }
+
+    fn bytes(&self) -> u64 {
+        self.shared.archive.bytes()
+    }
 }
 
 fn within(what: &'static str, size: usize, limit: usize) -> Result<(), Error> {
