@@ -71,7 +71,7 @@ pub fn answer(request: &Request<'_>, parts: &[&str]) -> Result<Response<Body>, S
             let mut all = Vec::new();
             insert_groups(aggregator, &mut all);
             let mut found = all.into_iter().find(|group| group["name"] == *name);
-            let mut value = found.take().ok_or_else(Status::no_such_path)?;
+            let Some(mut value) = found.take() else { return Ok(crate::respond::page_not_found()) };
             value["kind"] = "APIGroup".into();
             value["apiVersion"] = "v1".into();
             Box::new(move || value)
@@ -79,6 +79,9 @@ pub fn answer(request: &Request<'_>, parts: &[&str]) -> Result<Response<Body>, S
         ["apis", name, version] if !name.is_empty() && kinds.serves(name, version) => {
             let (name, version) = ((*name).to_owned(), (*version).to_owned());
             Box::new(move || resources(kinds, &name, &version))
+        }
+        ["apis", name, ..] if !crate::dispatch::built_in(kinds, name) => {
+            return Ok(crate::respond::page_not_found());
         }
         _ => return Err(Status::no_such_path()),
     };

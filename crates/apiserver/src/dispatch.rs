@@ -3,9 +3,9 @@
 //! Invariant: resources are answered by verb and by the action of their subresource, never by kind.
 
 use crate::body::Body;
-use crate::kinds::Resource;
+use crate::kinds::{Kinds, Resource};
 use crate::request::Request;
-use crate::{aggregate, calls, connect, paths, read, write};
+use crate::{aggregate, calls, connect, paths, read, respond, write};
 use gifee_base::{Reason, Status};
 use gifee_registry::kind::{Action, Subresource, Verb};
 use http::{Method, Response};
@@ -24,9 +24,19 @@ pub async fn dispatch(request: &Request<'_>, mut body: Body) -> Result<Response<
         if let Some(answered) = Box::pin(aggregate::answer(request, &mut body)).await {
             return answered;
         }
-        return if info.is_resource { Err(Status::no_such_path()) } else { paths::answer(request).await };
+        return match info.is_resource {
+            false => paths::answer(request).await,
+            // A group that is built in has routes of its own, which say so; anything else has none.
+            true if built_in(&request.server.kinds.load(), &info.group) => Err(Status::no_such_path()),
+            true => Ok(respond::page_not_found()),
+        };
     };
-    placed(request, resource)?;
+    if let Some(misplaced) = misplaced(request, resource) {
+        return match resource.kind.custom {
+            Some(_) => Ok(respond::page_not_found()),
+            None => Err(misplaced),
+        };
+    }
     let deprecated = DEPRECATED.iter().find(|one| (one.0, one.1) == (resource.group(), resource.name()));
     if let Some((_, _, warning)) = deprecated {
         request.server.metrics.requests.deprecated(info, resource);
@@ -39,27 +49,32 @@ pub async fn dispatch(request: &Request<'_>, mut body: Body) -> Result<Response<
     if info.subresource.is_empty() {
         return object(request, resource, body).await;
     }
-    let part = resource.subresource(&info.subresource).ok_or_else(Status::no_such_path)?;
+    let part = resource.subresource(&info.subresource).ok_or_else(|| match resource.kind.custom {
+        Some(_) => request.not_found(resource, &info.name),
+        None => Status::no_such_path(),
+    })?;
     subresource(request, resource, part, body).await
 }
 
-/// Refuses paths in a namespace for what has none, and the other way round.
-fn placed(request: &Request<'_>, resource: &Resource) -> Result<(), Status> {
+/// Whether a group has kinds that are no custom resources.
+pub fn built_in(kinds: &Kinds, group: &str) -> bool {
+    kinds.all().iter().any(|one| one.group() == group && one.kind.custom.is_none())
+}
+
+/// What is wrong with a path in a namespace for what has none, and the other way round.
+fn misplaced(request: &Request<'_>, resource: &Resource) -> Option<Status> {
     let info = request.info;
     if resource.namespaced() {
         let everywhere = matches!(info.verb, "list" | "watch") && info.subresource.is_empty();
         if info.namespace.is_empty() && !everywhere {
             let collection = matches!(info.verb, "create" | "deletecollection");
-            return Err(if collection { not_allowed() } else { Status::no_such_path() });
+            return Some(if collection { not_allowed() } else { Status::no_such_path() });
         }
-        return Ok(());
+        return None;
     }
     // The path of a Namespace names itself as the namespace.
     let itself = info.group.is_empty() && info.resource == "namespaces";
-    if !info.namespace.is_empty() && !itself {
-        return Err(Status::no_such_path());
-    }
-    Ok(())
+    (!info.namespace.is_empty() && !itself).then(Status::no_such_path)
 }
 
 /// 405 in upstream's words.
@@ -70,8 +85,27 @@ fn not_allowed() -> Status {
     status
 }
 
+/// The same of a custom resource.
+fn not_supported(request: &Request<'_>, resource: &Resource) -> Status {
+    let (group, name) = (resource.group(), resource.name());
+    let message = format!("{} is not supported on resources of kind \"{name}.{group}\"", request.info.verb);
+    let mut status = Status::new(Reason::MethodNotAllowed, message);
+    let details = status.details.get_or_insert_default();
+    (details.group, details.kind) = (group.into(), name.into());
+    status
+}
+
+fn refused(request: &Request<'_>, resource: &Resource) -> Status {
+    match resource.kind.custom {
+        Some(_) => not_supported(request, resource),
+        None => not_allowed(),
+    }
+}
+
 fn verb(request: &Request<'_>) -> Option<Verb> {
-    if *request.method == Method::HEAD {
+    let custom = request.resource.is_some_and(|resource| resource.kind.custom.is_some());
+    // Routes of built-in kinds are of one method each.
+    if *request.method == Method::HEAD && !custom {
         return None;
     }
     Some(match request.info.verb {
@@ -92,7 +126,8 @@ async fn object(
     resource: &Arc<Resource>,
     body: Body,
 ) -> Result<Response<Body>, Status> {
-    let verb = verb(request).filter(|verb| resource.offers(*verb)).ok_or_else(not_allowed)?;
+    let verb = verb(request).filter(|verb| resource.offers(*verb));
+    let verb = verb.ok_or_else(|| refused(request, resource))?;
     let named = !request.info.name.is_empty();
     if !resource.kind.stored {
         return calls::answer(request, resource, "", body).await;
@@ -106,6 +141,9 @@ async fn object(
         Verb::Patch if named => Box::pin(write::patch(request, resource, "", body)).await,
         Verb::Delete => Box::pin(write::delete(request, resource, body)).await,
         Verb::DeleteCollection => Box::pin(write::delete_collection(request, resource, body)).await,
+        Verb::Update | Verb::Patch if resource.kind.custom.is_some() => {
+            Err(Status::bad_request("name must be provided"))
+        }
         Verb::Create | Verb::Update | Verb::Patch => Err(not_allowed()),
     }
 }
@@ -122,7 +160,8 @@ async fn subresource(
         }
         return connect::answer(request, resource, &part.name, body).await;
     }
-    let verb = verb(request).filter(|verb| part.verbs.contains(verb)).ok_or_else(not_allowed)?;
+    let verb = verb(request).filter(|verb| part.verbs.contains(verb));
+    let verb = verb.ok_or_else(|| refused(request, resource))?;
     match (part.action, verb) {
         (Action::Part, Verb::Get) => read::get(request, resource).await,
         (Action::Part, Verb::Update) => Box::pin(write::put(request, resource, &part.name, body)).await,

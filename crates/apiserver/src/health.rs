@@ -47,7 +47,7 @@ pub async fn answer(
         let name = check.join("/");
         all.retain(|(one, _)| *one == name);
         if all.is_empty() {
-            return Err(Status::no_such_path());
+            return Ok(respond::page_not_found());
         }
     }
     let excluded: Vec<&str> = request.query.all("exclude").collect();

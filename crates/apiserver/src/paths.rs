@@ -52,7 +52,7 @@ pub async fn answer(request: &Request<'_>) -> Result<Response<Body>, Status> {
         ["openapi", "v3", rest @ ..] => openapi::v3(request, rest),
         [".well-known", "openid-configuration"] => issuer(request, false),
         ["openid", "v1", "jwks"] => issuer(request, true),
-        _ => Err(Status::no_such_path()),
+        _ => Ok(respond::page_not_found()),
     }
 }
 

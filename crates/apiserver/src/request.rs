@@ -5,7 +5,7 @@ use crate::kinds::Resource;
 use crate::metrics::Waited;
 use crate::negotiate::{self, Accept, Offer};
 use crate::server::Server;
-use gifee_base::Status;
+use gifee_base::{FieldError, Path, Status};
 use gifee_policy::{Attributes, User};
 use http::{HeaderMap, Method};
 use hyper::upgrade::OnUpgrade;
@@ -76,16 +76,28 @@ impl Request<'_> {
     /// `dryRun` of the query.
     ///
     /// # Errors
-    /// If it is anything but `All`.
+    /// 422 if it is anything but `All`.
     pub fn dry_run(&self) -> Result<bool, Status> {
-        let mut all = self.query.all("dryRun").filter(|value| !value.is_empty()).peekable();
-        let dry_run = all.peek().is_some();
-        match all.find(|value| *value != "All") {
-            None => Ok(dry_run),
-            Some(other) => Err(Status::bad_request(format!(
-                "Invalid value: {other:?}: dryRun: Unsupported value: {other:?}: supported values: \"All\""
-            ))),
+        let mut dry_run = false;
+        for value in self.query.all("dryRun") {
+            if value != "All" {
+                return Err(self.odd_dry_run());
+            }
+            dry_run = true;
         }
+        Ok(dry_run)
+    }
+
+    fn odd_dry_run(&self) -> Status {
+        let kind = match self.info.verb {
+            "create" => "CreateOptions",
+            "update" => "UpdateOptions",
+            "patch" => "PatchOptions",
+            _ => "DeleteOptions",
+        };
+        let given: Vec<String> = self.query.all("dryRun").map(str::to_owned).collect();
+        let error = FieldError::not_supported(&Path::root("dryRun"), given, &["All"]);
+        Status::invalid("meta.k8s.io", kind, "", &[error])
     }
 
     /// The failure of a name that is not there.

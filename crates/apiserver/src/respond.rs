@@ -103,6 +103,11 @@ pub fn text(code: u16, text: impl Into<Body>) -> Response<Body> {
     response
 }
 
+/// What nothing answers to, as the end of upstream's chain of servers says it.
+pub fn page_not_found() -> Response<Body> {
+    text(404, "404 page not found\n")
+}
+
 /// Adds warnings, each as `299 - "text"`; if they are too long together, each is cut.
 pub fn warn(headers: &mut HeaderMap, warnings: &[String]) {
     let mut distinct: Vec<&str> = Vec::new();

@@ -10,7 +10,7 @@ use gifee_base::field::{FieldError, Path};
 use gifee_base::gvk::split_api_version;
 use gifee_base::{Gvk, Reason, Status};
 use gifee_schema::{Error, Schema, check, parse, protobuf};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 /// How unknown and duplicate fields are treated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,7 +70,7 @@ impl Source {
     pub fn again(&self, gvk: &Gvk, schema: Option<&Schema>) -> Result<Value, Status> {
         let parsed =
             read(self.encoding, &self.bytes).map_err(|error| refuse(gvk, None, &error, &self.bytes))?;
-        let mut value = identify(gvk, parsed.value, &self.bytes)?;
+        let mut value = identify(gvk, schema, parsed.value, &self.bytes)?;
         if let Some(schema) = schema {
             check::check(schema, &mut value)
                 .map_err(|error| refuse(gvk, Some(&gvk.kind), &error, &self.bytes))?;
@@ -93,7 +93,7 @@ pub async fn decode(
     let encoding = body_encoding(request.headers)?;
     let bytes = body.read(request.server.config.limits.body_bytes).await?;
     let parsed = read(encoding, &bytes).map_err(|error| refuse(gvk, None, &error, &bytes))?;
-    let value = identify(gvk, parsed.value, &bytes)?;
+    let value = identify(gvk, schema, parsed.value, &bytes)?;
     let source = (encoding == Encoding::Json || parse::looks_like_json(&bytes)).then_some(&bytes[..]);
     let value = settle(request, gvk, schema, value, parsed.duplicates, source, validation)?;
     Ok(Decoded { value, source: Source { bytes, encoding } })
@@ -144,7 +144,7 @@ pub fn warnings(finding: &str) -> impl Iterator<Item = &str> {
 }
 
 /// Fills in what the path says, and refuses what contradicts it.
-fn identify(gvk: &Gvk, mut value: Value, source: &[u8]) -> Result<Value, Status> {
+fn identify(gvk: &Gvk, schema: Option<&Schema>, mut value: Value, source: &[u8]) -> Result<Value, Status> {
     let Some(map) = value.as_object_mut() else {
         let error = if source.is_empty() || value.is_null() {
             Error::Syntax(format!("Object 'Kind' is missing in '{}'", String::from_utf8_lossy(source)))
@@ -159,6 +159,9 @@ fn identify(gvk: &Gvk, mut value: Value, source: &[u8]) -> Result<Value, Status>
     let text = |name: &str| map.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
     let (kind, api_version) = (text("kind"), text("apiVersion"));
     let expected = gvk.api_version();
+    if schema.is_some_and(|schema| schema.structural().is_some()) {
+        custom(gvk, (&kind, &api_version), map, source)?;
+    }
     if !kind.is_empty() && *kind != *gvk.kind {
         let (group, version) =
             split_api_version(if api_version.is_empty() { &expected } else { &api_version });
@@ -190,6 +193,31 @@ fn identify(gvk: &Gvk, mut value: Value, source: &[u8]) -> Result<Value, Status>
         }
     }
     Ok(value)
+}
+
+/// The same of a custom resource, which has to say itself what it is.
+fn custom(
+    gvk: &Gvk,
+    (kind, api_version): (&str, &str),
+    object: &Map<String, Value>,
+    source: &[u8],
+) -> Result<(), Status> {
+    if kind.is_empty() {
+        let text = format!("Object 'Kind' is missing in '{}'", String::from_utf8_lossy(source));
+        return Err(refuse(gvk, None, &Error::Syntax(text), source));
+    }
+    let expected = gvk.api_version();
+    if api_version == expected && *kind != *gvk.kind {
+        let name = object.get("metadata").and_then(|metadata| metadata["name"].as_str());
+        let error = FieldError::invalid(&Path::root("kind"), kind, &format!("must be {}", gvk.kind));
+        return Err(Status::invalid(&gvk.group, kind, name.unwrap_or_default(), &[error]));
+    }
+    if api_version.is_empty() {
+        return Err(Status::bad_request(format!(
+            "the API version in the data () does not match the expected API version ({expected})"
+        )));
+    }
+    Ok(())
 }
 
 fn word(value: &Value) -> &'static str {

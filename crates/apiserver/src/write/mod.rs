@@ -120,12 +120,14 @@ impl<'a> Write<'a> {
         resource: &'a Arc<Resource>,
         subresource: &'a str,
     ) -> Result<Self, Status> {
+        // A deletion says it in its options, which may be in the body.
+        let deletes = matches!(request.info.verb, "delete" | "deletecollection");
         Ok(Self {
             server: request.server,
             resource,
             subresource,
             attributes: &request.attributes,
-            dry_run: request.dry_run()?,
+            dry_run: !deletes && request.dry_run()?,
             admitted: true,
             trusted: false,
             manager: managed::manager(request)?,

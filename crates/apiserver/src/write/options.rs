@@ -34,18 +34,16 @@ impl DeleteOptions {
     /// 400, 413, 415, 422.
     pub async fn read(request: &Request<'_>, body: Body) -> Result<Self, Status> {
         let encoding = body_encoding(request.headers)?;
-        let dry_run = request.dry_run()?;
         let options = if body.is_empty() {
             None
         } else {
             let (value, source) = tree_or_nothing(body, request, encoding).await?;
             (!source.is_empty()).then_some(value)
         };
-        let mut options = match options {
+        let options = match options {
             Some(value) => Self::from_value(&value)?,
             None => Self::from_query(request)?,
         };
-        options.dry_run |= dry_run;
         options.validate()?;
         Ok(options)
     }
@@ -93,10 +91,14 @@ impl DeleteOptions {
                 Status::bad_request(format!("strconv.ParseInt: parsing {text:?}: invalid syntax"))
             })?),
         };
+        let text = |name: &str| query.get(name).map(str::to_owned);
         Ok(Self {
             grace_period_seconds: grace,
+            uid: text("uid"),
+            resource_version: text("resourceVersion"),
+            dry_run: request.dry_run()?,
             orphan_dependents: query.has("orphanDependents").then(|| query.flag("orphanDependents")),
-            propagation_policy: query.get("propagationPolicy").map(str::to_owned),
+            propagation_policy: text("propagationPolicy"),
             ..Self::default()
         })
     }

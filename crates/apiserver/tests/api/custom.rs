@@ -299,3 +299,104 @@ async fn documents_show_definitions_as_soon_as_they_are_served() {
     assert_eq!(model["properties"]["spec"]["properties"]["a"], json!({"type": "string", "nullable": true}));
     assert!(document["paths"]["/apis/stable.example.com/v1/namespaces/{namespace}/crontabs"].is_object());
 }
+
+#[tokio::test]
+async fn what_nobody_serves_is_said_as_upstream_says_it() {
+    let world = World::new().await;
+    let definition = json!({ "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+        "metadata": { "name": "tins.example.com" }, "spec": { "group": "example.com", "scope": "Namespaced",
+            "names": { "plural": "tins", "kind": "Tin" }, "versions": [{ "name": "v1", "served": true, "storage": true,
+                "subresources": { "status": {} }, "schema": { "openAPIV3Schema": { "type": "object" } } }] } });
+    world.define(&definition).await;
+    let tins = "/apis/example.com/v1/namespaces/default/tins";
+    let tin = json!({ "apiVersion": "example.com/v1", "kind": "Tin", "metadata": { "name": "a" } });
+    world.post("/api/v1/namespaces", &json!({ "metadata": { "name": "default" } })).await.expect(201);
+    world.post(tins, &tin).await.expect(201);
+    // What no routes lead to is a page of no kind; so are other versions and scopes of custom resources.
+    for request in [
+        "GET /nope",
+        "GET /healthz/nope",
+        "GET /apis/nope",
+        "GET /apis/nope/v1",
+        "GET /apis/nope/v1/things",
+        "POST /apis/nope/v1/things",
+        "GET /apis/example.com/v2/namespaces/default/tins",
+        "POST /apis/example.com/v1/tins",
+        "GET /apis/example.com/v1/tins/a",
+        "GET /apis/example.com/v1/cans",
+    ] {
+        let answer = world.call(request, &Value::Null, &[]).await;
+        let text = String::from_utf8(answer.bytes).unwrap();
+        assert_eq!((answer.code, text.as_str()), (404, "404 page not found\n"), "{request}");
+        assert_eq!(answer.headers["content-type"], "text/plain; charset=utf-8");
+    }
+    let nowhere = "404 NotFound: the server could not find the requested resource";
+    let unsupported = |verb: &str| {
+        format!("405 MethodNotAllowed: {verb} is not supported on resources of kind \"tins.example.com\"")
+    };
+    let odd = |kind: &str| {
+        format!(
+            "422 Invalid: {kind}.meta.k8s.io \"\" is invalid: dryRun: Unsupported value: [\"Some\"]: supported values: \"All\""
+        )
+    };
+    let merge = &[("content-type", "application/merge-patch+json")][..];
+    for (request, body, headers, expect) in [
+        ("GET /api/v1/things", Value::Null, &[][..], nowhere.to_owned()),
+        ("GET /apis/apps/v9", Value::Null, &[], nowhere.to_owned()),
+        ("GET /apis/apps/v9/deployments", Value::Null, &[], nowhere.to_owned()),
+        (&format!("GET {tins}/a/nope"), Value::Null, &[], "404 NotFound: tins.example.com \"a\" not found".to_owned()),
+        (&format!("DELETE {tins}/a/status"), Value::Null, &[], unsupported("delete")),
+        (&format!("POST {tins}/a/status"), json!({}), &[], unsupported("create")),
+        (&format!("OPTIONS {tins}"), Value::Null, &[], unsupported("")),
+        (
+            &format!("POST {tins}"),
+            json!({ "metadata": {} }),
+            &[],
+            "400 BadRequest: the object provided is unrecognized (must be of type Tin): Object 'Kind' is missing in \
+                '{\"metadata\":{}}' ({\"metadata\":{}})"
+                .to_owned(),
+        ),
+        (
+            &format!("POST {tins}"),
+            json!({ "kind": "Tin" }),
+            &[],
+            "400 BadRequest: the API version in the data () does not match the expected API version (example.com/v1)"
+                .to_owned(),
+        ),
+        (
+            &format!("POST {tins}"),
+            json!({ "apiVersion": "example.com/v1", "kind": "Can", "metadata": { "name": "b" } }),
+            &[],
+            "422 Invalid: Can.example.com \"b\" is invalid: kind: Invalid value: \"Can\": must be Tin".to_owned(),
+        ),
+        (&format!("PUT {tins}"), tin.clone(), &[], "400 BadRequest: name must be provided".to_owned()),
+        (&format!("PATCH {tins}"), json!({}), merge, "400 BadRequest: name must be provided".to_owned()),
+        (&format!("POST {tins}?dryRun=Some"), tin.clone(), &[], odd("CreateOptions")),
+        (&format!("PUT {tins}/a?dryRun=Some"), tin.clone(), &[], odd("UpdateOptions")),
+        (&format!("PATCH {tins}/a?dryRun=Some"), json!({}), merge, odd("PatchOptions")),
+        (&format!("DELETE {tins}/a?dryRun=Some"), Value::Null, &[], odd("DeleteOptions")),
+        (&format!("DELETE {tins}/a"), json!({ "dryRun": ["Some"] }), &[], odd("DeleteOptions")),
+        (
+            &format!("DELETE {tins}/a?uid=u"),
+            Value::Null,
+            &[],
+            "409 Conflict: Operation cannot be fulfilled on tins.example.com \"a\": the UID in the precondition (u) does not match".to_owned(),
+        ),
+        (
+            &format!("DELETE {tins}/a?resourceVersion=1"),
+            Value::Null,
+            &[],
+            "409 Conflict: Operation cannot be fulfilled on tins.example.com \"a\": the ResourceVersion in the precondition (1) does not match".to_owned(),
+        ),
+    ] {
+        let failure = world.call(request, &body, headers).await.failure();
+        assert!(failure.starts_with(&expect), "{request}: {failure}");
+    }
+    let head = world.call(&format!("HEAD {tins}/a"), &Value::Null, &[]).await;
+    assert_eq!(head.code, 200);
+    // Options in a body are all that counts.
+    let deleted =
+        world.call(&format!("DELETE {tins}/a?dryRun=All"), &json!({ "gracePeriodSeconds": 0 }), &[]).await;
+    assert_eq!(deleted.code, 200);
+    assert_eq!(world.get(&format!("{tins}/a")).await.code, 404);
+}
