@@ -78,7 +78,7 @@ fn misplaced(request: &Request<'_>, resource: &Resource) -> Option<Status> {
 }
 
 /// 405 in upstream's words.
-fn not_allowed() -> Status {
+pub fn not_allowed() -> Status {
     let message = "the server does not allow this method on the requested resource";
     let mut status = Status::new(Reason::MethodNotAllowed, message);
     status.details = Some(Box::default());

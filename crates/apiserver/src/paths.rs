@@ -6,7 +6,7 @@ use crate::body::Body;
 use crate::negotiate::Accept;
 use crate::request::Request;
 use crate::{discovery, fairness, health, openapi, respond};
-use gifee_base::{Reason, Status};
+use gifee_base::Status;
 use http::{Method, Response};
 use serde_json::{Value, json};
 
@@ -29,11 +29,12 @@ const LISTED: &[&str] = &[
 
 /// Answers a path.
 pub async fn answer(request: &Request<'_>) -> Result<Response<Body>, Status> {
-    if !matches!(*request.method, Method::GET | Method::HEAD) {
-        let message = "the server does not allow this method on the requested resource";
-        return Err(Status::new(Reason::MethodNotAllowed, message));
-    }
     let parts: Vec<&str> = request.info.path.trim_matches('/').split('/').collect();
+    // Those that upstream routes by method; the others answer to any.
+    let routed = matches!(parts[0], "api" | "apis" | "version" | ".well-known" | "openid");
+    if routed && *request.method != Method::GET {
+        return Err(crate::dispatch::not_allowed());
+    }
     match parts.as_slice() {
         [""] => root(request),
         ["api" | "apis", ..] => discovery::answer(request, &parts),

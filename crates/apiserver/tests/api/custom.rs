@@ -392,6 +392,13 @@ async fn what_nobody_serves_is_said_as_upstream_says_it() {
         let failure = world.call(request, &body, headers).await.failure();
         assert!(failure.starts_with(&expect), "{request}: {failure}");
     }
+    let not_allowed = "405 MethodNotAllowed: the server does not allow this method on the requested resource";
+    for request in ["POST /version", "HEAD /version", "PUT /api", "DELETE /apis/apps", "POST /apis"] {
+        assert_eq!(world.call(request, &Value::Null, &[]).await.failure(), not_allowed, "{request}");
+    }
+    for request in ["POST /healthz", "HEAD /healthz", "PUT /metrics"] {
+        assert_eq!(world.call(request, &Value::Null, &[]).await.code, 200, "{request}");
+    }
     let head = world.call(&format!("HEAD {tins}/a"), &Value::Null, &[]).await;
     assert_eq!(head.code, 200);
     // Options in a body are all that counts.
