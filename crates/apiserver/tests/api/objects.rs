@@ -314,7 +314,7 @@ async fn a_dry_run_changes_nothing() {
     assert_eq!(patched["data"]["a"], "9");
     world.delete(&format!("{MAPS}/real?dryRun=All")).await.expect(200);
     assert_eq!(world.get(&format!("{MAPS}/real")).await.expect(200), real);
-    assert_eq!(world.post(&format!("{MAPS}?dryRun=Some"), &config("x")).await.code, 400);
+    assert_eq!(world.post(&format!("{MAPS}?dryRun=Some"), &config("x")).await.code, 422);
 }
 
 #[tokio::test]
