@@ -211,3 +211,56 @@ impl Transport for Measured {
         self.transport.upgrade(request).await
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{InProcess, Queue};
+    use futures_util::FutureExt;
+    use prometheus_client::encoding::text::encode;
+
+    fn said(registry: &Registry) -> String {
+        let mut text = String::new();
+        encode(&mut text, registry).unwrap();
+        text
+    }
+
+    #[tokio::test]
+    async fn queues_and_calls_are_counted_under_upstreams_names() {
+        let (meters, mut registry) = (Arc::new(Meters::default()), Registry::default());
+        meters.register(&mut registry);
+        meters.runs("job-controller", "kube-controller-manager", true);
+        let queue = Arc::new(Queue::new());
+        queue.add("early");
+        queue.measure(&meters, "job");
+        queue.add("early");
+        queue.add("late");
+        let key = queue.get().await.unwrap();
+        queue.add_rate_limited(key);
+        let text = said(&registry);
+        for line in [
+            "workqueue_adds_total{name=\"job\"} 2",
+            "workqueue_retries_total{name=\"job\"} 1",
+            "workqueue_depth{name=\"job\"} 1",
+            "workqueue_queue_duration_seconds_count{name=\"job\"} 1",
+            "workqueue_unfinished_work_seconds{name=\"job\"} ",
+            "workqueue_longest_running_processor_seconds{name=\"job\"} ",
+            "running_managed_controllers{name=\"job-controller\",manager=\"kube-controller-manager\"} 1",
+        ] {
+            assert!(text.contains(line), "{line}\n{text}");
+        }
+        queue.done(&key);
+        assert!(said(&registry).contains("workqueue_work_duration_seconds_count{name=\"job\"} 1"));
+        drop(queue);
+        assert!(!said(&registry).contains("workqueue_depth{"));
+        let answers = InProcess::new(|_| async { http::Response::new(Body::empty()) }.boxed());
+        let measured = Measured::new(Arc::new(answers), "localhost", meters);
+        measured.call(http::Request::get("/api").body(Bytes::new()).unwrap()).await.unwrap();
+        let text = said(&registry);
+        let line = "rest_client_requests_total{code=\"200\",method=\"GET\",host=\"localhost\"} 1";
+        assert!(text.contains(line), "{text}");
+        assert!(
+            text.contains("rest_client_request_duration_seconds_count{verb=\"GET\",host=\"localhost\"} 1")
+        );
+    }
+}

@@ -6,11 +6,11 @@
 use super::Sink;
 use bytes::Bytes;
 use jiff::Timestamp;
+use prometheus_client::metrics::counter::Counter;
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
 
@@ -33,7 +33,7 @@ pub struct Rotation {
 /// The log.
 pub struct Log {
     lines: SyncSender<Bytes>,
-    dropped: AtomicU64,
+    dropped: Counter,
 }
 
 impl Log {
@@ -44,24 +44,30 @@ impl Log {
     pub fn open(path: &Path, rotation: Rotation) -> std::io::Result<Self> {
         let (lines, queue) = sync_channel(QUEUE);
         let mut output = if path == Path::new("-") { None } else { Some(Output::open(path, rotation)?) };
-        let write = move || write(&queue, output.as_mut());
+        let dropped = Counter::default();
+        let lost = dropped.clone();
+        let write = move || write(&queue, output.as_mut(), &lost);
         std::thread::Builder::new().name("audit".into()).spawn(write)?;
-        Ok(Self { lines, dropped: AtomicU64::new(0) })
+        Ok(Self { lines, dropped })
     }
 }
 
 impl Sink for Log {
     fn event(&self, line: &Bytes) {
         if self.lines.try_send(line.clone()).is_err() {
-            let dropped = self.dropped.fetch_add(1, Ordering::Relaxed) + 1;
+            let dropped = self.dropped.inc() + 1;
             if dropped.is_power_of_two() {
                 tracing::error!(dropped, "the disk of the audit log is too slow: events are dropped");
             }
         }
     }
+
+    fn lost(&self) -> Option<(&'static str, Counter)> {
+        Some(("log", self.dropped.clone()))
+    }
 }
 
-fn write(queue: &Receiver<Bytes>, mut output: Option<&mut Output>) {
+fn write(queue: &Receiver<Bytes>, mut output: Option<&mut Output>, lost: &Counter) {
     while let Ok(line) = queue.recv() {
         let written = match &mut output {
             Some(output) => output.line(&line),
@@ -71,6 +77,7 @@ fn write(queue: &Receiver<Bytes>, mut output: Option<&mut Output>) {
             }
         };
         if let Err(error) = written {
+            lost.inc();
             tracing::error!(%error, "the audit log cannot be written");
         }
     }

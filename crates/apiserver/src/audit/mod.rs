@@ -28,8 +28,10 @@ use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderValue};
 use http::request::Parts;
 use http::{HeaderMap, Response};
 use parking_lot::Mutex;
-use prometheus_client::encoding::EncodeLabelSet;
-use prometheus_client::metrics::counter::Counter;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::{ConstCounter, Counter};
 use prometheus_client::metrics::family::Family;
 use prometheus_client::registry::Registry;
 use serde_json::Value;
@@ -86,6 +88,28 @@ pub struct Opened<'a> {
 pub trait Sink: Send + Sync {
     /// Takes the JSON of an event. Must not block.
     fn event(&self, line: &Bytes);
+
+    /// What it is called, and how many events it has lost.
+    fn lost(&self) -> Option<(&'static str, Counter)> {
+        None
+    }
+}
+
+/// Says how many events were lost.
+#[derive(Debug)]
+struct Lost(Vec<(&'static str, Counter)>);
+
+impl Collector for Lost {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let what = "Events that were lost on their way into the log";
+        let kind = MetricType::Counter;
+        let mut family = encoder.encode_descriptor("apiserver_audit_error", what, None, kind)?;
+        for (name, lost) in &self.0 {
+            let labels = [("plugin", *name)];
+            ConstCounter::new(lost.get()).encode(family.encode_family(&labels)?)?;
+        }
+        Ok(())
+    }
 }
 
 /// What writes requests down.
@@ -125,6 +149,10 @@ impl Auditor {
             "Requests by the level of their events",
             self.levels.clone(),
         );
+        let what = "Requests that were refused since they could not be written down: none is";
+        registry.register("apiserver_audit_requests_rejected", what, Counter::<u64>::default());
+        let lost = self.sinks.iter().filter_map(|sink| sink.lost()).collect();
+        registry.register_collector(Box::new(Lost(lost)));
     }
 
     fn count(&self, level: Level) {

@@ -6,8 +6,8 @@
 use super::Sink;
 use crate::outbound::{Endpoint, Outbound};
 use bytes::Bytes;
+use prometheus_client::metrics::counter::Counter;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -29,7 +29,7 @@ const PAUSE: Duration = Duration::from_secs(10);
 /// The log.
 pub struct Webhook {
     events: mpsc::Sender<Bytes>,
-    dropped: AtomicU64,
+    dropped: Counter,
 }
 
 impl Webhook {
@@ -42,28 +42,37 @@ impl Webhook {
         stop: CancellationToken,
     ) -> Self {
         let (events, queue) = mpsc::channel(QUEUE);
-        tokio::spawn(run(outbound, endpoint, wait.unwrap_or(WAIT), queue, stop));
-        Self { events, dropped: AtomicU64::new(0) }
+        let dropped = Counter::default();
+        let lost = dropped.clone();
+        tokio::spawn(async move {
+            run(&outbound, &endpoint, wait.unwrap_or(WAIT), queue, &stop, &lost).await;
+        });
+        Self { events, dropped }
     }
 }
 
 impl Sink for Webhook {
     fn event(&self, line: &Bytes) {
         if self.events.try_send(line.clone()).is_err() {
-            let dropped = self.dropped.fetch_add(1, Ordering::Relaxed) + 1;
+            let dropped = self.dropped.inc() + 1;
             if dropped.is_power_of_two() {
                 tracing::error!(dropped, "the audit webhook is too slow: events are dropped");
             }
         }
     }
+
+    fn lost(&self) -> Option<(&'static str, Counter)> {
+        Some(("webhook", self.dropped.clone()))
+    }
 }
 
 async fn run(
-    outbound: Arc<Outbound>,
-    endpoint: Endpoint,
+    outbound: &Outbound,
+    endpoint: &Endpoint,
     wait: Duration,
     mut queue: mpsc::Receiver<Bytes>,
-    stop: CancellationToken,
+    stop: &CancellationToken,
+    lost: &Counter,
 ) {
     loop {
         let mut batch = Vec::new();
@@ -84,11 +93,14 @@ async fn run(
             let Some(next) = next else { break };
             batch.push(next);
         }
-        send(&outbound, &endpoint, &batch, &stop).await;
+        if !send(outbound, endpoint, &batch, stop).await {
+            lost.inc_by(batch.len() as u64);
+        }
     }
 }
 
-async fn send(outbound: &Outbound, endpoint: &Endpoint, batch: &[Bytes], stop: &CancellationToken) {
+/// Whether the batch has arrived.
+async fn send(outbound: &Outbound, endpoint: &Endpoint, batch: &[Bytes], stop: &CancellationToken) -> bool {
     let mut body = br#"{"kind":"EventList","apiVersion":"audit.k8s.io/v1","metadata":{},"items":["#.to_vec();
     for (index, event) in batch.iter().enumerate() {
         if index > 0 {
@@ -99,12 +111,13 @@ async fn send(outbound: &Outbound, endpoint: &Endpoint, batch: &[Bytes], stop: &
     body.extend_from_slice(b"]}");
     let body = Bytes::from(body);
     for attempt in 1..=ATTEMPTS {
-        let Err(error) = outbound.post_json(endpoint, body.clone(), TIMEOUT).await else { return };
+        let Err(error) = outbound.post_json(endpoint, body.clone(), TIMEOUT).await else { return true };
         tracing::warn!(%error, attempt, events = batch.len(), "the audit webhook failed");
         tokio::select! {
             () = tokio::time::sleep(PAUSE) => {}
-            () = stop.cancelled() => return,
+            () = stop.cancelled() => return false,
         }
     }
     tracing::error!(events = batch.len(), "audit events were given up");
+    false
 }
