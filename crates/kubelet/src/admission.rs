@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use gifee_base::{Object, Quantity};
+use gifee_base::{NodeSelector, Object, Quantity};
 use gifee_policy::placement;
 use gifee_policy::resources::{Amounts, Counting, add, requests};
 use k8s_openapi::api::core::v1::Pod;
@@ -102,7 +102,8 @@ pub fn admit<'a>(
     room(&own.asked, &used, count, allocatable)?;
     if let Some(node) = node {
         let spec = &tree["spec"];
-        if !placement::selected(spec, node) || !placement::wanted(spec, node) {
+        let required = NodeSelector::required(spec);
+        if !placement::selected(spec, node) || !placement::wanted(required.as_ref(), node) {
             return Err(predicate("NodeAffinity", "node(s) didn't match Pod's node affinity/selector"));
         }
     }

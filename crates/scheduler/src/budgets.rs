@@ -59,15 +59,41 @@ impl Budget {
 
 /// All budgets.
 #[derive(Debug, Default)]
-pub struct Budgets(pub BTreeMap<ObjectKey, Budget>);
+pub struct Budgets {
+    known: BTreeMap<ObjectKey, Budget>,
+    version: u64,
+}
 
 impl Budgets {
+    /// A budget is new or changed.
+    pub fn put(&mut self, key: ObjectKey, budget: Budget) {
+        self.known.insert(key, budget);
+        self.version += 1;
+    }
+
+    /// A budget is gone.
+    pub fn remove(&mut self, key: &ObjectKey) {
+        self.known.remove(key);
+        self.version += 1;
+    }
+
+    /// All are to be told anew.
+    pub fn clear(&mut self) {
+        self.known.clear();
+        self.version += 1;
+    }
+
+    /// Differs where something has changed.
+    pub fn version(&self) -> u64 {
+        self.version
+    }
+
     /// Of pods that would be disrupted one after the other, whether each would violate a budget.
     pub fn violated<'a>(&self, pods: impl Iterator<Item = (&'a ObjectKey, &'a Template)>) -> Vec<bool> {
-        let mut left: Vec<i64> = self.0.values().map(|budget| budget.allowed).collect();
+        let mut left: Vec<i64> = self.known.values().map(|budget| budget.allowed).collect();
         let violated = pods.map(|(key, template)| {
             let mut violates = false;
-            for ((of, budget), left) in self.0.iter().zip(&mut left) {
+            for ((of, budget), left) in self.known.iter().zip(&mut left) {
                 let counts = of.namespace == key.namespace
                     && budget.selector.matches(|label| template.label(label))
                     && !budget.disrupted.iter().any(|name| **name == *key.name);

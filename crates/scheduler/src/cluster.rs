@@ -147,6 +147,9 @@ pub struct Cluster {
     pub groups: Groups,
     /// Pods that are to have room on a node.
     nominees: HashMap<usize, Vec<(ObjectKey, Arc<Template>)>>,
+    /// By node, when something changed there that who could leave depends on.
+    touched: Vec<u64>,
+    touches: u64,
 }
 
 impl Cluster {
@@ -256,6 +259,24 @@ impl Cluster {
         self.topologies.find(key)
     }
 
+    /// When something last changed on a node that who could leave it depends on; never the same twice.
+    pub fn touched(&self, index: usize) -> u64 {
+        self.touched.get(index).copied().unwrap_or_default()
+    }
+
+    fn touch(&mut self, index: usize) {
+        if self.touched.len() <= index {
+            self.touched.resize(self.nodes.len().max(index + 1), 0);
+        }
+        self.touches += 1;
+        self.touched[index] = self.touches;
+    }
+
+    fn note(&mut self, change: Change) {
+        self.touch(change.node);
+        self.journal.push(change);
+    }
+
     /// What has changed since when.
     pub fn journal(&self) -> &Journal {
         &self.journal
@@ -278,7 +299,7 @@ impl Cluster {
     pub fn nominate(&mut self, key: &ObjectKey, template: &Arc<Template>, node: &Arc<str>) {
         let index = self.slot(node);
         self.nominees.entry(index).or_default().push((key.clone(), template.clone()));
-        self.journal.push(Change { node: index, moved: None });
+        self.note(Change { node: index, moved: None });
     }
 
     /// A pod is not to have room on a node any more.
@@ -290,12 +311,15 @@ impl Cluster {
                 self.nominees.remove(&index);
             }
         }
-        self.journal.push(Change { node: index, moved: None });
+        self.note(Change { node: index, moved: None });
         self.release(index);
     }
 
     /// Puts a node in, or in place of its older state, which is returned; and its index.
     pub fn put_node(&mut self, node: Node) -> (usize, Option<Node>) {
+        if let Some(index) = self.find(&node.name).filter(|index| self.nodes[*index] == node) {
+            return (index, Some(node));
+        }
         let index = self.slot(&node.name);
         let is_known = std::mem::replace(&mut self.is_known[index], true);
         for (image, _) in &node.images {
@@ -303,7 +327,7 @@ impl Cluster {
         }
         let old = std::mem::replace(&mut self.nodes[index], node);
         self.topologies.put(index, Some(&self.nodes[index]));
-        self.journal.push(Change { node: index, moved: None });
+        self.note(Change { node: index, moved: None });
         if !is_known {
             self.known.push(index);
             self.restructure();
@@ -326,7 +350,7 @@ impl Cluster {
         let old = std::mem::replace(&mut self.nodes[index], Node { name, ..Node::default() });
         self.forget_images(&old);
         self.topologies.put(index, None);
-        self.journal.push(Change { node: index, moved: None });
+        self.note(Change { node: index, moved: None });
         self.restructure();
         self.release(index);
         true
@@ -427,14 +451,18 @@ impl Cluster {
             }
         }
         let moved = Moved { template: placed.template.clone(), delta, stays: !placed.life.deleting };
-        self.journal.push(Change { node: placed.node, moved: Some(moved) });
+        self.note(Change { node: placed.node, moved: Some(moved) });
     }
 
     /// A pod's life has gone on.
     pub fn live(&mut self, key: &ObjectKey, life: Life) {
         let Some(placed) = self.pods.get_mut(key) else { return };
+        if placed.life == life {
+            return;
+        }
         let old = placed.clone();
         placed.life = life;
+        self.touch(old.node);
         if old.life.deleting != life.deleting {
             self.moved(&old, -1);
             self.moved(&Placed { life, ..old }, 1);

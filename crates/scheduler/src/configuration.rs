@@ -3,7 +3,6 @@
 //! Invariant: a configuration with any mistake gives no profiles; all its mistakes are told at once, each with its field.
 //! Answers to upstream's `kubescheduler.config.k8s.io/v1`, its defaults and its validation.
 
-use crate::decode::node_terms;
 use crate::extender::Extender;
 use crate::plugins::PLUGINS;
 use crate::profile::{Defaults, Fit, Profile, Strategy};
@@ -16,6 +15,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+mod affinity;
 mod extenders;
 
 /// Plugins of upstream's that do their work elsewhere here, and may be named all the same.
@@ -387,8 +387,9 @@ fn arguments(profile: &mut Profile, config: PluginConfig, path: &str, mistakes: 
         "NodeAffinity" => {
             let Some(args) = mistakes.decoded::<NodeAffinityArgs>(&path, args) else { return };
             let Some(added) = args.added_affinity else { return };
-            match node_terms(added) {
-                Ok((required, preferred)) => profile.added_affinity = (required, preferred),
+            affinity::judge(&added, &format!("{path}.addedAffinity"), mistakes);
+            match serde_json::from_value(added) {
+                Ok(added) => profile.added_affinity = added,
                 Err(error) => {
                     mistakes.0.push(format!("strict decoding error: {path}.addedAffinity: {error}"))
                 }

@@ -2,14 +2,13 @@
 //!
 //! Answers to upstream's `PodRequests` and the `corev1` scheduling functions.
 
-use crate::node::Term;
-use crate::pod::{Condition, DeviceClaim, HostPort, Life, Meant, Owner, Pod, Shape, Template};
-use crate::profile::AddedAffinity;
+use crate::plugins::FEATURES;
+use crate::pod::{Condition, DeviceClaim, HostPort, Life, Meant, Needs, Owner, Pod, Shape, Template};
 use crate::resources::{Amounts, Resources};
 use crate::terms::{self, Constraint, Wishes};
 use gifee_base::Object;
 use gifee_base::clock::parse_time;
-use gifee_base::labels::{Operator, Requirement};
+use gifee_base::nodes::NodeAffinity;
 use gifee_reconcile::nullable;
 use gifee_reconcile::pod::Toleration;
 use serde::Deserialize;
@@ -55,6 +54,9 @@ struct Spec {
     resource_claims: Vec<PodClaim>,
     #[serde(deserialize_with = "nullable")]
     scheduling_gates: Vec<Gate>,
+    #[serde(deserialize_with = "nullable")]
+    host_network: bool,
+    host_users: Option<bool>,
 }
 
 #[derive(Default, Deserialize)]
@@ -70,6 +72,14 @@ struct Container {
     resources: Demands,
     #[serde(deserialize_with = "nullable")]
     ports: Vec<Port>,
+    #[serde(deserialize_with = "nullable")]
+    restart_policy_rules: Vec<RestartRule>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct RestartRule {
+    action: String,
 }
 
 #[derive(Default, Deserialize)]
@@ -136,48 +146,6 @@ struct Affinity {
 }
 
 #[derive(Default, Deserialize)]
-#[serde(default)]
-struct NodeAffinity {
-    #[serde(rename = "requiredDuringSchedulingIgnoredDuringExecution")]
-    required: Option<NodeSelector>,
-    #[serde(rename = "preferredDuringSchedulingIgnoredDuringExecution", deserialize_with = "nullable")]
-    preferred: Vec<Preferred>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-struct NodeSelector {
-    #[serde(deserialize_with = "nullable")]
-    node_selector_terms: Vec<NodeSelectorTerm>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Preferred {
-    weight: i32,
-    #[serde(deserialize_with = "nullable")]
-    preference: NodeSelectorTerm,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-struct NodeSelectorTerm {
-    #[serde(deserialize_with = "nullable")]
-    match_expressions: Vec<Expression>,
-    #[serde(deserialize_with = "nullable")]
-    match_fields: Vec<Expression>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Expression {
-    key: String,
-    operator: String,
-    #[serde(deserialize_with = "nullable")]
-    values: Vec<String>,
-}
-
-#[derive(Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 struct Status {
     #[serde(deserialize_with = "nullable")]
@@ -227,7 +195,7 @@ struct ContainerStatus {
 /// If the bytes are no pod.
 pub fn pod(object: &Object) -> Result<Pod, gifee_base::object::Error> {
     let (spec, status): (Spec, Status) = (object.decode_at(&["spec"])?, object.decode_at(&["status"])?);
-    let requests = requests(&spec, &status, |_| {});
+    let (requests, features) = (requests(&spec, &status, |_| {}), features(&spec));
     let weights = requests_for_scores(&spec, &status);
     let conditions = &status.conditions;
     let condition = conditions.iter().find(|one| one.r#type == "PodScheduled").map(|one| {
@@ -247,10 +215,11 @@ pub fn pod(object: &Object) -> Result<Pod, gifee_base::object::Error> {
         preempts: spec.preemption_policy != "Never",
         ports: host_ports(&spec.containers, &spec.init_containers),
         node_selector: spec.node_selector.into_iter().collect(),
-        required: affinity.required.map(|one| one.node_selector_terms.into_iter().map(term).collect()),
-        preferred: affinity.preferred.into_iter().map(|one| (one.weight, term(one.preference))).collect(),
+        required: affinity.required,
+        preferred: affinity.preferred,
         tolerations: spec.tolerations,
         images: images(&spec.init_containers, &spec.containers),
+        features,
     };
     let key = object.key();
     let template = Template {
@@ -424,6 +393,17 @@ fn host_ports(containers: &[Container], init: &[Container]) -> Vec<HostPort> {
     ports
 }
 
+fn features(spec: &Spec) -> Vec<&'static str> {
+    let mut rules =
+        spec.containers.iter().chain(&spec.init_containers).flat_map(|one| &one.restart_policy_rules);
+    let needs = Needs {
+        restarts_all: rules.any(|rule| rule.action == "RestartAllContainers"),
+        host_network: spec.host_network,
+        own_users: spec.host_users == Some(false),
+    };
+    FEATURES.iter().filter(|one| (one.infers)(&needs)).map(|one| one.name).collect()
+}
+
 fn images(init: &[Container], containers: &[Container]) -> Vec<String> {
     init.iter().chain(containers).map(|container| normalized(&container.image)).collect()
 }
@@ -432,54 +412,4 @@ fn images(init: &[Container], containers: &[Container]) -> Vec<String> {
 fn normalized(image: &str) -> String {
     let tagged = image.rfind(':').is_some_and(|colon| image.rfind('/').is_none_or(|slash| colon > slash));
     if tagged { image.to_owned() } else { format!("{image}:latest") }
-}
-
-/// The terms of a NodeSelector.
-///
-/// # Errors
-/// If the tree is none.
-pub fn terms(selector: serde_json::Value) -> Result<Vec<Term>, serde_json::Error> {
-    let selector: NodeSelector = serde_json::from_value(selector)?;
-    Ok(selector.node_selector_terms.into_iter().map(term).collect())
-}
-
-/// The required and the preferred terms of a NodeAffinity.
-///
-/// # Errors
-/// If the tree is none.
-pub fn node_terms(affinity: serde_json::Value) -> Result<AddedAffinity, serde_json::Error> {
-    let affinity: NodeAffinity = serde_json::from_value(affinity)?;
-    let required = affinity.required.map(|one| one.node_selector_terms.into_iter().map(term).collect());
-    Ok((required, affinity.preferred.into_iter().map(|one| (one.weight, term(one.preference))).collect()))
-}
-
-fn term(term: NodeSelectorTerm) -> Term {
-    let mut valid = true;
-    let mut all = |expressions: Vec<Expression>, fields: bool| {
-        let requirements = expressions.into_iter().map(|one| requirement(one, fields));
-        let understood: Vec<Option<Requirement>> = requirements.collect();
-        valid &= understood.iter().all(Option::is_some);
-        understood.into_iter().flatten().collect()
-    };
-    let labels = all(term.match_expressions, false);
-    let fields = all(term.match_fields, true);
-    Term { labels, fields, valid }
-}
-
-fn requirement(expression: Expression, field: bool) -> Option<Requirement> {
-    let operator = match expression.operator.as_str() {
-        "In" => Operator::In,
-        "NotIn" => Operator::NotIn,
-        "Exists" if !field => Operator::Exists,
-        "DoesNotExist" if !field => Operator::DoesNotExist,
-        "Gt" if !field => Operator::GreaterThan,
-        "Lt" if !field => Operator::LessThan,
-        _ => return None,
-    };
-    if field {
-        // A node's name need not be a label's value.
-        let one = expression.values.len() == 1 && expression.key == "metadata.name";
-        return one.then_some(Requirement { key: expression.key, operator, values: expression.values });
-    }
-    Requirement::new(&expression.key, operator, expression.values).ok()
 }

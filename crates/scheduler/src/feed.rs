@@ -147,7 +147,7 @@ impl Feed {
             Watched::Nodes | Watched::Pods => {}
             Watched::Budgets => {
                 if let Some(budget) = self.budget(object) {
-                    scheduler.budgets.0.insert(object.key(), budget);
+                    scheduler.budgets.put(object.key(), budget);
                 }
             }
             Watched::Namespaces => {
@@ -182,7 +182,7 @@ impl Feed {
     fn clear(&self, scheduler: &mut Scheduler, objects: &[Object], now: Instant) {
         match self.what {
             Watched::Nodes | Watched::Pods => {}
-            Watched::Budgets => scheduler.budgets.0.clear(),
+            Watched::Budgets => scheduler.budgets.clear(),
             Watched::Namespaces => {
                 let known: Vec<Box<str>> = scheduler.cluster.namespaces().names().map(Into::into).collect();
                 for name in known.iter().filter(|name| objects.iter().all(|one| *one.name() != ***name)) {
@@ -248,7 +248,7 @@ impl Sink for Feed {
         self.shared.tell(|scheduler, now| match self.what {
             Watched::Nodes => scheduler.node_removed(last.name()),
             Watched::Pods => scheduler.pod_removed(&last.key(), now),
-            Watched::Budgets => drop(scheduler.budgets.0.remove(&last.key())),
+            Watched::Budgets => scheduler.budgets.remove(&last.key()),
             Watched::Namespaces => scheduler.namespace_changed(last.name(), None, now),
             Watched::Services => scheduler.selectors.remove_service(&last.key()),
             Watched::Controllers(kind) => scheduler.selectors.remove_controller(kind, &last.key()),

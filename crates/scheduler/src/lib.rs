@@ -43,7 +43,7 @@ mod topology;
 pub use cluster::{Cluster, Load, Placed};
 pub use decode::pod as decode;
 pub use devices::{Devices, Reservation};
-pub use node::{Node, Taint, Term};
+pub use node::{Node, Taint};
 pub use placement::{Diagnosis, Feasible, Placement, View};
 pub use plugins::{PLUGINS, Plugin};
 pub use pod::{Condition, HostPort, Owner, Pod, Shape, Template};

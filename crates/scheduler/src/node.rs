@@ -2,7 +2,7 @@
 
 use crate::resources::{Amounts, Resources};
 use gifee_base::Object;
-use gifee_base::labels::Requirement;
+use gifee_base::nodes::{NodeSelector, Term};
 use gifee_reconcile::nullable;
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -23,6 +23,8 @@ pub struct Node {
     pub allocatable: Resources,
     /// How many pods there may be.
     pub pods_maximum: i64,
+    /// `status.declaredFeatures`
+    pub features: Box<[Box<str>]>,
     /// Bytes of images by each of their names, sorted.
     pub images: Box<[(Box<str>, i64)]>,
 }
@@ -61,6 +63,8 @@ struct Spec {
 #[serde(default)]
 struct Status {
     allocatable: Amounts,
+    #[serde(rename = "declaredFeatures", deserialize_with = "nullable")]
+    declared_features: Vec<Box<str>>,
     #[serde(deserialize_with = "nullable")]
     images: Vec<Image>,
 }
@@ -98,6 +102,7 @@ impl Node {
             taints: whole.spec.taints.into(),
             pods_maximum: allocatable.0.get("pods").map_or(0, gifee_base::Quantity::value),
             allocatable: allocatable.resources(),
+            features: whole.status.declared_features.into(),
             images: images.into_iter().collect(),
         })
     }
@@ -108,32 +113,19 @@ impl Node {
         found.ok().map(|at| &*self.labels[at].1)
     }
 
+    /// Whether it meets a term.
+    pub fn meets(&self, term: &Term) -> bool {
+        term.matches(&self.name, |key| self.label(key))
+    }
+
+    /// Whether a selector selects it.
+    pub fn is_selected(&self, selector: &NodeSelector) -> bool {
+        selector.matches(&self.name, |key| self.label(key))
+    }
+
     /// Bytes of an image, if it is there.
     pub fn image(&self, name: &str) -> Option<i64> {
         let found = self.images.binary_search_by(|(one, _)| (**one).cmp(name));
         found.ok().map(|at| self.images[at].1)
-    }
-}
-
-/// Nodes that meet all of some requirements. One without requirements, or with one that cannot be
-/// understood, selects no node.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Term {
-    /// On labels.
-    pub labels: Vec<Requirement>,
-    /// On fields, of which there is only `metadata.name`.
-    pub fields: Vec<Requirement>,
-    /// Whether all requirements could be understood.
-    pub valid: bool,
-}
-
-impl Term {
-    /// Whether a node is selected.
-    pub fn matches(&self, node: &Node) -> bool {
-        let field = |key: &str| (key == "metadata.name").then_some(&*node.name);
-        self.valid
-            && !(self.labels.is_empty() && self.fields.is_empty())
-            && self.labels.iter().all(|one| one.matches(node.label(&one.key)))
-            && self.fields.iter().all(|one| one.matches(field(&one.key)))
     }
 }

@@ -3,10 +3,10 @@
 //! Invariant: what pods of one template have in common is kept once, however many there are; none of a
 //! pod's bytes is kept.
 
-use crate::node::Term;
 use crate::resources::Resources;
 use crate::terms::Terms;
 use gifee_base::ObjectKey;
+use gifee_base::nodes::{NodeSelector, Preference};
 use gifee_reconcile::pod::Toleration;
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -110,14 +110,27 @@ pub struct Shape {
     pub ports: Vec<HostPort>,
     /// `spec.nodeSelector`
     pub node_selector: Vec<(String, String)>,
-    /// Terms of the required node affinity, one of which must match.
-    pub required: Option<Vec<Term>>,
-    /// Terms of the preferred node affinity with their weights.
-    pub preferred: Vec<(i32, Term)>,
+    /// What its node affinity requires.
+    pub required: Option<NodeSelector>,
+    /// What its node affinity prefers.
+    pub preferred: Vec<Preference>,
     /// Taints that it bears.
     pub tolerations: Vec<Toleration>,
     /// Images of its containers, with tag.
     pub images: Vec<String>,
+    /// Features that its node's agent must declare.
+    pub features: Vec<&'static str>,
+}
+
+/// What features of agents are inferred from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Needs {
+    /// Whether an exit of one of its containers restarts all.
+    pub restarts_all: bool,
+    /// `spec.hostNetwork`
+    pub host_network: bool,
+    /// Whether it has a user namespace: `spec.hostUsers` is false.
+    pub own_users: bool,
 }
 
 impl Template {

@@ -13,6 +13,7 @@ use crate::profile::Profile;
 use crate::ranking::Ranking;
 use crate::relations::Relations;
 use gifee_base::ObjectKey;
+use smallvec::SmallVec;
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -41,54 +42,163 @@ pub enum Outcome {
     Waiting(String),
 }
 
-/// Searches. `rejected` learns which plugins kept nodes from being candidates; `random` says where to begin.
-pub fn find(
-    (cluster, profile): (&Cluster, &Profile),
-    ranking: &mut Ranking,
-    pod: &Pod,
-    diagnosis: &Diagnosis,
-    budgets: &Budgets,
-    rejected: &mut Set,
-    random: u64,
-) -> Outcome {
-    if !profile.preempts {
-        return Outcome::Waiting(String::new());
-    }
-    if !pod.template.preempts {
-        return Outcome::Waiting("preemption: not eligible due to preemptionPolicy=Never.".into());
-    }
-    let mut reasons: BTreeMap<Text, usize> = BTreeMap::new();
-    if cluster.has_lower(&pod.template) && diagnosis.resolvable > 0 {
-        let nodes = ranking.resolvable();
-        if waits(cluster, pod, &nodes) {
-            return Outcome::Waiting(WAITS.into());
+/// What a search is about.
+#[derive(Clone, Copy)]
+pub struct Search<'a> {
+    /// Nodes and what is placed.
+    pub cluster: &'a Cluster,
+    /// How the pod is scheduled.
+    pub profile: &'a Profile,
+    /// The pod.
+    pub pod: &'a Pod,
+    /// Who is protected.
+    pub budgets: &'a Budgets,
+    /// Says where to begin.
+    pub random: u64,
+    /// Whether all candidates are wanted, and not only the best.
+    pub all: bool,
+}
+
+/// The smallest is chosen: fewest violations, least important victims, fewest, latest started.
+type Preference = (usize, i32, i64, usize, Reverse<i64>);
+
+/// What was found of a node, and which plugins stood in the way meanwhile.
+#[derive(Clone, Debug)]
+struct Worth {
+    touched: u64,
+    plugins: Set,
+    /// How good a candidate it is, or why it is none.
+    found: Result<Preference, SmallVec<[Text; 1]>>,
+}
+
+/// What was found of nodes for pods that see them alike; it holds as long as nothing changes on the node. At most one
+/// entry for each node.
+#[derive(Debug, Default)]
+pub struct Trials {
+    by_node: Vec<Option<Worth>>,
+    budgets: u64,
+}
+
+impl Trials {
+    fn begin(&mut self, search: &Search<'_>) {
+        if self.budgets != search.budgets.version() {
+            self.by_node.clear();
+            self.budgets = search.budgets.version();
         }
-        let (percent, least) = profile.candidates;
+        self.by_node.resize(search.cluster.limit(), None);
+    }
+}
+
+impl Search<'_> {
+    /// Searches. `rejected` learns which plugins kept nodes from being candidates.
+    pub fn find(&self, ranking: &mut Ranking, diagnosis: &Diagnosis, rejected: &mut Set) -> Outcome {
+        let (cluster, pod) = (self.cluster, self.pod);
+        if !self.profile.preempts {
+            return Outcome::Waiting(String::new());
+        }
+        if !pod.template.preempts {
+            return Outcome::Waiting("preemption: not eligible due to preemptionPolicy=Never.".into());
+        }
+        let mut reasons: BTreeMap<Text, usize> = BTreeMap::new();
+        if cluster.has_lower(&pod.template) && diagnosis.resolvable > 0 {
+            let nodes = ranking.resolvable();
+            if waits(cluster, pod, &nodes) {
+                return Outcome::Waiting(WAITS.into());
+            }
+            if let Some(found) = self.among(ranking, &nodes, &mut reasons, rejected) {
+                return found;
+            }
+        } else if diagnosis.resolvable > 0 {
+            reasons.insert(NO_VICTIMS.into(), diagnosis.resolvable);
+        }
+        let helpless = diagnosis.nodes - diagnosis.resolvable;
+        if helpless > 0 {
+            reasons.insert("Preemption is not helpful for scheduling".into(), helpless);
+        }
+        Outcome::None(format!("preemption: {}", unavailable(diagnosis.nodes, &reasons)))
+    }
+
+    /// Looks at nodes until there are as many candidates as are wanted.
+    fn among(
+        &self,
+        ranking: &mut Ranking,
+        nodes: &[usize],
+        reasons: &mut BTreeMap<Text, usize>,
+        rejected: &mut Set,
+    ) -> Option<Outcome> {
+        let (percent, least) = self.profile.candidates;
         let wanted = (nodes.len() * percent / 100).max(least);
-        let mut candidates = Vec::new();
-        let offset = usize::try_from(random % (nodes.len().max(1) as u64)).unwrap_or_default();
+        let offset = usize::try_from(self.random % (nodes.len().max(1) as u64)).unwrap_or_default();
+        let shares = self.shares(&ranking.relations);
+        ranking.trials.begin(self);
+        let (mut all, mut count, mut best) = (Vec::new(), 0, None);
         for number in 0..nodes.len() {
             let node = nodes[(offset + number) % nodes.len()];
-            let trial = Trial::new(cluster, profile, pod, &mut ranking.relations, node);
-            match on_node(trial, budgets, rejected) {
-                Ok(candidate) => candidates.push(candidate),
-                Err(why) => why.into_iter().for_each(|reason| *reasons.entry(reason).or_default() += 1),
+            let known = ranking.trials.by_node[node].take();
+            let known = known.filter(|known| {
+                known.touched == self.cluster.touched(node) && shares && !self.all && self.is_plain(node)
+            });
+            let worth = known.unwrap_or_else(|| {
+                let (found, plugins) = self.on_node(&mut ranking.relations, node);
+                let found = found.map(|candidate| {
+                    let preference = preference(&candidate);
+                    if self.all {
+                        all.push(candidate);
+                    }
+                    preference
+                });
+                Worth { touched: self.cluster.touched(node), plugins, found }
+            });
+            *rejected = rejected.with(worth.plugins);
+            match &worth.found {
+                Ok(preference) => {
+                    count += 1;
+                    if best.as_ref().is_none_or(|(known, _)| preference < known) {
+                        best = Some((*preference, node));
+                    }
+                }
+                Err(why) => {
+                    why.iter().for_each(|reason| *reasons.entry(reason.clone()).or_default() += 1);
+                }
             }
-            if candidates.len() == wanted {
+            if shares && self.is_plain(node) {
+                ranking.trials.by_node[node] = Some(worth);
+            }
+            if count == wanted {
                 break;
             }
         }
-        if !candidates.is_empty() {
-            return Outcome::Several(candidates);
+        if self.all && !all.is_empty() {
+            return Some(Outcome::Several(all));
         }
-    } else if diagnosis.resolvable > 0 {
-        reasons.insert(NO_VICTIMS.into(), diagnosis.resolvable);
+        let (_, node) = best?;
+        self.on_node(&mut ranking.relations, node).0.ok().map(Outcome::Found)
     }
-    let helpless = diagnosis.nodes - diagnosis.resolvable;
-    if helpless > 0 {
-        reasons.insert("Preemption is not helpful for scheduling".into(), helpless);
+
+    /// Whether what is found of a node depends on nothing but the node.
+    fn shares(&self, relations: &Relations) -> bool {
+        let view = View { cluster: self.cluster, relations, profile: self.profile, supposed: None };
+        self.pod.template.claims.is_empty()
+            && self.pod.template.devices.is_empty()
+            && prepare(self.pod, &view, true).is_empty()
     }
-    Outcome::None(format!("preemption: {}", unavailable(diagnosis.nodes, &reasons)))
+
+    /// Whether all pods that see nodes alike see this one alike.
+    fn is_plain(&self, node: usize) -> bool {
+        let nominees = self.cluster.nominees(node);
+        nominees.iter().all(|(key, one)| *key != self.pod.key && !one.terms.concern_others())
+    }
+
+    /// Who must leave a node; or why that would not help. And which plugins stood in the way.
+    fn on_node(
+        &self,
+        relations: &mut Relations,
+        node: usize,
+    ) -> (Result<Candidate, SmallVec<[Text; 1]>>, Set) {
+        let mut plugins = Set::default();
+        let trial = Trial::new(self, relations, node);
+        (on_node(trial, self.budgets, &mut plugins), plugins)
+    }
 }
 
 /// What a pod says while those that leave for it have not left.
@@ -117,13 +227,8 @@ struct Trial<'a> {
 }
 
 impl<'a> Trial<'a> {
-    fn new(
-        cluster: &'a Cluster,
-        profile: &'a Profile,
-        pod: &'a Pod,
-        relations: &'a mut Relations,
-        node: usize,
-    ) -> Self {
+    fn new(search: &Search<'a>, relations: &'a mut Relations, node: usize) -> Self {
+        let Search { cluster, profile, pod, .. } = *search;
         let ahead = ahead(cluster, pod, node).map(|(_, one)| one.clone()).collect();
         let load = cluster.load(node).clone();
         Self { cluster, profile, pod, relations, node, load, done: Vec::new(), ahead }
@@ -183,15 +288,19 @@ impl Drop for Trial<'_> {
 }
 
 /// Who must leave a node for a pod; or why that would not help.
-fn on_node(mut trial: Trial<'_>, budgets: &Budgets, rejected: &mut Set) -> Result<Candidate, Vec<Text>> {
+fn on_node(
+    mut trial: Trial<'_>,
+    budgets: &Budgets,
+    rejected: &mut Set,
+) -> Result<Candidate, SmallVec<[Text; 1]>> {
     let mut out = trial.cluster.lower(trial.node, &trial.pod.template);
     if out.is_empty() {
-        return Err(vec![NO_VICTIMS.into()]);
+        return Err(SmallVec::from_iter([NO_VICTIMS.into()]));
     }
     out.iter().for_each(|(_, placed)| trial.take(placed));
     if let Some(why) = trial.rejection() {
         rejected.insert(why.plugin);
-        return Err(why.reasons.into_vec());
+        return Err(why.reasons);
     }
     out.sort_by_key(|(_, placed)| importance(placed));
     let violated = budgets.violated(out.iter().map(|(key, placed)| (key, &*placed.template)));
@@ -213,7 +322,7 @@ fn on_node(mut trial: Trial<'_>, budgets: &Budgets, rejected: &mut Set) -> Resul
     let victims: Vec<_> =
         out.into_iter().zip(leave).filter(|(_, leaves)| *leaves).map(|(one, _)| one).collect();
     match victims.is_empty() {
-        true => Err(vec!["expected at least one victim pod".into()]),
+        true => Err(SmallVec::from_iter(["expected at least one victim pod".into()])),
         false => Ok(Candidate { node: trial.node, victims, violations }),
     }
 }
@@ -228,8 +337,7 @@ pub fn best(candidates: Vec<Candidate>) -> Option<Candidate> {
     candidates.into_iter().min_by_key(preference)
 }
 
-/// The smallest is chosen: fewest violations, least important victims, fewest, latest started.
-fn preference(candidate: &Candidate) -> (usize, i32, i64, usize, Reverse<i64>) {
+fn preference(candidate: &Candidate) -> Preference {
     let priorities = || candidate.victims.iter().map(|(_, placed)| placed.template.priority);
     let highest = priorities().max().unwrap_or(i32::MIN);
     // Shifted, so that few of a negative priority count less than many.

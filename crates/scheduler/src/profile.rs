@@ -2,9 +2,9 @@
 //!
 //! Answers to a profile of KubeSchedulerConfiguration.
 
-use crate::node::Term;
 use crate::plugins::PLUGINS;
 use crate::terms::Spread;
+use gifee_base::nodes::NodeAffinity;
 use std::sync::Arc;
 
 /// Constraints for pods that have none of their own.
@@ -61,9 +61,6 @@ impl Fit {
     }
 }
 
-/// Required and preferred terms of node affinity.
-pub type AddedAffinity = (Option<Vec<Term>>, Vec<(i32, Term)>);
-
 /// A profile.
 #[derive(Clone, Debug)]
 pub struct Profile {
@@ -82,7 +79,7 @@ pub struct Profile {
     /// The resources that NodeResourcesBalancedAllocation balances.
     pub balanced: Vec<(Box<str>, i64)>,
     /// Node affinity that all pods have beside their own.
-    pub added_affinity: AddedAffinity,
+    pub added_affinity: NodeAffinity,
     /// Whether pods may be pushed out for others.
     pub preempts: bool,
     /// How many nodes are looked at before one is chosen to push pods out of: in percent, and at least.
@@ -111,7 +108,7 @@ impl Profile {
             defaults: Defaults { constraints, lenient: true },
             fit: Fit::default(),
             balanced: Fit::default().resources,
-            added_affinity: (None, Vec::new()),
+            added_affinity: NodeAffinity::default(),
             preempts: true,
             candidates: (10, 100),
         }

@@ -11,6 +11,7 @@ use crate::placement::{
 };
 use crate::plugins::{PLUGINS, Set};
 use crate::pod::{Pod, Shape, Template};
+use crate::preemption::Trials;
 use crate::profile::Profile;
 use crate::relations::{Relations, Role};
 use crate::terms::{Spread, Terms};
@@ -96,6 +97,8 @@ pub struct Ranking {
     fingerprint: u64,
     /// Of the last decision: classes that were rejected, and why.
     refused: Vec<(u32, Rejection)>,
+    /// Who could leave nodes for such pods.
+    pub trials: Trials,
 }
 
 impl Ranking {
@@ -122,6 +125,7 @@ impl Ranking {
             at: cluster.journal().end(),
             fingerprint: fingerprint(cluster, &pod.template),
             refused: Vec::new(),
+            trials: Trials::default(),
         };
         ranking.topologies = ranking.told_apart_by(cluster);
         let all = ranking.only.clone().unwrap_or_else(|| cluster.known().to_vec());
@@ -485,9 +489,10 @@ fn diagnose_narrowed(diagnosis: &mut Diagnosis, template: &Template, left_out: u
     }
 }
 
-/// Whether a pod has claims, and so sees nodes as no other does.
-fn is_alone(template: &Template) -> bool {
-    !template.claims.is_empty() || !template.devices.is_empty()
+/// Whether a pod has claims that tell nodes apart, and so sees nodes as no other does.
+pub fn is_alone(cluster: &Cluster, template: &Template) -> bool {
+    let everywhere = || template.claims.is_empty() || cluster.storage.are_everywhere(&template.claim_keys());
+    !template.devices.is_empty() || !everywhere()
 }
 
 /// Rankings are kept for so many kinds of pods.
@@ -522,7 +527,7 @@ impl Rankings {
         spread: Arc<[Spread]>,
     ) -> &mut Ranking {
         let names_nodes = || PLUGINS.iter().any(|plugin| (plugin.narrow)(&pod.template).is_some());
-        let own = is_alone(&pod.template) || names_nodes();
+        let own = is_alone(cluster, &pod.template) || names_nodes();
         match self.narrowed.take().filter(|_| own) {
             Some(narrowed) => self.narrowed.insert(narrowed),
             None => self.of(cluster, profile, pod, spread),
@@ -538,7 +543,7 @@ impl Rankings {
         spread: Arc<[Spread]>,
     ) -> &mut Ranking {
         let only = narrow(cluster, &pod.template);
-        if only.is_some() || is_alone(&pod.template) {
+        if only.is_some() || is_alone(cluster, &pod.template) {
             let ranking = Box::new(Ranking::new(cluster, profile, pod, spread, only));
             return self.narrowed.insert(ranking);
         }

@@ -15,7 +15,7 @@ use crate::nominations::{Nominations, Nominee};
 use crate::placement::{Diagnosis, Placement};
 use crate::plugins::{self, Event};
 use crate::pod::{Condition, Pod, Templates};
-use crate::preemption::{self, Candidate, Outcome};
+use crate::preemption::{self, Candidate, Outcome, Search};
 use crate::profile::Profile;
 use crate::queue::{Pending, Put, Queue, give_back};
 use crate::ranking::{Ranking, Rankings};
@@ -384,8 +384,18 @@ impl Scheduler {
             return;
         }
         let cluster = &self.cluster;
-        self.queue
-            .wake(now, |pending| plugins::hint(pending.rejected, &pending.pod.template, event, cluster));
+        if let Event::Freed(_, index) = event {
+            // Those that are to have the room are asked one by one: what they share with others is not that.
+            for (key, template) in cluster.nominees(*index) {
+                let waits = self.queue.get(key);
+                if waits.is_some_and(|one| plugins::hint(one.rejected, template, event, cluster)) {
+                    self.queue.activate(key, now);
+                }
+            }
+        }
+        self.queue.wake(now, |pending| {
+            plugins::hint_behind(pending.rejected, &pending.pod.template, event, cluster)
+        });
     }
 
     /// A pod that was just given a place loses it.
@@ -521,15 +531,10 @@ impl Scheduler {
         let random = draw(&mut self.random);
         let spread = self.selectors.spread(profile, &pod.template);
         let ranking = self.rankings.again(&mut self.cluster, profile, pod, spread);
-        let about = (&self.cluster, profile);
-        let outcome = preemption::find(about, ranking, pod, diagnosis, &self.budgets, &mut rejected, random);
         let judges = |one: &Arc<Extender>| !one.preempt.is_empty() && one.concerns(&pod.template);
-        let outcome = match outcome {
-            Outcome::Several(all) if !self.extenders.iter().any(judges) => {
-                preemption::best(all).map_or_else(|| Outcome::Waiting(String::new()), Outcome::Found)
-            }
-            other => other,
-        };
+        let all = self.extenders.iter().any(judges);
+        let search = Search { cluster: &self.cluster, profile, pod, budgets: &self.budgets, random, all };
+        let outcome = search.find(ranking, diagnosis, &mut rejected);
         (Some(outcome), rejected)
     }
 

@@ -3,8 +3,10 @@
 //! Invariant: what was decided of claims and volumes and is not yet in the API counts as if it were, until the API says
 //! so, or says otherwise. Answers to the assume caches and the binder of VolumeBinding.
 
-use crate::node::{Node, Term};
-use gifee_base::{LabelSelector, Object, ObjectKey, Quantity};
+use crate::node::Node;
+use gifee_base::nodes::Term;
+use gifee_base::{LabelSelector, NodeSelector, Object, ObjectKey, Quantity};
+use serde::Deserialize;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -59,7 +61,7 @@ impl Claim {
 /// A PersistentVolume.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Volume {
-    affinity: Option<Vec<Term>>,
+    affinity: Option<NodeSelector>,
     /// Namespace, name and UID of the claim that it is for.
     claim: Option<(ObjectKey, Box<str>)>,
     class: Box<str>,
@@ -139,7 +141,6 @@ pub struct Storage {
     assumed_volumes: HashMap<Box<str>, ObjectKey>,
     /// Claims whose volumes are to be provisioned for a node.
     assumed_claims: HashMap<ObjectKey, Arc<str>>,
-    version: u64,
 }
 
 /// A kind of object that is kept here.
@@ -168,11 +169,6 @@ fn set<K: Eq + std::hash::Hash, V: PartialEq>(map: &mut HashMap<K, V>, key: K, v
 }
 
 impl Storage {
-    /// Differs after each change.
-    pub fn version(&self) -> u64 {
-        self.version
-    }
-
     /// A claim.
     pub fn claim(&self, key: &ObjectKey) -> Option<&Claim> {
         self.claims.get(key)
@@ -220,7 +216,6 @@ impl Storage {
             },
             Kind::Capacity => set(&mut self.capacities, object.key(), capacity(&tree)),
         };
-        self.version += u64::from(changed);
         Ok(changed)
     }
 
@@ -241,7 +236,6 @@ impl Storage {
             Kind::Driver => drop(self.drivers.remove(name)),
             Kind::Capacity => drop(self.capacities.remove(key)),
         }
-        self.version += 1;
     }
 
     /// All of a kind are to be told anew.
@@ -254,7 +248,6 @@ impl Storage {
             Kind::Driver => self.drivers.clear(),
             Kind::Capacity => self.capacities.clear(),
         }
-        self.version += 1;
     }
 
     /// What a decision for a node means for claims without a volume; or why there is none for that node.
@@ -300,6 +293,46 @@ impl Storage {
         if conflicts.is_empty() { Ok(bindings) } else { Err(conflicts) }
     }
 
+    /// Whether claims rule out no node, whatever else there is: volumes that every node can use, or that are yet to be
+    /// provisioned by somebody who can do so for every node and counts nothing.
+    pub fn are_everywhere(&self, claims: &[ObjectKey]) -> bool {
+        claims.iter().all(|key| {
+            let Some(claim) = self.claims.get(key).filter(|claim| !claim.is_of_one_pod()) else {
+                return false;
+            };
+            let driver = match self.volume_of(claim).filter(|_| claim.bound) {
+                Some(volume) => {
+                    let zoned = ZONES.iter().any(|key| volume.labels.contains_key(*key));
+                    if volume.affinity.is_some() || zoned {
+                        return false;
+                    }
+                    volume.csi().map(|(driver, _)| driver)
+                }
+                None if claim.bound || !self.comes_everywhere(key, claim) => return false,
+                None => self.driver_of(claim),
+            };
+            driver.is_none_or(|driver| !self.limits.values().any(|one| one.contains_key(driver)))
+        })
+    }
+
+    /// Whether a claim without a volume gets one on whatever node its pod goes to.
+    fn comes_everywhere(&self, key: &ObjectKey, claim: &Claim) -> bool {
+        let chosen = claim.selected_node.is_some() || self.assumed_claims.contains_key(key);
+        let class = self.classes.get(&claim.class).filter(|class| {
+            let provisions = !class.provisioner.is_empty() && *class.provisioner != *NO_PROVISIONER;
+            provisions && class.delays && class.topologies.is_empty()
+        });
+        let could_have = |volume: &Volume| match &volume.claim {
+            Some((of, _)) => of == key,
+            None => volume.class == claim.class,
+        };
+        !chosen
+            && claim.volume.is_empty()
+            && class.is_some_and(|class| !self.drivers.contains(&class.provisioner))
+            && !self.volumes.values().any(could_have)
+            && !self.assumed_volumes.values().any(|of| of == key)
+    }
+
     /// The smallest volume that a claim can have on a node; one that is meant for it comes first.
     fn matching(&self, key: &ObjectKey, claim: &Claim, node: &Node, taken: &Bindings) -> Option<Box<str>> {
         let mut best: Option<(&Box<str>, i64)> = None;
@@ -336,7 +369,7 @@ impl Storage {
     /// Whether a claim's volume can be provisioned for a node.
     fn provisions(&self, claim: &Claim, node: &Node) -> Result<(), Conflict> {
         let class = self.classes.get(&claim.class).ok_or(Conflict::NoVolume)?;
-        let here = class.topologies.is_empty() || class.topologies.iter().any(|term| term.matches(node));
+        let here = class.topologies.is_empty() || class.topologies.iter().any(|term| node.meets(term));
         if class.provisioner.is_empty() || *class.provisioner == *NO_PROVISIONER || !here {
             return Err(Conflict::NoVolume);
         }
@@ -359,7 +392,6 @@ impl Storage {
         for claim in &bindings.provision {
             self.assumed_claims.insert(claim.clone(), node.clone());
         }
-        self.version += u64::from(!bindings.is_empty());
     }
 
     /// It is not decided after all.
@@ -370,7 +402,6 @@ impl Storage {
         for claim in &bindings.provision {
             self.assumed_claims.remove(claim);
         }
-        self.version += u64::from(!bindings.is_empty());
     }
 
     /// Whether all claims of a decision have their volumes; none while they may yet get them.
@@ -404,7 +435,7 @@ impl Storage {
 impl Volume {
     /// Whether it can be used on a node.
     fn admits(&self, node: &Node) -> bool {
-        self.affinity.as_ref().is_none_or(|terms| terms.iter().any(|term| term.matches(node)))
+        self.affinity.as_ref().is_none_or(|selector| node.is_selected(selector))
     }
 
     /// Whether a node is in the zone and the region that its labels name.
@@ -470,7 +501,7 @@ fn volume(object: &Object, tree: &Value) -> Result<Volume, serde_json::Error> {
     let required = &spec["nodeAffinity"]["required"];
     let affinity = match required.is_null() {
         true => None,
-        false => Some(crate::decode::terms(required.clone())?),
+        false => Some(NodeSelector::deserialize(required)?),
     };
     let reference = &spec["claimRef"];
     let claim = reference.is_object().then(|| {

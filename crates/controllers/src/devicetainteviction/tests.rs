@@ -23,7 +23,7 @@ fn slice(pool: &str, device: &str, effect: &str) -> Value {
 #[test]
 fn a_taint_ends_those_who_do_not_bear_it() {
     let check = |tolerations: Value, slice: Value, rules: &[Value], expect: Option<&str>| {
-        let found = end(&[claim(tolerations)], &[slice], rules).map(|at| at.to_string());
+        let found = end(&[claim(tolerations)], &[slice], rules).map(|end| end.at.to_string());
         assert_eq!(found.as_deref(), expect);
     };
     let tainted = || slice("one", "gpu-0", "NoExecute");
@@ -43,30 +43,97 @@ fn a_taint_ends_those_who_do_not_bear_it() {
     check(bears(Value::Null), tainted(), &[rule("two")], None);
 }
 
+struct World {
+    fake: Arc<Fake>,
+    events: Recorder,
+    stop: CancellationToken,
+}
+
+impl World {
+    fn start() -> Self {
+        let clock = gifee_testkit::RuntimeClock::new();
+        let world = Self {
+            fake: Fake::with_clock(clock.clone()),
+            events: Recorder::memory(),
+            stop: CancellationToken::new(),
+        };
+        let context = Context::with(world.fake.client(), clock, world.events.clone(), world.stop.clone());
+        world.fake.put(json!({ "apiVersion": "v1", "kind": "Pod",
+            "metadata": { "name": "p", "namespace": "web", "uid": "uid-p" },
+            "spec": { "nodeName": "n", "resourceClaims": [{ "name": "gpu", "resourceClaimName": "c" }] } }));
+        tokio::spawn(run(context, Arc::default()));
+        world
+    }
+
+    fn is_leaving(&self) -> bool {
+        let pod = self.fake.object(&Gvr::core("pods"), &ObjectKey::new("web", "p"));
+        pod.is_none_or(|pod| !pod["metadata"]["deletionTimestamp"].is_null())
+    }
+
+    /// What is said of the rule: status, reason and message.
+    fn said(&self) -> String {
+        let rule = self.fake.object(&resource("devicetaintrules"), &ObjectKey::cluster("r")).unwrap();
+        let one = &rule["status"]["conditions"][0];
+        format!("{} {} {}", text(&one["status"]), text(&one["reason"]), text(&one["message"]))
+    }
+
+    fn rule(&self, generation: u64, effect: &str) {
+        self.fake.put(json!({ "apiVersion": "resource.k8s.io/v1", "kind": "DeviceTaintRule",
+            "metadata": { "name": "r", "uid": "uid-r", "generation": generation },
+            "spec": { "deviceSelector": { "pool": "one" }, "taint":
+                { "key": "k", "effect": effect, "timeAdded": "2027-01-15T08:00:00Z" } } }));
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+/// Time goes on only when there is nothing to do, so after any of it all has been done.
+async fn pass(seconds: u64) {
+    tokio::time::sleep(Duration::from_secs(seconds)).await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn the_pod_of_a_broken_device_goes() {
-    let (fake, stop, events) = (Fake::new(), CancellationToken::new(), Recorder::memory());
-    let clock = gifee_testkit::RuntimeClock::new();
-    let context = Context::with(fake.client(), clock, events.clone(), stop.clone());
-    let pods = Gvr::core("pods");
-    fake.put(json!({ "apiVersion": "v1", "kind": "Pod",
-        "metadata": { "name": "p", "namespace": "web", "uid": "uid-p" },
-        "spec": { "nodeName": "n", "resourceClaims": [{ "name": "gpu", "resourceClaimName": "c" }] } }));
-    fake.put(claim(json!([])));
-    tokio::spawn(run(context, Arc::default()));
-    tokio::time::sleep(Duration::from_millis(50)).await;
-    assert_eq!(fake.writes(), Vec::<String>::new());
-    fake.put(slice("one", "gpu-0", "NoExecute"));
-    let key = ObjectKey::new("web", "p");
-    let gone = || fake.object(&pods, &key).is_none_or(|pod| !pod["metadata"]["deletionTimestamp"].is_null());
-    for _ in 0..1000 {
-        if gone() {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(3)).await;
-    }
-    assert!(gone());
-    let told: Vec<String> = events.take().into_iter().map(|event| event.message).collect();
+    let world = World::start();
+    world.fake.put(claim(json!([])));
+    pass(1).await;
+    assert_eq!(world.fake.writes(), Vec::<String>::new());
+    world.fake.put(slice("one", "gpu-0", "NoExecute"));
+    pass(1).await;
+    assert!(world.is_leaving());
+    let told: Vec<String> = world.events.take().into_iter().map(|event| event.message).collect();
     assert_eq!(told, ["Marking for deletion"]);
-    stop.cancel();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rule_says_whom_it_makes_go() {
+    let world = World::start();
+    world.fake.put(claim(json!([{ "key": "k", "operator": "Exists", "tolerationSeconds": 120 }])));
+    world.fake.put(slice("one", "gpu-0", "None"));
+    world.rule(1, "None");
+    pass(1).await;
+    let tried = "False NoEffect 1 published device selected. 1 allocated device selected. 1 pod would be evicted in 1 namespace if the effect was NoExecute. This information will not be updated again. Recreate the DeviceTaintRule to trigger an update.";
+    assert_eq!(world.said(), tried);
+    assert!(!world.is_leaving());
+    world.rule(2, "NoExecute");
+    pass(1).await;
+    assert_eq!(world.said(), "True PodsPendingEviction 1 pod needs to be evicted in 1 namespace.");
+    let writes = world.fake.writes().len();
+    pass(60).await;
+    assert_eq!((world.is_leaving(), world.fake.writes().len()), (false, writes));
+    pass(60).await;
+    assert!(world.is_leaving());
+    pass(30).await;
+    assert_eq!(world.said(), "False Completed 1 pod evicted since starting the controller.");
+    world.rule(3, "NoSchedule");
+    pass(1).await;
+    let other = "False OtherEffect Eviction only happens for the NoExecute effect. 1 pod evicted since starting the controller.";
+    assert_eq!(world.said(), other);
+    let writes = world.fake.writes().len();
+    pass(600).await;
+    assert_eq!(world.fake.writes().len(), writes);
 }

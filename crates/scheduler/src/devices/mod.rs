@@ -407,7 +407,7 @@ impl Devices {
         let found = self.of(&pod.template).into_iter().find(|(key, claim)| {
             let nodes = claim.allocation.as_ref().and_then(|one| one.nodes.as_ref());
             let elsewhere = nodes.is_some_and(|terms| {
-                let admits = |node: &Node| terms.iter().any(|term| term.matches(node));
+                let admits = |node: &Node| node.is_selected(terms);
                 cluster.known().iter().any(|index| !admits(cluster.node(*index)))
             });
             let unused = claim.reserved.iter().all(|one| one["uid"] == *pod.uid);
@@ -465,7 +465,7 @@ impl Search<'_> {
             }
         }
         let admits = |allocation: &Allocation| {
-            allocation.nodes.as_ref().is_none_or(|terms| terms.iter().any(|term| term.matches(node)))
+            allocation.nodes.as_ref().is_none_or(|selector| node.is_selected(selector))
         };
         match self.allocated.iter().all(|one| admits(one)) {
             true => Ok(()),

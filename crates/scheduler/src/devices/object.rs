@@ -3,10 +3,11 @@
 //! Invariant: what is decoded here is all that is kept of an object; what goes into an allocation as it stands is kept as it
 //! stands. Answers to the types of `resource.k8s.io/v1`.
 
-use crate::node::{Node, Term};
-use gifee_base::{Object, Quantity};
+use crate::node::Node;
+use gifee_base::{NodeSelector, Object, Quantity};
 use gifee_reconcile::pod::Toleration;
 use gifee_schema::cel::device::Named;
+use serde::Deserialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -41,7 +42,7 @@ pub enum Nodes {
     /// On this one.
     One(Arc<str>),
     /// On those that a selector selects, and the selector.
-    Selected(Vec<Term>, Value),
+    Selected(NodeSelector, Value),
     /// On all.
     All,
     /// Each device says so itself.
@@ -60,7 +61,7 @@ impl Nodes {
         }
         let selector = &tree["nodeSelector"];
         if !selector.is_null() {
-            return Ok(Self::Selected(crate::decode::terms(selector.clone())?, selector.clone()));
+            return Ok(Self::Selected(NodeSelector::deserialize(selector)?, selector.clone()));
         }
         Ok(if tree["perDeviceNodeSelection"] == true { Self::PerDevice } else { Self::None })
     }
@@ -69,7 +70,7 @@ impl Nodes {
     pub fn admit(&self, node: &Node) -> bool {
         match self {
             Self::One(name) => *name == node.name,
-            Self::Selected(terms, _) => terms.iter().any(|term| term.matches(node)),
+            Self::Selected(selector, _) => node.is_selected(selector),
             Self::All => true,
             Self::PerDevice | Self::None => false,
         }
@@ -292,7 +293,7 @@ pub struct Taken {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Allocation {
     /// On which nodes they can be used; none: on all.
-    pub nodes: Option<Vec<Term>>,
+    pub nodes: Option<NodeSelector>,
     /// The devices.
     pub taken: Vec<Taken>,
     /// As it stands, or is to be written.
@@ -313,7 +314,7 @@ impl Allocation {
         let selector = &tree["nodeSelector"];
         let nodes = match selector.is_null() {
             true => None,
-            false => Some(crate::decode::terms(selector.clone())?),
+            false => Some(NodeSelector::deserialize(selector)?),
         };
         let taken = list(&tree["devices"]["results"]).map(|one| Taken {
             id: Id {

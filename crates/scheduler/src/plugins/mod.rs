@@ -10,6 +10,7 @@ mod gang_scheduling;
 mod image_locality;
 mod inter_pod_affinity;
 mod node_affinity;
+mod node_declared_features;
 mod node_name;
 mod node_ports;
 mod node_resources_fit;
@@ -23,6 +24,8 @@ mod volume_binding;
 mod volume_restrictions;
 mod volume_zone;
 
+pub use node_declared_features::FEATURES;
+use node_resources_fit::is_crowded_out;
 pub use pod_topology_spread::node_admits;
 
 use crate::cluster::Cluster;
@@ -56,6 +59,7 @@ pub const PLUGINS: &[Plugin] = &[
     dynamic_resources::PLUGIN,
     balanced_allocation::PLUGIN,
     image_locality::PLUGIN,
+    node_declared_features::PLUGIN,
 ];
 
 /// The highest score of a node in one plugin.
@@ -281,6 +285,20 @@ pub fn order(one: &Template, other: &Template) -> Ordering {
 /// Whether an event might let in a pod that some plugins rejected.
 pub fn hint(rejected: Set, pod: &Template, event: &Event, cluster: &Cluster) -> bool {
     rejected.is_empty() || rejected.plugins().any(|plugin| (plugin.hint)(pod, event, cluster))
+}
+
+/// The same of a pod that is not to have room where something went, and so does not get what others are to have there.
+pub fn hint_behind(rejected: Set, pod: &Template, event: &Event, cluster: &Cluster) -> bool {
+    let only_room = rejected.plugins().all(|plugin| plugin.name == node_resources_fit::PLUGIN.name);
+    if let Event::Freed(freed, index) = event
+        && !rejected.is_empty()
+        && only_room
+        && (freed.priority < pod.priority || !cluster.has_lower(pod))
+        && is_crowded_out(pod, cluster, *index)
+    {
+        return false;
+    }
+    hint(rejected, pod, event, cluster)
 }
 
 /// Whether an event about a node lets a filter's plugin accept the node now, but not before.

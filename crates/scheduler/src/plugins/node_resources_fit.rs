@@ -25,11 +25,12 @@ pub const PLUGIN: Plugin = Plugin {
         },
     }),
     hint: |pod, event, cluster| {
-        let (grown, index) = match event {
+        let (grown, index, shown) = match event {
             Event::Node(old, index) => {
-                (old.as_ref().is_none_or(|old| grown(old, cluster.node(*index))), *index)
+                (old.as_ref().is_none_or(|old| grown(old, cluster.node(*index))), *index, true)
             }
-            Event::Freed(_, index) => (true, *index),
+            // One of lower priority could have been pushed out before, too.
+            Event::Freed(freed, index) => (true, *index, freed.priority >= pod.priority),
             Event::Placed(..)
             | Event::Namespace
             | Event::Storage(_)
@@ -37,7 +38,7 @@ pub const PLUGIN: Plugin = Plugin {
             | Event::Devices(_) => return false,
         };
         // One that can push others out may have a place before it fits.
-        grown && (cluster.has_lower(pod) || fits_index(pod, cluster, index))
+        grown && ((shown && cluster.has_lower(pod)) || fits_index(pod, cluster, index))
     },
     advise: |pod, view, index| Some(lack(&pod.template, view.node(index), view.load(index))),
     ..Plugin::named("NodeResourcesFit")
@@ -67,6 +68,14 @@ fn lack(template: &Template, node: &Node, load: &Load) -> (i64, String) {
     }
     let most = lacks.iter().map(|(part, _)| *part).max().unwrap_or_default();
     (most, lacks.into_iter().map(|(_, text)| text).collect::<Vec<_>>().join(" and "))
+}
+
+/// Whether the only thing that keeps a pod from a node is the room that others are to have there.
+pub fn is_crowded_out(template: &Template, cluster: &Cluster, index: usize) -> bool {
+    let mut load = cluster.load(index).clone();
+    let ahead = cluster.nominees(index).iter().filter(|(_, one)| one.priority >= template.priority);
+    ahead.for_each(|(_, one)| load.add(one));
+    fits(template, cluster.node(index), &load, &|_| false) != Verdict::Fits
 }
 
 fn fits_index(template: &Template, cluster: &Cluster, index: usize) -> bool {

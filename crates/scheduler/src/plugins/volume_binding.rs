@@ -24,7 +24,6 @@ pub const PLUGIN: Plugin = Plugin {
             }
         }))
     },
-    fingerprint: |template, cluster| if template.claims.is_empty() { 0 } else { cluster.storage.version() },
     hint: |pod, event, cluster| match event {
         Event::Node(old, index) => old.as_ref().is_none_or(|old| old.labels != cluster.node(*index).labels),
         Event::Storage(claim) => claim.as_ref().is_none_or(|claim| claim.namespace == pod.namespace),

@@ -84,6 +84,14 @@ fn all_mistakes_are_told_with_their_fields() {
                 { "name": "PodTopologySpread", "args": { "defaultingType": "List", "defaultConstraints": [
                     { "maxSkew": 0, "topologyKey": "zone", "whenUnsatisfiable": "Never" }] } },
                 { "name": "DefaultPreemption", "args": { "minCandidateNodesPercentage": 101 } },
+                { "name": "NodeAffinity", "args": { "addedAffinity": {
+                    "requiredDuringSchedulingIgnoredDuringExecution": { "nodeSelectorTerms": [
+                        { "matchExpressions": [{ "key": "a", "operator": "Near" }, { "key": "b", "operator": "In" }] },
+                        { "matchFields": [{ "key": "metadata.name", "operator": "In", "values": ["x", "y"] }] }] },
+                    "preferredDuringSchedulingIgnoredDuringExecution": [
+                        { "weight": 1, "preference": { "matchFields": [{ "key": "metadata.name", "operator": "Gt" }] } },
+                        { "weight": 0, "preference": { "matchFields": [{ "key": "metadata.name", "operator": "Gt" }] } }],
+                } } },
             ] },
             { "plugins": {} },
         ],
@@ -104,6 +112,14 @@ fn all_mistakes_are_told_with_their_fields() {
             "profiles[1].pluginConfig[2].args.defaultConstraints[0].whenUnsatisfiable: Unsupported value: \"Never\": \
              supported values: \"DoNotSchedule\", \"ScheduleAnyway\"",
             "profiles[1].pluginConfig[3].args.minCandidateNodesPercentage: Invalid value: 101: not in valid range [0, 100]",
+            "profiles[1].pluginConfig[4].args.addedAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms[0]\
+             .matchExpressions[0].operator: Unsupported value: \"Near\"",
+            "profiles[1].pluginConfig[4].args.addedAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms[0]\
+             .matchExpressions[1].values: Invalid value: []: for 'in', 'notin' operators, values set can't be empty",
+            "profiles[1].pluginConfig[4].args.addedAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms[1]\
+             .matchFields[0].values: Invalid value: 2: must have one element",
+            "profiles[1].pluginConfig[4].args.addedAffinity.preferredDuringSchedulingIgnoredDuringExecution[0]\
+             .matchFields[0].operator: Unsupported value: \"Gt\"",
             "profiles[1].schedulerName: Duplicate value: \"profiles[0].schedulerName\"",
             "profiles[2].schedulerName: Required value",
         ]

@@ -112,11 +112,15 @@ fn outcome(cluster: &mut Cluster, budgets: &Budgets, pod: &Pod) -> String {
     if diagnosis.nodes == 0 {
         return diagnosis.message();
     }
-    match preemption::find((cluster, &profile), ranking, pod, &diagnosis, budgets, &mut Set::default(), 0) {
+    let search = preemption::Search { cluster, profile: &profile, pod, budgets, random: 0, all: false };
+    let all = preemption::Search { all: true, ..search };
+    let all = all.find(ranking, &diagnosis, &mut Set::default());
+    match search.find(ranking, &diagnosis, &mut Set::default()) {
         Outcome::None(why) | Outcome::Waiting(why) => format!("{} {why}", diagnosis.message()),
-        Outcome::Found(_) => unreachable!("the search leaves the choice"),
-        Outcome::Several(all) => {
-            let candidate = preemption::best(all).unwrap();
+        Outcome::Several(_) => unreachable!("only one is wanted"),
+        Outcome::Found(candidate) => {
+            let Outcome::Several(all) = all else { panic!("one of several") };
+            assert_eq!(preemption::best(all).unwrap().victims.len(), candidate.victims.len());
             let victims: Vec<&str> = candidate.victims.iter().map(|(key, _)| &*key.name).collect();
             format!("{} without {}", cluster.node(candidate.node).name, victims.join(" "))
         }

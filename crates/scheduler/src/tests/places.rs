@@ -156,3 +156,39 @@ fn nodes_that_have_the_image_are_preferred() {
 fn without_nodes_there_is_no_place() {
     check(&[], &[], &json!({}), "no nodes available to schedule pods");
 }
+
+#[test]
+fn what_an_agent_must_know_of_it_must_declare() {
+    let nodes = second(&json!({ "status": { "declaredFeatures":
+        ["RestartAllContainersOnContainerExits", "UserNamespacesHostNetworkSupport"] } }));
+    let rule =
+        json!([{ "action": "RestartAllContainers", "exitCodes": { "operator": "In", "values": [1] } }]);
+    let all = json!({ "containers": [{ "name": "c", "restartPolicyRules": rule }] });
+    let users = json!({ "hostNetwork": true, "hostUsers": false });
+    for spec in [&all, &users] {
+        check(&nodes, &[], spec, "two");
+        let message = refused("1 node(s) didn't match Pod's required features", HELPLESS);
+        check(&nodes[..1], &[], spec, &message);
+    }
+    for spec in [json!({ "hostNetwork": true }), json!({ "hostUsers": false })] {
+        check(&nodes[..1], &[], &spec, "one");
+    }
+}
+
+#[test]
+fn a_declared_feature_wakes_who_waits_for_it() {
+    let now = tokio::time::Instant::now();
+    let mut scheduler = crate::scheduler::Scheduler::new("default-scheduler", 1);
+    let mut tree = node_with("one", &json!({}));
+    scheduler.replace_nodes(vec![super::node(&tree)], now);
+    let web = pod_with("web", &json!({ "hostNetwork": true, "hostUsers": false }));
+    scheduler.replace_pods(vec![pod(&web)], now);
+    assert!(matches!(scheduler.next(now), Some(crate::Step::Report(_))));
+    tree["metadata"]["labels"]["other"] = "x".into();
+    scheduler.node_changed(super::node(&tree), now);
+    assert!(scheduler.next(now).is_none());
+    tree["status"]["declaredFeatures"] = json!(["UserNamespacesHostNetworkSupport"]);
+    scheduler.node_changed(super::node(&tree), now);
+    let later = now + std::time::Duration::from_secs(60);
+    assert!(matches!(scheduler.next(later), Some(crate::Step::Bind(_))));
+}

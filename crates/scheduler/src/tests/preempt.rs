@@ -1,7 +1,15 @@
 //! Who must leave for a pod of higher priority.
 
+use super::reference::Dice;
 use super::{cluster, node_with, object, outcome, pod, pod_with};
 use crate::budgets::{Budget, Budgets};
+use crate::cluster::Cluster;
+use crate::placement::Placement;
+use crate::plugins::Set;
+use crate::pod::{Life, Pod, Templates};
+use crate::preemption::{Outcome, Search};
+use crate::profile::Profile;
+use crate::ranking::{Ranking, Rankings};
 use crate::scheduler::{Nominate, Scheduler, Step};
 use gifee_base::ObjectKey;
 use serde_json::{Value, json};
@@ -76,7 +84,7 @@ fn budgets_spare_their_pods_if_others_will_do() {
         "spec": { "selector": { "matchLabels": { "app": "db" } } }, "status": { "disruptionsAllowed": 0 },
     });
     let mut budgets = Budgets::default();
-    budgets.0.insert(ObjectKey::new("shop", "db"), Budget::decode(&object(&budget)).unwrap());
+    budgets.put(ObjectKey::new("shop", "db"), Budget::decode(&object(&budget)).unwrap());
     let nodes = [node_with("one", &json!({}))];
     let mut cluster = cluster(&nodes, &[]);
     for (name, app, priority) in [("db", "db", 1), ("cache", "cache", 2)] {
@@ -166,4 +174,107 @@ fn a_nominee_that_goes_leaves_its_room_to_others() {
     }
     scheduler.pod_removed(&ObjectKey::new("shop", "high"), now);
     assert!(matches!(scheduler.next(now), Some(Step::Bind(_))), "small fits now");
+}
+
+/// What a search comes to: the node and who leaves it, or why there is none; and what stood in the way.
+fn found(
+    (cluster, profile): (&Cluster, &Profile),
+    ranking: &mut Ranking,
+    pod: &Pod,
+    budgets: &Budgets,
+    random: u64,
+) -> String {
+    let diagnosis = match ranking.choose(cluster, profile, pod, &mut || 0) {
+        Placement::Node(index) => return cluster.node(index).name.to_string(),
+        Placement::None(diagnosis) => diagnosis,
+    };
+    let search = Search { cluster, profile, pod, budgets, random, all: false };
+    let mut rejected = Set::default();
+    let outcome = match search.find(ranking, &diagnosis, &mut rejected) {
+        Outcome::None(why) | Outcome::Waiting(why) => why,
+        Outcome::Several(_) => unreachable!("only one is wanted"),
+        Outcome::Found(one) => {
+            let victims: Vec<&str> = one.victims.iter().map(|(key, _)| &*key.name).collect();
+            format!("{} without {} of {}", cluster.node(one.node).name, victims.join(" "), one.violations)
+        }
+    };
+    format!("{outcome} {rejected:?}")
+}
+
+/// Something happens that who can leave depends on.
+fn change(dice: &mut Dice, cluster: &mut Cluster, budgets: &mut Budgets, templates: &mut Templates) {
+    let keys: Vec<ObjectKey> = {
+        let mut keys: Vec<_> = cluster.pods().map(|(key, _)| key.clone()).collect();
+        keys.sort_by(|one, other| one.name.cmp(&other.name));
+        keys
+    };
+    let node: std::sync::Arc<str> = dice.pick(&["n0", "n1", "n2", "n3"]).into();
+    let number = dice.below(1000);
+    let mut new = |spec: &Value| {
+        let mut new = pod(&pod_with(&format!("new-{number}"), spec));
+        new.template = templates.share((*new.template).clone());
+        new
+    };
+    match (dice.below(6), keys.get(usize::try_from(dice.below(8)).unwrap())) {
+        (0, Some(key)) => drop(cluster.remove(key)),
+        (1, Some(key)) => {
+            let life =
+                Life { started: i64::try_from(number).unwrap(), deleting: dice.one_in(2), preempted: false };
+            cluster.live(key, life);
+        }
+        (2, _) => {
+            let new = new(&lower("300m", i32::try_from(dice.below(4)).unwrap()));
+            cluster.place(&new, &node, true);
+        }
+        (3, _) => {
+            let new = new(&json!({ "cpu": "400m", "priority": 5 + dice.below(9) }));
+            cluster.nominate(&new.key, &new.template, &node);
+        }
+        (4, _) => {
+            let budget = json!({
+                "apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": { "name": "b", "namespace": "shop" },
+                "spec": { "selector": { "matchExpressions": [{ "key": "app", "operator": dice.pick(&["Exists", "DoesNotExist"]) }] } },
+                "status": { "disruptionsAllowed": dice.below(2) },
+            });
+            budgets.put(ObjectKey::new("shop", "b"), Budget::decode(&object(&budget)).unwrap());
+        }
+        _ => {
+            let cpu = json!({ "status": { "allocatable": { "cpu": dice.pick(&["1", "2"]) } } });
+            cluster.put_node(super::node(&node_with(&node, &cpu)));
+        }
+    }
+}
+
+#[test]
+fn what_equal_pods_share_is_what_each_would_find_alone() {
+    for seed in 0..80 {
+        let mut dice = Dice(seed);
+        let nodes: Vec<Value> = (0..4).map(|at| node_with(&format!("n{at}"), &json!({}))).collect();
+        let placed: Vec<(String, Value)> = (0..8)
+            .map(|_| (format!("n{}", dice.below(4)), lower("300m", i32::try_from(dice.below(4)).unwrap())))
+            .collect();
+        let placed: Vec<(&str, Value)> =
+            placed.iter().map(|(node, spec)| (node.as_str(), spec.clone())).collect();
+        let mut cluster = cluster(&nodes, &placed);
+        let (mut budgets, mut templates) = (Budgets::default(), Templates::default());
+        let profile = Profile { candidates: (0, 2), ..Profile::new("default-scheduler") };
+        let mut rankings = Rankings::default();
+        for number in 0..30 {
+            let cpu = dice.pick(&["700m", "900m"]);
+            let mut one = pod(&pod_with(&format!("web-{number}"), &json!({ "cpu": cpu, "priority": 7 })));
+            one.template = templates.share((*one.template).clone());
+            if dice.one_in(3) {
+                let node: std::sync::Arc<str> = dice.pick(&["n0", "n1", "n2", "n3"]).into();
+                cluster.nominate(&one.key, &one.template, &node);
+            }
+            let random = dice.below(100);
+            let spread = crate::selectors::Selectors::default().spread(&profile, &one.template);
+            let ranking = rankings.of(&mut cluster, &profile, &one, spread.clone());
+            let shared = found((&cluster, &profile), ranking, &one, &budgets, random);
+            let mut alone = Ranking::new(&mut cluster, &profile, &one, spread, None);
+            let alone = found((&cluster, &profile), &mut alone, &one, &budgets, random);
+            assert_eq!(shared, alone, "seed {seed}, pod {number}");
+            change(&mut dice, &mut cluster, &mut budgets, &mut templates);
+        }
+    }
 }

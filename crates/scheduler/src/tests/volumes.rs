@@ -221,3 +221,40 @@ fn claims_of_one_pod_and_full_nodes_reject() {
     assert!(why.starts_with("0/2 nodes are available: 2 node(s) exceed max volume count."), "{why}");
     next(&mut with, &using("web-4", &["c1"])).unwrap();
 }
+
+#[test]
+fn claims_that_tell_no_nodes_apart_cost_no_ranking_of_their_own() {
+    let check = |stored: &[Value], expect: bool| {
+        let scheduler = scheduler(stored);
+        let template = pod(&using("web", &["data"])).template;
+        let alone = crate::ranking::is_alone(&scheduler.cluster, &template);
+        assert_eq!(alone, !expect, "{stored:?}");
+    };
+    let late = || class("late", "example.com/disks", &json!({}));
+    let anywhere = |changes: Value| {
+        let mut volume = volume("v", "one", &json!({}));
+        volume["spec"].as_object_mut().unwrap().remove("nodeAffinity");
+        merge(&mut volume, &changes);
+        volume
+    };
+    let csi = json!({ "spec": { "csi": { "driver": "d", "volumeHandle": "h" } } });
+    let limit = |driver: &str| {
+        json!({ "apiVersion": "storage.k8s.io/v1", "kind": "CSINode", "metadata": { "name": "one" },
+            "spec": { "drivers": [{ "name": driver, "nodeID": "one", "allocatable": { "count": 3 } }] } })
+    };
+    check(&[late(), claim("data", &json!({}))], true);
+    check(&[claim("data", &json!({}))], false);
+    check(&[late()], false);
+    let one_pod = json!({ "spec": { "accessModes": ["ReadWriteOncePod"] } });
+    check(&[late(), claim("data", &one_pod)], false);
+    check(&[late(), claim("data", &json!({})), anywhere(json!({}))], false);
+    let zones = json!({ "allowedTopologies": [{ "matchLabelExpressions":
+        [{ "key": "topology.kubernetes.io/zone", "values": ["a"] }] }] });
+    check(&[class("late", "example.com/disks", &zones), claim("data", &json!({}))], false);
+    check(&[bound("data", "v"), anywhere(json!({}))], true);
+    check(&[bound("data", "v"), volume("v", "one", &json!({}))], false);
+    let zone = json!({ "metadata": { "labels": { "topology.kubernetes.io/zone": "a" } } });
+    check(&[bound("data", "v"), anywhere(zone)], false);
+    check(&[bound("data", "v"), anywhere(csi.clone()), limit("other")], true);
+    check(&[bound("data", "v"), anywhere(csi), limit("d")], false);
+}

@@ -2,7 +2,7 @@
 
 use crate::resources::{Amounts, Counting, amounts, requests};
 use crate::{Lookup, placement};
-use gifee_base::{Object, Quantity};
+use gifee_base::{NodeSelector, Object, Quantity};
 use serde_json::Value;
 use std::collections::BTreeMap;
 
@@ -34,6 +34,7 @@ enum Reason {
 }
 
 fn impossible(pod: &Value, field: &str, limit: usize, lookup: &dyn Lookup) -> Option<String> {
+    let required = NodeSelector::required(&pod["spec"]);
     let asked = requests(pod, Counting { given: false, overhead: true });
     let mut seen = 0;
     let mut reasons: BTreeMap<Reason, usize> = BTreeMap::new();
@@ -43,7 +44,7 @@ fn impossible(pod: &Value, field: &str, limit: usize, lookup: &dyn Lookup) -> Op
         if seen > limit {
             return true;
         }
-        match reason(pod, &asked, node, &mut most) {
+        match reason(pod, required.as_ref(), &asked, node, &mut most) {
             Some(reason) => *reasons.entry(reason).or_default() += 1,
             None => return true,
         }
@@ -69,16 +70,22 @@ fn impossible(pod: &Value, field: &str, limit: usize, lookup: &dyn Lookup) -> Op
     Some(format!("{field}: no node could hold this pod, even an empty one; of {nodes}: {}", parts.join(", ")))
 }
 
-fn reason(pod: &Value, asked: &Amounts, node: &Object, most: &mut Amounts) -> Option<Reason> {
+fn reason(
+    pod: &Value,
+    required: Option<&NodeSelector>,
+    asked: &Amounts,
+    node: &Object,
+    most: &mut Amounts,
+) -> Option<Reason> {
     let spec = &pod["spec"];
     if !placement::selected(spec, node) {
         return Some(Reason::Selector);
     }
-    if !placement::wanted(spec, node) {
+    if !placement::wanted(required, node) {
         return Some(Reason::Affinity);
     }
-    let value = node.to_value().ok()?;
-    for taint in value["spec"]["taints"].as_array().into_iter().flatten() {
+    let taints: Vec<Value> = node.decode_at(&["spec", "taints"]).ok()?;
+    for taint in &taints {
         // What the node's state brought will go with it.
         let key = taint["key"].as_str().unwrap_or_default();
         let lasting = !key.starts_with("node.kubernetes.io/") && taint["effect"] != "PreferNoSchedule";
@@ -87,7 +94,7 @@ fn reason(pod: &Value, asked: &Amounts, node: &Object, most: &mut Amounts) -> Op
             return Some(Reason::Taint(format!("{key}: {value}")));
         }
     }
-    let has = amounts(&value["status"]["allocatable"]);
+    let has = amounts(&node.decode_at(&["status", "allocatable"]).ok()?);
     let lacks = |(name, amount): &(&String, &Quantity)| {
         amount.sign() > 0 && has.get(*name).is_none_or(|has| has < *amount)
     };
