@@ -99,6 +99,8 @@ pub struct Ranking {
     refused: Vec<(u32, Rejection)>,
     /// Who could leave nodes for such pods.
     pub trials: Trials,
+    /// Nodes that were seen as only the pod that is to have them sees them.
+    own: Vec<usize>,
 }
 
 impl Ranking {
@@ -126,6 +128,7 @@ impl Ranking {
             fingerprint: fingerprint(cluster, &pod.template),
             refused: Vec::new(),
             trials: Trials::default(),
+            own: Vec::new(),
         };
         ranking.topologies = ranking.told_apart_by(cluster);
         let all = ranking.only.clone().unwrap_or_else(|| cluster.known().to_vec());
@@ -149,6 +152,9 @@ impl Ranking {
         let mut changed: Vec<usize> =
             cluster.journal().since(self.at).into_iter().flatten().map(|one| one.node).collect();
         self.at = cluster.journal().end();
+        // What a pod is to have itself does not stand in its way, but in that of others.
+        changed.append(&mut self.own);
+        changed.extend(pod.nominated.as_deref().and_then(|name| cluster.find(name)));
         changed.sort_unstable();
         changed.dedup();
         let mut all = false;
@@ -215,6 +221,9 @@ impl Ranking {
         self.scaled.clone_from(&scores.scaled);
         for node in nodes {
             let Some(slot) = self.slot(cluster, *node) else { continue };
+            if cluster.nominees(*node).iter().any(|(key, _)| *key == pod.key) {
+                self.own.push(*node);
+            }
             let verdict = match cluster.is_known(*node) {
                 false => UNKNOWN,
                 true => match reject_alone(pod, &view, &filters, *node) {
