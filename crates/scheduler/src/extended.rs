@@ -4,7 +4,9 @@
 //! Answers to `findNodesThatPassExtenders` and the part of extenders in upstream's scores.
 
 use crate::extender::{Answer, Extender, Question};
+use crate::gang::Ganging;
 use crate::placement::{Diagnosis, Placement};
+use crate::pod::Pod;
 use crate::preemption::{Candidate, Outcome};
 use crate::profile::Profile;
 use crate::queue::Pending;
@@ -27,7 +29,27 @@ pub struct Asking {
     candidates: Vec<Candidate>,
     /// Whether the pod has gone meanwhile, or has a node.
     pub(crate) gone: bool,
+    /// The group that is being decided on, if the pod is one of several that must start together.
+    pub(crate) gang: Option<Box<Ganging>>,
 }
+
+/// Why extenders need not be asked.
+pub enum Unasked {
+    /// No node comes into question.
+    Refused(Diagnosis),
+    /// A search failed.
+    Wrong(String),
+}
+
+/// What of nodes extenders left.
+enum Left {
+    One(usize),
+    None(Diagnosis),
+    /// The cluster has changed so much that all is to be asked again.
+    Changed,
+}
+
+const CHANGED: &str = "the cluster has changed while extenders were asked";
 
 impl Scheduler {
     /// Lets extenders have a say.
@@ -44,26 +66,47 @@ impl Scheduler {
 
     /// Has extenders asked about the nodes where a pod fits; or refuses it at once.
     pub(crate) fn ask(&mut self, pending: Box<Pending>, profile: &Profile, now: Instant) -> Step {
+        match self.ask_for(pending, profile, None) {
+            Ok(step) => step,
+            Err((pending, _, Unasked::Refused(diagnosis))) => {
+                self.refuse_or_preempt(pending, profile, diagnosis, now)
+            }
+            Err((pending, _, Unasked::Wrong(why))) => self.fail(pending, why, now),
+        }
+    }
+
+    /// Has extenders asked about the nodes where a pod fits, perhaps as one of a group.
+    ///
+    /// # Errors
+    /// Both back, and why it is of no use.
+    #[allow(clippy::type_complexity, reason = "what was given comes back")]
+    pub(crate) fn ask_for(
+        &mut self,
+        pending: Box<Pending>,
+        profile: &Profile,
+        gang: Option<Box<Ganging>>,
+    ) -> Result<Step, (Box<Pending>, Option<Box<Ganging>>, Unasked)> {
         let pod = pending.pod.clone();
         if let Some(diagnosis) = Diagnosis::refusal(&pod, &self.cluster, profile) {
-            return self.refuse_or_preempt(pending, profile, diagnosis, now);
+            return Err((pending, gang, Unasked::Refused(diagnosis)));
         }
         self.wrong_claims(&pod);
         let spread = self.selectors.spread(profile, &pod.template);
         let ranking = self.rankings.of(&mut self.cluster, profile, &pod, spread);
         let (nodes, diagnosis) = ranking.all(&self.cluster, profile, &pod);
         if let Some(why) = self.wrong_claims(&pod) {
-            return self.fail(pending, why, now);
+            return Err((pending, gang, Unasked::Wrong(why)));
         }
         if nodes.is_empty() {
-            return self.refuse_or_preempt(pending, profile, diagnosis, now);
+            return Err((pending, gang, Unasked::Refused(diagnosis)));
         }
         let named = |(index, score): (usize, i64)| (self.cluster.node(index).name.clone(), score);
         let scores: BTreeMap<Arc<str>, i64> = nodes.into_iter().map(named).collect();
         let (nodes, victims, leaving) = (scores.keys().cloned().collect(), BTreeMap::new(), Vec::new());
         let question = Question { pod, nodes, victims, leaving };
-        self.asking = Some(Asking { pending, scores, diagnosis, candidates: Vec::new(), gone: false });
-        Step::Ask(question)
+        let candidates = Vec::new();
+        self.asking = Some(Asking { pending, scores, diagnosis, candidates, gone: false, gang });
+        Ok(Step::Ask(question))
     }
 
     fn refuse_or_preempt(
@@ -96,9 +139,9 @@ impl Scheduler {
                 let keys = candidates.iter().flat_map(|one| one.victims.iter().map(|(key, _)| key.clone()));
                 let (nodes, leaving) = (Vec::new(), keys.collect());
                 let question = Question { pod: pending.pod.clone(), nodes, victims, leaving };
-                let diagnosis = Diagnosis { rejected, ..diagnosis };
+                let (diagnosis, scores) = (Diagnosis { rejected, ..diagnosis }, BTreeMap::new());
                 self.asking =
-                    Some(Asking { pending, scores: BTreeMap::new(), diagnosis, candidates, gone: false });
+                    Some(Asking { pending, scores, diagnosis, candidates, gone: false, gang: None });
                 Step::Ask(question)
             }
             outcome => self.refuse(pending, &diagnosis, outcome, rejected, now),
@@ -107,11 +150,14 @@ impl Scheduler {
 
     /// Extenders have been asked.
     pub fn answered(&mut self, key: &ObjectKey, answer: Answer, now: Instant) {
-        let Some(asking) = self.asking.take_if(|one| one.pending.pod.key == *key) else { return };
-        if asking.gone {
+        let Some(mut asking) = self.asking.take_if(|one| one.pending.pod.key == *key) else { return };
+        let profile = self.profile(&asking.pending.pod.scheduler);
+        if let Some(gang) = asking.gang.take() {
+            let step = self.answered_together(gang, asking, answer, profile.as_deref(), now);
+            self.steps.extend(step);
             return;
         }
-        let Some(profile) = self.profile(&asking.pending.pod.scheduler) else { return };
+        let Some(profile) = profile.filter(|_| !asking.gone) else { return };
         let step = match (answer.error, asking.candidates.is_empty()) {
             (Some(message), _) => self.fail(asking.pending, message, now),
             (None, true) => self.choose_among(asking, answer.nodes, answer.failed, &profile, now),
@@ -128,7 +174,23 @@ impl Scheduler {
         profile: &Profile,
         now: Instant,
     ) -> Step {
-        let Asking { pending, scores, mut diagnosis, .. } = asking;
+        let Asking { pending, scores, diagnosis, .. } = asking;
+        match self.left(&pending.pod, (scores, diagnosis), nodes, failed, profile) {
+            Left::One(index) => self.place(pending, index, now),
+            Left::None(diagnosis) => self.refuse_or_preempt(pending, profile, diagnosis, now),
+            Left::Changed => self.fail(pending, CHANGED.into(), now),
+        }
+    }
+
+    /// The best node that extenders left.
+    fn left(
+        &mut self,
+        pod: &Pod,
+        (scores, mut diagnosis): (BTreeMap<Arc<str>, i64>, Diagnosis),
+        nodes: Vec<(Arc<str>, i64)>,
+        failed: BTreeMap<Arc<str>, (String, bool)>,
+        profile: &Profile,
+    ) -> Left {
         let total = |(name, more): &(Arc<str>, i64)| scores.get(name).copied().unwrap_or_default() + more;
         let highest = nodes.iter().map(total).max();
         let best: Vec<&Arc<str>> =
@@ -138,23 +200,40 @@ impl Scheduler {
                 *diagnosis.reasons.entry(why.into()).or_default() += 1;
                 diagnosis.resolvable += usize::from(resolvable);
             }
-            return self.refuse_or_preempt(pending, profile, diagnosis, now);
+            return Left::None(diagnosis);
         }
         let lot = usize::try_from(draw(&mut self.random) % best.len() as u64).unwrap_or_default();
-        let Some(index) = self.cluster.find(best[lot]) else {
-            return self.again(pending, now);
-        };
-        let spread = self.selectors.spread(profile, &pending.pod.template);
-        let mut only = Ranking::new(&mut self.cluster, profile, &pending.pod, spread, Some(vec![index]));
-        match only.choose(&self.cluster, profile, &pending.pod, &mut || 0) {
-            Placement::Node(index) => self.place(pending, index, now),
-            Placement::None(_) => self.again(pending, now),
+        let Some(index) = self.cluster.find(best[lot]) else { return Left::Changed };
+        let spread = self.selectors.spread(profile, &pod.template);
+        let mut only = Ranking::new(&mut self.cluster, profile, pod, spread, Some(vec![index]));
+        match only.choose(&self.cluster, profile, pod, &mut || 0) {
+            Placement::Node(index) => Left::One(index),
+            Placement::None(_) => Left::Changed,
         }
     }
 
-    /// The cluster has changed so much that all is to be asked again.
-    fn again(&mut self, pending: Box<Pending>, now: Instant) -> Step {
-        self.fail(pending, "the cluster has changed while extenders were asked".into(), now)
+    /// Extenders have been asked about one of a group: it goes on with the next.
+    fn answered_together(
+        &mut self,
+        mut gang: Box<Ganging>,
+        asking: Asking,
+        answer: Answer,
+        profile: Option<&Profile>,
+        now: Instant,
+    ) -> Option<Step> {
+        let Asking { pending, scores, diagnosis, gone, .. } = asking;
+        let Some(profile) = profile.filter(|_| !gone) else { return self.go_on(gang, now) };
+        let refused = |why: String| Diagnosis { nodes: 1, refused: Some(why.into()), ..Diagnosis::default() };
+        let left = match answer.error {
+            Some(why) => Left::None(refused(why)),
+            None => self.left(&pending.pod, (scores, diagnosis), answer.nodes, answer.failed, profile),
+        };
+        match left {
+            Left::One(index) => gang.bind(self.place(pending, index, now)),
+            Left::None(diagnosis) => self.push_or_refuse(&mut gang, pending, profile, Box::new(diagnosis)),
+            Left::Changed => gang.refuse(pending, Box::new(refused(CHANGED.into()))),
+        }
+        self.go_on(gang, now)
     }
 
     fn preempt_among(

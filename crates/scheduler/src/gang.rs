@@ -4,6 +4,7 @@
 //! the pod group cycle of upstream's scheduler.
 
 use crate::cluster::Placed;
+use crate::extended::Unasked;
 use crate::placement::{Diagnosis, Placement};
 use crate::plugins::Set;
 use crate::pod::Pod;
@@ -12,6 +13,7 @@ use crate::profile::Profile;
 use crate::queue::Pending;
 use crate::scheduler::{Nominate, Report, Scheduler, Step};
 use gifee_base::ObjectKey;
+use std::collections::VecDeque;
 use std::sync::Arc;
 use tokio::time::Instant;
 
@@ -33,7 +35,77 @@ pub struct GroupReport {
     pub turns: bool,
 }
 
+/// A group that is being decided on, pod by pod.
+#[derive(Debug)]
+pub struct Ganging {
+    group: ObjectKey,
+    least: usize,
+    /// How many of it had places before.
+    before: usize,
+    together: Together,
+    /// Those that are yet to be decided on.
+    rest: VecDeque<Box<Pending>>,
+}
+
+impl Ganging {
+    /// One of it has its place.
+    pub(crate) fn bind(&mut self, step: Step) {
+        self.together.binds.push(step);
+    }
+
+    /// One of it has no place, and nobody can leave for it.
+    pub(crate) fn refuse(&mut self, pending: Box<Pending>, diagnosis: Box<Diagnosis>) {
+        self.together.refused.push((pending, diagnosis, None, Set::default()));
+    }
+
+    fn placed(&self) -> usize {
+        self.before + self.together.binds.len() + self.together.pushing.len()
+    }
+
+    /// Whether as many as must start can yet have places; one is tried in any case, to say why not.
+    fn has_hope(&self) -> bool {
+        let Together { binds, pushing, refused, .. } = &self.together;
+        let begins = binds.is_empty() && pushing.is_empty() && refused.is_empty();
+        begins || self.placed() + self.rest.len() >= self.least
+    }
+
+    /// Those of it that are neither in the queue nor assumed on a node.
+    fn held(&mut self) -> impl Iterator<Item = &mut Box<Pending>> {
+        let together = &mut self.together;
+        let refused = together.refused.iter_mut().map(|one| &mut one.0);
+        let pushing = together.pushing.iter_mut().map(|one| &mut one.pending);
+        self.rest.iter_mut().chain(refused).chain(pushing).chain(&mut together.left)
+    }
+
+    /// Takes in a newer state of one of it; whether it is one.
+    pub(crate) fn renew(&mut self, pod: &Pod) -> bool {
+        let own = self.held().find(|one| one.pod.key == pod.key);
+        own.map(|one| one.pod = pod.clone()).is_some()
+    }
+
+    /// A pod is gone, or has a node: it is none of it any more, and does not come back if it was to leave. Those come
+    /// back that were to leave for it.
+    fn forget(&mut self, key: &ObjectKey) -> Vec<(ObjectKey, Placed)> {
+        let together = &mut self.together;
+        self.rest.retain(|one| one.pod.key != *key);
+        together.refused.retain(|one| one.0.pod.key != *key);
+        together.left.retain(|one| one.pod.key != *key);
+        together.binds.retain(|one| !matches!(one, Step::Bind(binding) if binding.pod.key == *key));
+        let mut back = Vec::new();
+        together.pushing.retain_mut(|one| {
+            one.gone.retain(|(other, _)| other != key);
+            let own = one.pending.pod.key == *key;
+            if own {
+                back.append(&mut one.gone);
+            }
+            !own
+        });
+        back
+    }
+}
+
 /// A pod that others leave for.
+#[derive(Debug)]
 struct Pushing {
     pending: Box<Pending>,
     diagnosis: Box<Diagnosis>,
@@ -47,7 +119,7 @@ struct Pushing {
 type Refused = (Box<Pending>, Box<Diagnosis>, Option<Outcome>, Set);
 
 /// How far a group has come.
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Together {
     binds: Vec<Step>,
     pushing: Vec<Pushing>,
@@ -58,6 +130,16 @@ struct Together {
 }
 
 impl Scheduler {
+    /// A pod is gone, or has a node, while extenders are asked about a group.
+    pub(crate) fn forget_in_gang(&mut self, key: &ObjectKey) {
+        let gang = self.asking.as_mut().and_then(|one| one.gang.as_mut());
+        for (key, placed) in gang.map(|gang| gang.forget(key)).unwrap_or_default() {
+            if self.cluster.placed(&key).is_none() {
+                self.cluster.restore(&key, placed);
+            }
+        }
+    }
+
     /// Whether a pod is one of several that must start together, and of which group.
     pub(crate) fn gang_of(&self, pending: &Pending) -> Option<(ObjectKey, usize)> {
         let group = pending.pod.template.group_key()?;
@@ -77,18 +159,42 @@ impl Scheduler {
         let mut waiting = vec![first];
         waiting.extend(keys.iter().filter_map(|key| self.queue.take_ungated(key)));
         waiting.sort_by_key(|one| (std::cmp::Reverse(one.pod.template.priority), one.number()));
-        let mut together = Together::default();
-        let mut rest = waiting.into_iter();
-        while let Some(pending) = rest.next() {
+        let (together, rest) = (Together::default(), waiting.into());
+        self.go_on(Box::new(Ganging { group, least, before, together, rest }), now)
+    }
+
+    /// Decides on those of a group that are left, or has extenders asked about one of them; the first effect.
+    pub(crate) fn go_on(&mut self, mut gang: Box<Ganging>, now: Instant) -> Option<Step> {
+        while gang.has_hope()
+            && let Some(pending) = gang.rest.pop_front()
+        {
             let Some(profile) = self.profile(&pending.pod.scheduler) else { continue };
-            self.decide_one(&mut together, pending, &profile, now);
-            let placed = before + together.binds.len() + together.pushing.len();
-            if placed + rest.len() < least {
-                break;
+            if !self.is_extended(&pending) {
+                self.decide_one(&mut gang, pending, &profile, now);
+                continue;
+            }
+            match self.ask_for(pending, &profile, Some(gang)) {
+                Ok(step) => return Some(step),
+                Err((pending, back, why)) => {
+                    gang = back?;
+                    match why {
+                        Unasked::Refused(diagnosis) => {
+                            self.push_or_refuse(&mut gang, pending, &profile, Box::new(diagnosis));
+                        }
+                        Unasked::Wrong(why) => {
+                            let refused = Some(why.into());
+                            gang.refuse(
+                                pending,
+                                Box::new(Diagnosis { nodes: 1, refused, ..Diagnosis::default() }),
+                            );
+                        }
+                    }
+                }
             }
         }
+        let placed = gang.placed();
+        let Ganging { group, least, mut together, rest, .. } = *gang;
         together.left.extend(rest);
-        let placed = before + together.binds.len() + together.pushing.len();
         if placed < least {
             let remaining = together.left.len();
             let why = format!(
@@ -110,26 +216,32 @@ impl Scheduler {
         self.steps.pop_front()
     }
 
-    fn decide_one(
-        &mut self,
-        together: &mut Together,
-        pending: Box<Pending>,
-        profile: &Profile,
-        now: Instant,
-    ) {
+    fn decide_one(&mut self, gang: &mut Ganging, pending: Box<Pending>, profile: &Profile, now: Instant) {
         let diagnosis = match self.decide(profile, &pending.pod) {
-            Placement::Node(index) => return together.binds.push(self.place(pending, index, now)),
+            Placement::Node(index) => return gang.bind(self.place(pending, index, now)),
             Placement::None(diagnosis) => diagnosis,
         };
         if let Some(why) = self.wrong_claims(&pending.pod) {
             let rejected = diagnosis.rejected;
             let diagnosis = Box::new(Diagnosis { refused: Some(why.into()), ..*diagnosis });
-            return together.refused.push((pending, diagnosis, None, rejected));
+            return gang.together.refused.push((pending, diagnosis, None, rejected));
         }
+        self.push_or_refuse(gang, pending, profile, diagnosis);
+    }
+
+    /// Of one of a group without a place: others leave for it if that helps.
+    pub(crate) fn push_or_refuse(
+        &mut self,
+        gang: &mut Ganging,
+        pending: Box<Pending>,
+        profile: &Profile,
+        diagnosis: Box<Diagnosis>,
+    ) {
+        let together = &mut gang.together;
         let (outcome, rejected) = self.preempt(profile, &pending.pod, &diagnosis);
         let candidate = match outcome {
             Some(Outcome::Found(candidate)) => Some(candidate),
-            // Extenders are not asked about groups.
+            // Of victims extenders are not asked for groups.
             Some(Outcome::Several(all)) => preemption::best(all),
             outcome => return together.refused.push((pending, diagnosis, outcome, rejected)),
         };
@@ -148,7 +260,10 @@ impl Scheduler {
         for one in together.pushing.iter_mut().rev() {
             self.cluster.remove(&one.pending.pod.key);
             for (key, placed) in one.gone.drain(..) {
-                self.cluster.restore(&key, placed);
+                // What came meanwhile counts.
+                if self.cluster.placed(&key).is_none() {
+                    self.cluster.restore(&key, placed);
+                }
             }
         }
         let binds = std::mem::take(&mut together.binds).into_iter();

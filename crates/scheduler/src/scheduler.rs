@@ -252,6 +252,12 @@ impl Scheduler {
         {
             self.group_changed(group, now);
         }
+        if pod.node.is_some() || pod.life.deleting {
+            self.forget_in_gang(&pod.key);
+        } else if self.asking.as_mut().and_then(|one| one.gang.as_mut()).is_some_and(|gang| gang.renew(&pod))
+        {
+            return;
+        }
         if let Some(asking) = self.asking.as_mut().filter(|one| one.pending.pod.key == pod.key) {
             asking.gone |= pod.node.is_some() || pod.life.deleting;
             if !asking.gone {
@@ -370,6 +376,7 @@ impl Scheduler {
         if let Some(asking) = self.asking.as_mut().filter(|one| one.pending.pod.key == *key) {
             asking.gone = true;
         }
+        self.forget_in_gang(key);
         self.leave_group(key);
         self.queue.take(key);
         self.binding.remove(key);

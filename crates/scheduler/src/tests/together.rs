@@ -154,3 +154,74 @@ fn the_least_change_is_advised() {
     let cordoned = node_with("one", &json!({ "spec": { "unschedulable": true } }));
     check(&[cordoned], json!({}), Some("It would fit on one with `kubectl uncordon one`."));
 }
+
+/// A scheduler of three nodes whose extender has been asked about the first of a group of two.
+fn asked(now: Instant) -> (Scheduler, crate::extender::Question) {
+    let configured = crate::configuration::read(&json!({ "apiVersion": "kubescheduler.config.k8s.io/v1",
+        "kind": "KubeSchedulerConfiguration",
+        "extenders": [{ "urlPrefix": "http://127.0.0.1:1", "filterVerb": "filter", "nodeCacheCapable": true }] }));
+    let mut scheduler = Scheduler::new("default-scheduler", 1).with_extenders(configured.unwrap().extenders);
+    let nodes = ["one", "two", "three"].map(|name| node(&node_with(name, &json!({}))));
+    scheduler.replace_nodes(nodes.into(), now);
+    scheduler.replace_pods(Vec::new(), now);
+    create_group(&mut scheduler, 2, now);
+    for name in ["a", "b"] {
+        scheduler.pod_changed(pod(&member(name)), now);
+    }
+    let Some(Step::Ask(question)) = scheduler.next(now) else { panic!("its extender is asked") };
+    (scheduler, question)
+}
+
+fn only(node: &str) -> crate::extender::Answer {
+    crate::extender::Answer { nodes: vec![(node.into(), 0)], ..Default::default() }
+}
+
+#[test]
+fn extenders_have_a_say_in_where_a_group_goes() {
+    let now = Instant::now();
+    let (mut scheduler, question) = asked(now);
+    assert_eq!((&*question.pod.key.name, question.nodes.len()), ("a", 3));
+    assert!(scheduler.next(now).is_none(), "nothing else is decided meanwhile");
+    scheduler.answered(&question.pod.key, only("two"), now);
+    let Some(Step::Ask(question)) = scheduler.next(now) else { panic!("then about the other") };
+    let nodes: Vec<&str> = question.nodes.iter().map(|name| &**name).collect();
+    assert_eq!((&*question.pod.key.name, nodes), ("b", vec!["one", "three"]), "two is full with a");
+    scheduler.answered(&question.pod.key, only("three"), now);
+    let (bound, messages) = all(&mut scheduler, now);
+    assert_eq!((bound, messages), (vec!["a".to_owned(), "b".to_owned()], vec!["group true: ".to_owned()]));
+
+    // Of a group of which extenders leave one without a place none gets one.
+    let (mut scheduler, question) = asked(now);
+    scheduler.answered(&question.pod.key, only("two"), now);
+    let Some(Step::Ask(question)) = scheduler.next(now) else { panic!("then about the other") };
+    scheduler.answered(&question.pod.key, crate::extender::Answer::default(), now);
+    let (bound, messages) = all(&mut scheduler, now);
+    let why = "pod group is unschedulable, minCount (2) cannot be satisfied: 1 scheduled, 0 remaining";
+    assert_eq!(bound, Vec::<String>::new());
+    assert!(messages.contains(&why.to_owned()), "{messages:?}");
+    assert!(scheduler.cluster.pods().next().is_none());
+}
+
+#[test]
+fn a_member_that_goes_while_extenders_are_asked_is_forgotten() {
+    let now = Instant::now();
+    for first in [true, false] {
+        let (mut scheduler, question) = asked(now);
+        let gone = if first { question.pod.key.clone() } else { ObjectKey::new("shop", "b") };
+        scheduler.pod_removed(&gone, now);
+        scheduler.answered(&question.pod.key, only("two"), now);
+        let mut steps = 0;
+        while let Some(step) = scheduler.next(now) {
+            steps += 1;
+            assert!(steps < 20, "it comes to rest");
+            match step {
+                Step::Ask(question) => scheduler.answered(&question.pod.key, only("one"), now),
+                Step::Bind(binding) => panic!("{} has a place alone", binding.pod.key),
+                Step::Report(report) => assert_ne!(report.pod.key, gone),
+                _ => {}
+            }
+        }
+        assert!(scheduler.queue.get(&gone).is_none());
+        assert!(scheduler.cluster.pods().next().is_none());
+    }
+}
