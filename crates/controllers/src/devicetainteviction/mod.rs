@@ -21,7 +21,7 @@ use parking_lot::Mutex;
 use plan::{End, NO_EXECUTE, current, end, held, list, names, selects, text};
 use serde_json::{Value, json};
 use status::Counts;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -89,6 +89,26 @@ impl fmt::Display for Key {
     }
 }
 
+/// So many pods that were told to go are remembered, to tell none twice before it is seen to go.
+const REMEMBERED: usize = 500;
+
+/// Who went.
+#[derive(Default)]
+struct Evicted {
+    /// How many pods because of a rule, by its UID; bounded by the number of rules.
+    by_rule: HashMap<String, usize>,
+    /// UIDs of the last pods.
+    pods: VecDeque<String>,
+}
+
+impl Evicted {
+    fn add(&mut self, pod: &Object, rules: &BTreeSet<String>) {
+        rules.iter().for_each(|rule| *self.by_rule.entry(rule.clone()).or_default() += 1);
+        self.pods.truncate(REMEMBERED - 1);
+        self.pods.push_front(pod.uid().to_owned());
+    }
+}
+
 struct Devices {
     context: Context,
     pods: Arc<Cache>,
@@ -97,8 +117,7 @@ struct Devices {
     rules: Arc<Cache>,
     /// Pods that wait for their end, with their UIDs; bounded by the number of pods.
     waiting: Mutex<HashMap<ObjectKey, String>>,
-    /// How many pods went because of a rule, by its UID; bounded by the number of rules.
-    evicted: Mutex<HashMap<String, usize>>,
+    evicted: Mutex<Evicted>,
     queue: Arc<Queue<Key>>,
 }
 
@@ -137,7 +156,7 @@ impl Devices {
         self.rules.subscribe(move |change| {
             let rule = change.object();
             let Some(new) = change.new else {
-                this.evicted.lock().remove(rule.uid());
+                this.evicted.lock().by_rule.remove(rule.uid());
                 return;
             };
             // Its own status is none of its business.
@@ -222,14 +241,15 @@ impl Devices {
             }
         }
         counts.namespaces = namespaces.len();
-        counts.evicted = self.evicted.lock().get(uid).copied().unwrap_or_default();
+        counts.evicted = self.evicted.lock().by_rule.get(uid).copied().unwrap_or_default();
         counts
     }
 
     /// Has a pod go, if its time has come.
     async fn judge(&self, key: &ObjectKey) -> Result<Outcome> {
-        let pod = self.pods.get(key).filter(|pod| !pod.deleting());
-        let Some(pod) = pod else {
+        let goes =
+            |pod: &Object| pod.deleting() || self.evicted.lock().pods.iter().any(|one| one == pod.uid());
+        let Some(pod) = self.pods.get(key).filter(|pod| !goes(pod)) else {
             self.waiting.lock().remove(key);
             return Ok(Outcome::Done);
         };
@@ -251,8 +271,7 @@ impl Devices {
                 let gone = evict(&self.context, &pod, "DeletionByDeviceTaintManager", message).await?;
                 self.waiting.lock().remove(key);
                 if gone {
-                    let mut evicted = self.evicted.lock();
-                    end.rules.iter().for_each(|rule| *evicted.entry(rule.clone()).or_default() += 1);
+                    self.evicted.lock().add(&pod, &end.rules);
                 }
                 // What is counted has to have come back.
                 self.tell(&end, status::PERIOD);
