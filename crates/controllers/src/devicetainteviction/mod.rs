@@ -241,7 +241,6 @@ impl Devices {
             }
         }
         counts.namespaces = namespaces.len();
-        counts.evicted = self.evicted.lock().by_rule.get(uid).copied().unwrap_or_default();
         counts
     }
 
@@ -288,7 +287,9 @@ impl Devices {
         if let Some(wait) = status::wait(&rule, now) {
             return Ok(Outcome::After(wait));
         }
-        let counts = if status::counts(&rule) { self.count(&rule) } else { Counts::default() };
+        let mut counts = if status::counts(&rule) { self.count(&rule) } else { Counts::default() };
+        counts.evicted =
+            self.evicted.lock().by_rule.get(text(&rule["metadata"]["uid"])).copied().unwrap_or_default();
         if let Some(condition) = status::condition(&rule, counts, now) {
             let change = json!({ "metadata": { "uid": rule["metadata"]["uid"] }, "status": { "conditions": [condition] } });
             let gvr = resource("devicetaintrules");
