@@ -1,7 +1,7 @@
 //! Nodes that exist only as objects: their leases are renewed, pods bound to them become ready after a delay, end if
 //! they are made to end, and go when they are told to.
 //!
-//! Invariants: one watch on pods for all nodes, whatever their number; a timer per pod only while something is due of
+//! Invariants: one watch on pods and one on nodes for all of them, whatever their number; a timer per pod only while something is due of
 //! it; at most [`CALLS_MAXIMUM`] calls under way. What is said of a pod is said of the state that it was decided on: if
 //! there is another one by then, the watch brings it and it is decided again. A node that has failed does nothing.
 //! Answers to kubemark's hollow kubelets.
@@ -135,7 +135,11 @@ impl Fleet {
         });
         let mut synced = fleet.changes.subscribe();
         let sink: Arc<dyn Sink> = Arc::new(Feed(fleet.clone()));
-        tokio::spawn(follow(client, Scope::all(Gvr::core("pods")), sink, shutdown.clone()));
+        tokio::spawn(follow(client.clone(), Scope::all(Gvr::core("pods")), sink, shutdown.clone()));
+        if behaviour.renew > Duration::ZERO {
+            let sink: Arc<dyn Sink> = Arc::new(lease::Feed::new(fleet.clone()));
+            tokio::spawn(follow(client, Scope::all(Gvr::core("nodes")), sink, shutdown.clone()));
+        }
         for task in [true, false] {
             let (fleet, shutdown) = (fleet.clone(), shutdown.clone());
             tokio::spawn(async move {

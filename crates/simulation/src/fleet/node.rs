@@ -98,7 +98,8 @@ impl Shape {
     }
 }
 
-fn conditions(now: Timestamp) -> Value {
+/// What a node says of itself that is well.
+pub(super) fn conditions(now: Timestamp) -> Value {
     let now = format_time(now);
     let one = |kind: &str, status: &str, reason: &str, message: &str| {
         json!({ "type": kind, "status": status, "reason": reason, "message": message,

@@ -114,27 +114,25 @@ impl Sight {
     }
 
     /// The same, on behalf of somebody else.
-    pub fn until_from<'a>(
-        &'a mut self,
-        caller: &'static Location<'static>,
-        wanted: impl Fn(&[Value]) -> bool + 'a,
-    ) -> impl Future<Output = Vec<Value>> + 'a {
-        async move {
-            let seen = async {
-                while !wanted(&self.objects) {
-                    self.next().await;
-                }
-            };
-            let waited = tokio::time::timeout(DEADLINE, seen).await;
-            assert!(
-                waited.is_ok(),
-                "{caller}: {} in {:?} did not become as wanted: {:#?}",
-                self.which.gvr,
-                self.which.namespace,
-                self.objects
-            );
-            self.objects.clone()
-        }
+    pub async fn until_from(
+        &mut self,
+        caller: &Location<'_>,
+        wanted: impl Fn(&[Value]) -> bool,
+    ) -> Vec<Value> {
+        let seen = async {
+            while !wanted(&self.objects) {
+                self.next().await;
+            }
+        };
+        let waited = tokio::time::timeout(DEADLINE, seen).await;
+        assert!(
+            waited.is_ok(),
+            "{caller}: {} in {:?} did not become as wanted: {:#?}",
+            self.which.gvr,
+            self.which.namespace,
+            self.objects
+        );
+        self.objects.clone()
     }
 }
 

@@ -249,6 +249,7 @@ async fn silence(stage: &mut Stage, random: &mut Random) -> String {
         return format!("node {name} speaks again");
     }
     stage.fleet().fail(std::slice::from_ref(&name));
+    stage.faults.happened("a node falls silent");
     format!("node {name} falls silent")
 }
 
@@ -268,6 +269,7 @@ async fn remove_node(stage: &mut Stage, random: &mut Random) -> String {
 async fn jump(stage: &mut Stage, random: &mut Random) -> String {
     let seconds = random.below(600).cast_signed() - 200;
     stage.clock.jump(seconds);
+    stage.faults.happened("the wall clock jumps");
     format!("the clock jumps by {seconds} s")
 }
 

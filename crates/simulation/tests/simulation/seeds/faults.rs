@@ -9,6 +9,7 @@ use gifee_base::Status;
 use gifee_client::{Body, Client, Error, Transport};
 use gifee_store::{Engine, Entry, Outcome, Page, Range, Revision, Store, Watch, Write};
 use parking_lot::Mutex;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -19,7 +20,23 @@ use tokio_util::sync::CancellationToken;
 pub struct Faults {
     random: Mutex<Random>,
     on: AtomicBool,
+    /// How often each kind has happened.
+    counts: Mutex<BTreeMap<&'static str, u64>>,
 }
+
+/// All kinds of faults.
+pub const FAULTS: [&str; 10] = [
+    "a call is delayed",
+    "a write is refused with a conflict",
+    "a call never arrives",
+    "an answer is lost",
+    "a watch breaks off",
+    "a commit is delayed",
+    "the wall clock jumps",
+    "controllers and scheduler crash",
+    "everything crashes",
+    "a node falls silent",
+];
 
 /// What becomes of one call.
 enum Fate {
@@ -35,12 +52,27 @@ enum Fate {
 impl Faults {
     /// None yet.
     pub fn new(seed: u64) -> Arc<Self> {
-        Arc::new(Self { random: Mutex::new(Random::new(seed ^ 0xfa17)), on: AtomicBool::new(false) })
+        Arc::new(Self {
+            random: Mutex::new(Random::new(seed ^ 0xfa17)),
+            on: AtomicBool::new(false),
+            counts: Mutex::default(),
+        })
     }
 
     /// Begins or ends them.
     pub fn set(&self, on: bool) {
         self.on.store(on, Ordering::Relaxed);
+    }
+
+    /// One of [`FAULTS`] has happened.
+    pub fn happened(&self, kind: &'static str) {
+        assert!(FAULTS.contains(&kind), "{kind}");
+        *self.counts.lock().entry(kind).or_default() += 1;
+    }
+
+    /// How often each kind has happened.
+    pub fn counts(&self) -> BTreeMap<&'static str, u64> {
+        self.counts.lock().clone()
     }
 
     fn on(&self) -> bool {
@@ -90,24 +122,39 @@ impl Transport for Faulty {
         let watches = request.uri().query().is_some_and(|query| query.contains("watch=true"));
         let changes = matches!(request.method().as_str(), "PUT" | "PATCH");
         let (delay, fate) = self.faults.fate();
+        if !delay.is_zero() {
+            self.faults.happened("a call is delayed");
+        }
         sleep(delay).await;
         match fate {
             Fate::Refused if changes => {
+                self.faults.happened("a write is refused with a conflict");
                 let status = Status::conflict("", "any", "one", "the object has been modified");
                 let body = serde_json::to_vec(&status.to_value()).unwrap_or_default();
                 let response = http::Response::builder().status(409).body(Body::whole(body.into()));
                 return response.map_err(|_| lost(&path));
             }
-            Fate::Unsent => return Err(lost(&path)),
+            Fate::Unsent => {
+                self.faults.happened("a call never arrives");
+                return Err(lost(&path));
+            }
             _ => {}
         }
         let response = self.inner.call(request).await?;
         if watches {
             let life = self.faults.pause(40_000);
-            return Ok(response.map(|body| body.until(sleep(life))));
+            let faults = self.faults.clone();
+            let broken = async move {
+                sleep(life).await;
+                faults.happened("a watch breaks off");
+            };
+            return Ok(response.map(|body| body.until(broken)));
         }
         match fate {
-            Fate::Unanswered => Err(lost(&path)),
+            Fate::Unanswered => {
+                self.faults.happened("an answer is lost");
+                Err(lost(&path))
+            }
             _ => Ok(response),
         }
     }
@@ -129,6 +176,7 @@ pub struct Watched {
 impl Store for Watched {
     async fn write(&self, write: Write) -> Result<Outcome, gifee_store::Error> {
         if self.faults.on() {
+            self.faults.happened("a commit is delayed");
             sleep(self.faults.pause(8)).await;
         }
         if self.dead.is_cancelled() {

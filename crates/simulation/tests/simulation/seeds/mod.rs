@@ -13,6 +13,8 @@ mod random;
 mod story;
 mod work;
 
+use faults::FAULTS;
+use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -54,6 +56,7 @@ fn seeds_keep_the_invariants() {
     }
     let (first, end) = seeds();
     let (next, broken) = (AtomicU64::new(first), Mutex::new(Vec::new()));
+    let happened = Mutex::new(BTreeMap::<&str, u64>::new());
     std::thread::scope(|scope| {
         for _ in 0..2 {
             scope.spawn(|| {
@@ -64,6 +67,9 @@ fn seeds_keep_the_invariants() {
                     }
                     let told = tell(seed);
                     println!("seed {seed}: {} deeds, {} commits", told.deeds.len(), told.commits);
+                    for (kind, count) in told.faults {
+                        *happened.lock().unwrap().entry(kind).or_default() += count;
+                    }
                     if !told.broken.is_empty() {
                         broken.lock().unwrap().push(format!("seed {seed}: {}", told.broken.join("\n  ")));
                     }
@@ -79,6 +85,12 @@ fn seeds_keep_the_invariants() {
         end - first,
         broken.join("\n")
     );
+    let happened = happened.into_inner().unwrap();
+    println!("{happened:#?}");
+    if end - first >= SEEDS {
+        let missing: Vec<&str> = FAULTS.into_iter().filter(|kind| !happened.contains_key(kind)).collect();
+        assert_eq!(missing, Vec::<&str>::new(), "these never happened");
+    }
 }
 
 #[test]

@@ -59,6 +59,7 @@ pub struct Invariant {
 pub const INVARIANTS: &[Invariant] = &[
     Invariant { says: "no node holds more than it can", when: When::Always, check: over_commit },
     Invariant { says: "at rest no pod is on a node that is not there", when: When::AtRest, check: lost_pods },
+    Invariant { says: "at rest every node is ready and open", when: When::AtRest, check: nodes },
     Invariant { says: "at rest every owner is there", when: When::AtRest, check: orphans },
     Invariant { says: "at rest nothing is in a namespace that is gone", when: When::AtRest, check: strays },
     Invariant { says: "at rest nothing is still being deleted", when: When::AtRest, check: deleting },
@@ -196,6 +197,17 @@ fn over_commit(model: &Model, key: &Key) -> Option<String> {
     let used: f64 = here.map(|(_, pod)| asked(pod)).sum();
     let room = amount(&node["status"]["allocatable"]["cpu"]);
     (used > room + 1e-9).then(|| format!("node {name} has {room} CPUs and pods for {used}"))
+}
+
+fn nodes(model: &Model, _: &Key) -> Option<String> {
+    let well = |node: &Value| {
+        condition(node, "Ready").is_some_and(|one| one["status"] == "True")
+            && node["spec"]["taints"].as_array().is_none_or(Vec::is_empty)
+    };
+    let wrong = model.of("nodes").filter(|(_, node)| !well(node));
+    let found: Vec<String> =
+        wrong.map(|(key, node)| format!("{} {}", key.2, node["spec"]["taints"])).collect();
+    (!found.is_empty()).then(|| found.join("; "))
 }
 
 fn lost_pods(model: &Model, _: &Key) -> Option<String> {

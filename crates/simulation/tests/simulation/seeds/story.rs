@@ -14,6 +14,7 @@ use gifee_store::memory::Disk;
 use gifee_store::{Limits, Range, Store};
 use gifee_testkit::RuntimeClock;
 use parking_lot::Mutex;
+use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::task::JoinHandle;
@@ -40,6 +41,8 @@ pub struct Told {
     pub told: Vec<String>,
     /// All of them in one number.
     pub digest: u64,
+    /// How often each kind of fault has happened.
+    pub faults: BTreeMap<&'static str, u64>,
 }
 
 /// The running cluster of a story.
@@ -79,7 +82,8 @@ pub struct Stage {
     pub clock: Arc<RuntimeClock>,
     disk: Disk,
     model: Arc<Mutex<Model>>,
-    faults: Arc<Faults>,
+    /// What goes wrong.
+    pub faults: Arc<Faults>,
     seed: u64,
     shape: Shape,
     running: Option<Running>,
@@ -146,6 +150,7 @@ fn enact(seed: u64, disk: Disk, choose: impl FnOnce(&mut Random) -> Vec<usize>) 
             commits: model.commits,
             told: std::mem::take(&mut model.told),
             digest: model.digest(),
+            faults: stage.faults.counts(),
         }
     })
 }
@@ -256,6 +261,7 @@ impl Stage {
 
     /// Everything crashes and comes up again.
     pub async fn crash(&mut self) {
+        self.faults.happened("everything crashes");
         let alive: Vec<String> = (0..NODES).map(|index| self.shape.name(index)).collect();
         self.stop().await;
         self.start().await;
@@ -265,6 +271,7 @@ impl Stage {
 
     /// Controllers and scheduler crash and come up again.
     pub fn restart_components(&mut self) {
+        self.faults.happened("controllers and scheduler crash");
         if let Some(running) = &mut self.running {
             running.components = Components::start(&running.world, running.shutdown.child_token());
         }
