@@ -58,6 +58,8 @@ pub struct Agent {
     pub started: Timestamp,
     /// How many sandboxes and containers may be made at once: more would only take turns on the processors.
     pub starts: Semaphore,
+    /// How many connections may carry streams of containers at once.
+    pub streams: Arc<Semaphore>,
     /// The pods' mailboxes, by UID. At most twice as many as pods may run.
     pub pods: Mutex<HashMap<String, Arc<Mailbox>>>,
     /// Which pod a sandbox belongs to.

@@ -25,6 +25,7 @@ mod remote;
 mod resolver;
 mod run;
 mod server;
+pub mod streams;
 mod usage;
 pub mod volumes;
 mod worker;

@@ -24,6 +24,7 @@ use crate::node::machine::Machine;
 use crate::paths::Paths;
 use crate::references::References;
 use crate::server::Server;
+use crate::streams::upgrade;
 
 /// How many sandboxes and containers are made at once, for each processor.
 const STARTS_PER_CPU: usize = 3;
@@ -106,6 +107,7 @@ fn agent(
         services,
         machine,
         starts,
+        streams: Arc::new(Semaphore::new(upgrade::STREAMS)),
         pods: Default::default(),
         sandboxes: Default::default(),
         tasks: Default::default(),

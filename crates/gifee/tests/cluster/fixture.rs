@@ -123,7 +123,20 @@ impl Cluster {
         std::fs::create_dir_all(root.join("bin")).unwrap();
         std::fs::create_dir_all(root.join("www")).unwrap();
         std::fs::copy(busybox, root.join("bin/busybox")).unwrap();
-        for applet in ["sh", "cat", "echo", "sleep", "httpd", "wget", "nslookup", "hostname"] {
+        for applet in [
+            "sh",
+            "cat",
+            "echo",
+            "sleep",
+            "httpd",
+            "wget",
+            "nslookup",
+            "hostname",
+            "tar",
+            "wc",
+            "head",
+            "sha256sum",
+        ] {
             std::os::unix::fs::symlink("busybox", root.join("bin").join(applet)).unwrap();
         }
         std::fs::write(root.join("www/index.html"), PAGE).unwrap();

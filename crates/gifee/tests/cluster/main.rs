@@ -28,5 +28,6 @@ mod run;
 mod sets;
 mod shell;
 mod steps;
+mod streams;
 mod usage;
 mod volumes;

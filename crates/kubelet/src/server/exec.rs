@@ -7,15 +7,30 @@ use gifee_oci::spec::ExecSpec;
 use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
 
+use super::query::Query;
 use super::routes::{self, Named};
-use super::{Body, respond, websocket};
+use super::{Body, respond};
 use crate::agent::Agent;
+use crate::streams::remote::{self, Deed, Wanted};
+use crate::streams::upgrade;
 
 /// Names of the flags, as clients and as API servers write them.
 const STDIN: [&str; 2] = ["stdin", "input"];
 const STDOUT: [&str; 2] = ["stdout", "output"];
 const STDERR: [&str; 2] = ["stderr", "error"];
 const TTY: [&str; 1] = ["tty"];
+
+/// Which streams a request is for.
+pub(super) fn wanted(query: &Query) -> Result<Wanted, Status> {
+    let tty = query.flag(&TTY);
+    // A terminal has one output.
+    let stderr = query.flag(&STDERR) && !tty;
+    let wanted = Wanted { stdin: query.flag(&STDIN), stdout: query.flag(&STDOUT), stderr, tty };
+    if !wanted.stdin && !wanted.stdout && !wanted.stderr {
+        return Err(Status::bad_request("you must specify at least 1 of stdin, stdout, stderr"));
+    }
+    Ok(wanted)
+}
 
 pub(super) async fn exec(
     agent: Arc<Agent>,
@@ -28,14 +43,9 @@ pub(super) async fn exec(
     if args.is_empty() {
         return Err(Status::bad_request("you must specify at least one command for the container"));
     }
-    let tty = query.flag(&TTY);
-    let spec = ExecSpec { args, tty, stdin: query.flag(&STDIN), ..ExecSpec::default() };
-    let (stdout, stderr) = (query.flag(&STDOUT), query.flag(&STDERR) && !tty);
-    let id = named.running()?.to_owned();
-    websocket::upgrade(request, &websocket::PROTOCOLS, move |socket| async move {
-        let session = agent.runtime.exec(&id, spec).await;
-        websocket::serve(socket, session.map(|session| only(session, stdout, stderr))).await;
-    })
+    let wanted = wanted(&query)?;
+    let spec = ExecSpec { args, tty: wanted.tty, stdin: wanted.stdin, ..ExecSpec::default() };
+    stream(agent, &named, Deed::Exec(spec), wanted, request)
 }
 
 pub(super) async fn attach(
@@ -44,13 +54,22 @@ pub(super) async fn attach(
     request: Request<Incoming>,
 ) -> Result<Response<Body>, Status> {
     let named = Named::find(&agent, &rest)?;
-    let query = routes::query(&request);
-    let (stdin, stdout) = (query.flag(&STDIN), query.flag(&STDOUT));
-    let stderr = query.flag(&STDERR) && !query.flag(&TTY);
+    let wanted = wanted(&routes::query(&request))?;
+    stream(agent, &named, Deed::Attach, wanted, request)
+}
+
+fn stream(
+    agent: Arc<Agent>,
+    named: &Named,
+    deed: Deed,
+    wanted: Wanted,
+    request: Request<Incoming>,
+) -> Result<Response<Body>, Status> {
     let id = named.running()?.to_owned();
-    websocket::upgrade(request, &websocket::PROTOCOLS, move |socket| async move {
-        let session = agent.runtime.attach(&id, stdin).await;
-        websocket::serve(socket, session.map(|session| only(session, stdout, stderr))).await;
+    let (agreed, headers) = upgrade::negotiate(request.headers(), upgrade::REMOTE)?;
+    let serving = agent.clone();
+    upgrade::answer(&agent, request, headers, move |upgraded| {
+        remote::serve(serving, id, deed, wanted, agreed, upgraded)
     })
 }
 
@@ -68,23 +87,4 @@ pub(super) async fn run(
     let output = [result.stdout, result.stderr].concat();
     let code = if result.exit_code == 0 { StatusCode::OK } else { StatusCode::INTERNAL_SERVER_ERROR };
     Ok(respond(code, "text/plain", String::from_utf8_lossy(&output).into_owned()))
-}
-
-/// What was not asked for is read and dropped, so that the program does not wait for a reader.
-fn only(mut session: gifee_oci::Session, stdout: bool, stderr: bool) -> gifee_oci::Session {
-    let drain = |output: &mut Option<gifee_oci::runtime::Output>| {
-        if let Some(mut output) = output.take() {
-            tokio::spawn(async move {
-                // Whatever it is, nobody wants it.
-                let _ = tokio::io::copy(&mut output, &mut tokio::io::sink()).await;
-            });
-        }
-    };
-    if !stdout {
-        drain(&mut session.stdout);
-    }
-    if !stderr {
-        drain(&mut session.stderr);
-    }
-    session
 }

@@ -16,7 +16,6 @@ mod routes;
 mod summary;
 #[cfg(test)]
 mod tests;
-mod websocket;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -47,7 +46,7 @@ const HANDSHAKE: Duration = Duration::from_secs(30);
 const WHOLE: [&str; 2] = ["healthz", "pods"];
 
 /// What a response is made of.
-type Body = UnsyncBoxBody<Bytes, std::io::Error>;
+pub(crate) type Body = UnsyncBoxBody<Bytes, std::io::Error>;
 
 /// A server that listens and does not yet answer.
 pub struct Server {
@@ -162,7 +161,8 @@ fn refuse(status: &Status) -> Response<Body> {
     respond(code, "application/json", status.to_value().to_string())
 }
 
-fn respond(code: StatusCode, kind: &'static str, text: String) -> Response<Body> {
+/// A short answer.
+pub(crate) fn respond(code: StatusCode, kind: &'static str, text: String) -> Response<Body> {
     let body = Full::new(Bytes::from(text)).map_err(|never| match never {}).boxed_unsync();
     let mut response = Response::new(body);
     *response.status_mut() = code;

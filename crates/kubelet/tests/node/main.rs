@@ -11,6 +11,7 @@ mod figures;
 mod lifecycle;
 mod machine;
 mod probes;
+mod spdy;
 mod streams;
 mod volumes;
 
@@ -37,7 +38,8 @@ tests! {
     volumes: content_follows;
     admission: refuses_what_does_not_fit;
     figures: usage;
-    streams: logs, logs_follow, exec, exec_terminal, port_forward, refusals;
+    streams: logs, logs_follow, exec, exec_terminal, exec_base64, port_forward, refusals;
+    spdy: exec, exec_terminal, attach, port_forward;
     agent: registers, survives_restart, many, killed_while_starting;
 }
 

@@ -52,7 +52,7 @@ impl ServerCertVerifier for Any {
     }
 }
 
-async fn connect(port: u16) -> TlsStream<TcpStream> {
+pub async fn connect(port: u16) -> TlsStream<TcpStream> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = rustls::ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
@@ -65,7 +65,10 @@ async fn connect(port: u16) -> TlsStream<TcpStream> {
     connector.connect(ServerName::try_from("localhost").unwrap(), stream).await.unwrap()
 }
 
-async fn send(port: u16, request: hyper::Request<Empty<Bytes>>) -> hyper::Response<hyper::body::Incoming> {
+pub async fn send(
+    port: u16,
+    request: hyper::Request<Empty<Bytes>>,
+) -> hyper::Response<hyper::body::Incoming> {
     let stream = TokioIo::new(connect(port).await);
     let (mut sender, connection) = hyper::client::conn::http1::handshake(stream).await.unwrap();
     tokio::spawn(connection.with_upgrades());
@@ -119,7 +122,7 @@ fn frame(channel: u8, data: &[u8]) -> Message {
     Message::Binary(bytes.into())
 }
 
-async fn sleeper(machine: &Machine) -> u16 {
+pub async fn sleeper(machine: &Machine) -> u16 {
     machine.pod("box", json!({"containers": [{"name": "main", "command": ["sleep", "1000"]}]}));
     machine.phase("box", "Running").await;
     machine.port().await
@@ -218,6 +221,22 @@ pub async fn exec_terminal() {
     machine.clean().await;
 }
 
+pub async fn exec_base64() {
+    let machine = Machine::new().await;
+    let port = sleeper(&machine).await;
+    let path = "/exec/default/box/main?command=sh&command=-c&command=echo+out;exit+3&output=1";
+    let mut socket = websocket(port, path, "base64.channel.k8s.io").await;
+    let mut said = Vec::new();
+    while let Some(Ok(message)) = socket.next().await {
+        said.extend(message.into_text().ok().filter(|text| text.len() > 1).map(|text| text.to_string()));
+    }
+    // Failures are words before version 4.
+    let failed = "command terminated with non-zero exit code: exit code 3";
+    let failed = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, failed);
+    assert_eq!(said, ["1b3V0Cg==".to_owned(), format!("3{failed}")]);
+    machine.clean().await;
+}
+
 pub async fn port_forward() {
     let machine = Machine::new().await;
     // Only the pod's own loopback: what is reached is reached from inside.
@@ -249,26 +268,20 @@ pub async fn refusals() {
     assert!(get(port, "/pods").await.1.contains("\"name\":\"box\""));
     assert!(get(port, "/metrics").await.1.contains("kubelet_running_containers"));
     assert_eq!(get(port, "/nothing").await.0, 404);
-    let (status, text) = get(port, "/exec/default/box/main?command=ls").await;
-    assert_eq!(status, 400);
-    assert!(text.contains("Upgrade request required"), "{text}");
-    assert_eq!(get(port, "/portForward/default/box").await.0, 400);
+    let refused = async |path: &str, expect: &str| {
+        let (status, text) = get(port, path).await;
+        assert!(status == 400 && text.contains(expect), "{status} {text}");
+    };
+    refused("/exec/default/box/main?command=ls", "you must specify at least 1 of stdin, stdout, stderr")
+        .await;
+    refused("/exec/default/box/main?command=ls&output=1", "Upgrade request required").await;
+    refused("/exec/default/box/main?output=1", "you must specify at least one command").await;
+    refused("/portForward/default/box", "Upgrade request required").await;
     assert_eq!(get(port, "/portForward/default/nobody?port=80").await.0, 404);
-    let request = hyper::Request::post("/exec/default/box/main?command=ls")
-        .header("host", "node")
-        .header("connection", "Upgrade")
-        .header("upgrade", "SPDY/3.1")
-        .body(Empty::new())
-        .unwrap();
-    assert_eq!(send(port, request).await.status(), 400);
-    let request = hyper::Request::post("/portForward/default/box")
-        .header("host", "node")
-        .header("connection", "Upgrade")
-        .header("upgrade", "SPDY/3.1")
-        .body(Empty::new())
-        .unwrap();
-    let body = send(port, request).await.into_body().collect().await.unwrap().to_bytes();
-    assert!(String::from_utf8_lossy(&body).contains("not over SPDY"), "{body:?}");
+    let (status, text) = crate::spdy::refused(port, "/portForward/default/box", &[]).await;
+    assert!(status == 400 && text.contains("X-Stream-Protocol-Version is required"), "{status} {text}");
+    let (status, text) = crate::spdy::refused(port, "/portForward/default/box", &["v9"]).await;
+    assert!(status == 403 && text.contains("server accepts [portforward.k8s.io]"), "{status} {text}");
     let request = hyper::Request::get("/pods")
         .header("host", "node")
         .header("authorization", "Bearer refused")
