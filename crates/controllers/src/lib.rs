@@ -26,6 +26,7 @@ mod history;
 pub mod horizontalpodautoscaling;
 pub mod job;
 pub mod legacytokencleaner;
+pub mod localpath;
 pub mod namespace;
 pub mod nodeipam;
 pub mod nodelifecycle;
@@ -187,6 +188,7 @@ pub const CONTROLLERS: &[Controller] = &[
         account: "expand-controller",
         run: persistentvolumeexpander::run,
     },
+    Controller { name: localpath::NAME, account: "local-path-provisioner", run: localpath::run },
     Controller {
         name: volumeattributesclass::NAME,
         account: "volumeattributesclass-protection-controller",

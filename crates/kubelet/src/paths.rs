@@ -27,6 +27,11 @@ impl Paths {
         self.root.join("memory")
     }
 
+    /// Volumes that outlive pods.
+    pub fn storage(&self) -> PathBuf {
+        self.root.join("storage")
+    }
+
     /// Logs of all pods.
     pub fn logs(&self) -> PathBuf {
         self.root.join("logs")

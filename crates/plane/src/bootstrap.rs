@@ -1,5 +1,5 @@
 //! The objects that every cluster has from its first second: namespaces, default roles, system priority classes, the
-//! Service of the API server and its endpoints, the Service of the cluster DNS.
+//! default storage class, the Service of the API server and its endpoints, the Service of the cluster DNS.
 //!
 //! Answers to upstream's post-start hooks. Run at every start: what is missing is made, what an administrator changed
 //! stays, roles regain what they lost.
@@ -67,6 +67,7 @@ pub async fn run(client: &Client, cluster: &Cluster<'_>) -> Result<()> {
         role(client, default).await?;
     }
     priority_classes(client).await?;
+    storage_class(client).await?;
     ensure(
         client,
         &Gvr::core("configmaps"),
@@ -127,6 +128,22 @@ async fn priority_classes(client: &Client) -> Result<()> {
         .await?;
     }
     Ok(())
+}
+
+/// The class of claims that name none: folders of the node that the first consumer runs on.
+async fn storage_class(client: &Client) -> Result<()> {
+    ensure(
+        client,
+        &Gvr::new("storage.k8s.io", "v1", "storageclasses"),
+        json!({
+        "apiVersion": "storage.k8s.io/v1", "kind": "StorageClass",
+        "metadata": {
+            "name": "local-path", "annotations": { "storageclass.kubernetes.io/is-default-class": "true" }
+        },
+        "provisioner": "gifee.io/local-path", "volumeBindingMode": "WaitForFirstConsumer",
+        "reclaimPolicy": "Delete", "allowVolumeExpansion": true }),
+    )
+    .await
 }
 
 /// Creates an object unless it is there.

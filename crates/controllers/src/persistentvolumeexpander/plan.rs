@@ -1,5 +1,7 @@
 //! What a claim that asks for more gets. Pure.
 
+use crate::localpath::PROVISIONER;
+use crate::persistentvolume::object::PROVISIONED_BY;
 use gifee_base::Quantity;
 use serde_json::Value;
 
@@ -43,7 +45,8 @@ pub fn plan(claim: &Value, volume: &Value) -> Plan {
     if reference["uid"] != metadata["uid"] || reference["namespace"] != metadata["namespace"] {
         return Plan::Unbound;
     }
-    if !volume["spec"]["hostPath"].is_object() {
+    let ours = volume["metadata"]["annotations"][PROVISIONED_BY] == PROVISIONER;
+    if !volume["spec"]["hostPath"].is_object() && !(ours && volume["spec"]["local"].is_object()) {
         return Plan::Elsewhere;
     }
     let asked = &claim["spec"]["resources"]["requests"]["storage"];

@@ -33,6 +33,11 @@ fn only_what_asks_for_more_grows() {
     let conditions = vec![json!({ "type": "Other", "status": "True" })];
     let write = Plan::Write { capacity: "2Gi".into(), volume: true, conditions };
     check(claim("2Gi", "1Gi", "Bound"), "hostPath", "uid-c", write);
+    // Folders of nodes are somebody else's, unless they were made here.
+    check(claim("2Gi", "1Gi", "Bound"), "local", "uid-c", Plan::Elsewhere);
+    let mut own = volume("local", "uid-c");
+    own["metadata"]["annotations"] = json!({ "pv.kubernetes.io/provisioned-by": "gifee.io/local-path" });
+    assert!(matches!(plan(&claim("2Gi", "1Gi", "Bound"), &own), Plan::Write { .. }));
 }
 
 #[tokio::test(start_paused = true)]

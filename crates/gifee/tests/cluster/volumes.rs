@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 /// The steps of [`crate::conformance`] that are about these controllers.
 pub const STEPS: &[Step] = &[
     ("binding", claims_are_bound_and_volumes_released),
+    ("folders", claims_without_a_class_get_folders),
     ("templates", pods_get_claims_from_templates),
     ("migrations", objects_are_written_again),
     ("ranges", ranges_are_ready_and_given),
@@ -43,6 +44,45 @@ fn claims_are_bound_and_volumes_released(api: &Api<'_>) {
         claim["metadata"]["annotations"]["volume.kubernetes.io/storage-provisioner"] == "example.com/disk"
     });
     api.delete("/apis/storage.k8s.io/v1/storageclasses/elsewhere", &Value::Null);
+}
+
+/// What any chart asks for: a claim of no class, written to by one pod and read by the next.
+fn claims_without_a_class_get_folders(api: &Api<'_>) {
+    let (path, pods) = (api.path("v1/persistentvolumeclaims"), api.path("v1/pods"));
+    let mut data = claim("data", "");
+    data["spec"].as_object_mut().unwrap().remove("storageClassName");
+    let made = api.post(&path, &data);
+    assert_eq!(made["spec"]["storageClassName"], "local-path");
+    let run = |name: &str, line: &str| {
+        let pod = json!({ "apiVersion": "v1", "kind": "Pod", "metadata": { "name": name },
+            "spec": { "restartPolicy": "Never", "terminationGracePeriodSeconds": 0,
+                "securityContext": { "runAsUser": 1000, "runAsGroup": 1000, "fsGroup": 2000 },
+                "volumes": [{ "name": "data", "persistentVolumeClaim": { "claimName": "data" } }],
+                "containers": [{ "name": "c", "image": crate::fixture::BUSYBOX, "command": ["sh", "-c", line],
+                    "volumeMounts": [{ "name": "data", "mountPath": "/data" }] }] } });
+        api.post(&pods, &pod);
+        let over = |pod: &Value| pod["status"]["phase"] == "Succeeded" || pod["status"]["phase"] == "Failed";
+        assert_eq!(api.until("v1/pods", name, over)["status"]["phase"], "Succeeded");
+        api.delete(&format!("{pods}/{name}"), &Value::Null);
+        api.until("v1/pods", name, Value::is_null);
+    };
+    run("writes", "echo kept > /data/word");
+    run("reads", "[ \"$(cat /data/word)\" = kept ]");
+    let bound = api.get(&format!("{path}/data"));
+    let volume = bound["spec"]["volumeName"].as_str().unwrap().to_owned();
+    let volumes = gifee_base::Gvr::core("persistentvolumes");
+    let folder = api.get(&format!("/api/v1/persistentvolumes/{volume}"))["spec"]["local"]["path"].clone();
+    let folder = std::path::PathBuf::from(folder.as_str().unwrap());
+    assert_eq!(std::fs::read_to_string(folder.join("word")).unwrap(), "kept\n");
+    // It grows, and goes with its claim.
+    api.patch(
+        &format!("{path}/data"),
+        &json!({ "spec": { "resources": { "requests": { "storage": "2Gi" } } } }),
+    );
+    api.until("v1/persistentvolumeclaims", "data", |one| one["status"]["capacity"]["storage"] == "2Gi");
+    api.delete(&format!("{path}/data"), &Value::Null);
+    api.cluster.until(&volumes, "", &volume, Value::is_null);
+    assert!(!folder.exists(), "{} is left", folder.display());
 }
 
 fn pods_get_claims_from_templates(api: &Api<'_>) {

@@ -13,6 +13,7 @@ mod logs;
 mod metrics;
 mod query;
 mod routes;
+mod storage;
 mod summary;
 #[cfg(test)]
 mod tests;
@@ -123,15 +124,11 @@ async fn answer(
     let Some((route, rest)) = routes::find(&path) else {
         return refuse(&Status::no_such_path());
     };
-    let verb = match request.method().as_str() {
-        "GET" | "HEAD" => "get",
-        "POST" => "create",
-        _ => {
-            return refuse(&Status::new(
-                Reason::MethodNotAllowed,
-                "the server does not allow this method on the requested resource",
-            ));
-        }
+    let Some(verb) = route.verb(request.method()) else {
+        return refuse(&Status::new(
+            Reason::MethodNotAllowed,
+            "the server does not allow this method on the requested resource",
+        ));
     };
     if let Err(status) = allowed(&agent, &peer, verb, route.subresource).await {
         return refuse(&status);

@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 use gifee_base::{Reason, Status};
-use http::{Request, Response, StatusCode};
+use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use serde_json::json;
 
 use super::query::Query;
-use super::{Body, cadvisor, exec, forward, logs, metrics, respond, summary};
+use super::{Body, cadvisor, exec, forward, logs, metrics, respond, storage, summary};
 use crate::agent::Agent;
 use crate::worker::Shown;
 
@@ -81,7 +81,28 @@ const ROUTES: &[Route] = &[
         subresource: "proxy",
         answer: |agent, rest, request| Box::pin(forward::answer(agent, rest, request)),
     },
+    Route {
+        path: STORAGE,
+        subresource: "proxy",
+        answer: |agent, rest, request| Box::pin(storage::answer(agent, rest, request)),
+    },
 ];
+
+/// The only row that changes something by PUT and DELETE.
+const STORAGE: &str = "/localVolumes/";
+
+impl Route {
+    /// The verb of a method on this row.
+    pub(super) fn verb(&self, method: &Method) -> Option<&'static str> {
+        match *method {
+            Method::PUT if self.path == STORAGE => Some("update"),
+            Method::DELETE if self.path == STORAGE => Some("delete"),
+            Method::GET | Method::HEAD if self.path != STORAGE => Some("get"),
+            Method::POST if self.path != STORAGE => Some("create"),
+            _ => None,
+        }
+    }
+}
 
 /// The row of a path, and what follows it.
 pub(super) fn find(path: &str) -> Option<(&'static Route, &str)> {

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 
 use super::logs::Options;
 use super::query::Query;
-use super::{cadvisor, forward, metrics, routes, summary};
+use super::{cadvisor, forward, metrics, routes, storage, summary};
 use crate::usage::tests::sample;
 
 fn options(query: &str) -> Result<Options, String> {
@@ -34,6 +34,26 @@ fn paths_lead_to_rows() {
     assert_eq!(found("/exec/a/b/c"), Some(("proxy", "a/b/c")));
     assert_eq!(found("/podsx"), None);
     assert_eq!(found("/"), None);
+}
+
+#[test]
+fn methods_are_verbs() {
+    let verb = |path, method: http::Method| routes::find(path).and_then(|(route, _)| route.verb(&method));
+    assert_eq!(verb("/pods", http::Method::GET), Some("get"));
+    assert_eq!(verb("/exec/a/b/c", http::Method::POST), Some("create"));
+    assert_eq!(verb("/exec/a/b/c", http::Method::DELETE), None);
+    assert_eq!(verb("/localVolumes/a", http::Method::PUT), Some("update"));
+    assert_eq!(verb("/localVolumes/a", http::Method::DELETE), Some("delete"));
+    assert_eq!(verb("/localVolumes/a", http::Method::GET), None);
+}
+
+#[test]
+fn names_of_local_volumes_lead_nowhere_else() {
+    let good = |text: &str| storage::name(text).is_ok();
+    assert!(good("pvc-2f1c7d0e-0a52-4f3c-9b6b-55a1c1f1a001"));
+    for bad in ["", ".", "..", "a/b", "a..b", "/etc", "A", "a%2fb", "a\0", &"a".repeat(254)] {
+        assert!(!good(bad), "{bad}");
+    }
 }
 
 #[test]
