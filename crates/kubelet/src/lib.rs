@@ -11,6 +11,7 @@ mod container;
 mod dispatch;
 pub mod environment;
 mod error;
+mod eviction;
 pub mod files;
 pub mod hooks;
 mod images;

@@ -17,6 +17,7 @@ use crate::agent::Agent;
 use crate::config::Config;
 use crate::dispatch::{self, Dispatch};
 use crate::error::Error;
+use crate::eviction;
 use crate::files;
 use crate::images::Puller;
 use crate::node::Heart;
@@ -52,6 +53,7 @@ pub async fn run(
     let records = dispatch::records(&agent).await?;
     release_addresses(&agent, &records).await?;
     let serving = tokio::spawn(server.serve(agent.clone()));
+    let evicting = tokio::spawn(eviction::keep(agent.clone()));
     let work = async {
         agent.services.synced().await;
         agent.node.synced().await;
@@ -64,6 +66,7 @@ pub async fn run(
     }
     heart.abort();
     serving.abort();
+    evicting.abort();
     // Workers give up where they wait, as in a crash; nothing of them is left when this returns.
     shutdown.cancel();
     agent.tasks.close();

@@ -10,6 +10,21 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use super::members::{self, Member, Role};
 use super::phase::Phase;
 
+/// The reason of a pod that the node got rid of.
+pub const EVICTED: &str = "Evicted";
+
+/// The condition of a pod that the node got rid of, beside those that it has.
+pub fn disruption(pod: &Pod, message: &str, all: &mut Vec<PodCondition>, now: Timestamp) {
+    let name = "DisruptionTarget";
+    if all.iter().any(|one| one.type_ == name && one.status == "True") {
+        return;
+    }
+    all.retain(|one| one.type_ != name);
+    let verdict =
+        Verdict { status: true, reason: Some("TerminationByKubelet"), message: Some(message.to_owned()) };
+    all.push(render(name, verdict, &[], pod.metadata.generation, now));
+}
+
 /// What a condition says.
 struct Verdict {
     status: bool,

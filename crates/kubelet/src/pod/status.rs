@@ -10,7 +10,7 @@ use k8s_openapi::api::core::v1::{
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::conditions::conditions;
+use super::conditions::{EVICTED, conditions, disruption};
 use super::members::{self, Member, Restart, Role};
 use super::phase::{Phase, phase};
 use super::plan::Plan;
@@ -32,7 +32,11 @@ pub fn status(view: &View, plan: &Plan) -> PodStatus {
     let every: Vec<ContainerStatus> = init.iter().chain(&main).cloned().collect();
     let (phase, reason, message) = verdict(view, plan, &every);
     let sandbox_ready = view.live_sandbox().is_some() && !plan_is_over(view);
-    let conditions = conditions(&view.pod, &view.members, &every, phase, sandbox_ready, view.now);
+    let mut conditions = conditions(&view.pod, &view.members, &every, phase, sandbox_ready, view.now);
+    let failed = view.ending.as_ref().and_then(|ending| ending.failed.as_ref());
+    if let Some((_, message)) = failed.filter(|(reason, _)| reason == EVICTED) {
+        disruption(&view.pod, message, &mut conditions, view.now);
+    }
     let old = view.pod.status.as_ref();
     let start_time =
         old.and_then(|status| status.start_time.clone()).unwrap_or(Time(seconds(view.start_time)));

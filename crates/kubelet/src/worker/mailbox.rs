@@ -35,6 +35,8 @@ pub(super) struct Inbox {
     pub dirty: BTreeSet<String>,
     /// The sandbox's holder ended.
     pub lost: bool,
+    /// The node wants to be rid of the pod, and why.
+    pub evicted: Option<String>,
     /// Events were missed.
     pub missed: bool,
     /// An object that the pod names has changed.
@@ -129,6 +131,11 @@ impl Mailbox {
     /// The holder of a sandbox ended.
     pub fn lost(&self) {
         self.write(|inbox| inbox.lost = true);
+    }
+
+    /// The node wants to be rid of the pod.
+    pub fn evict(&self, message: String) {
+        self.write(|inbox| inbox.evicted = Some(message));
     }
 
     /// Events were missed.

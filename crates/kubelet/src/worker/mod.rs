@@ -82,6 +82,8 @@ pub struct Worker {
     /// Grace period and first sight of the deletion, or of the object's absence.
     deletion: Option<(i64, Timestamp)>,
     ending: Option<Ending>,
+    /// Why the node wants to be rid of it; told once.
+    evicted: Option<String>,
     removed: bool,
     ground: Ground,
     setup: Setup,
@@ -115,6 +117,7 @@ impl Worker {
             claim: None,
             deletion: None,
             ending: None,
+            evicted: None,
             removed: false,
             ground: Ground::default(),
             setup: Setup::Needed,

@@ -8,6 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::Worker;
 use crate::container::{message_path, termination_message};
 use crate::labels;
+use crate::pod::conditions::EVICTED;
 use crate::pod::{Attempt, AttemptState, ContainerView, Ending, Member, Sandbox, Setup, View, members};
 
 /// The message of a pod that ran too long.
@@ -36,6 +37,7 @@ impl Worker {
             self.members = std::sync::Arc::new(members);
         }
         self.removed |= inbox.removed;
+        self.evicted = self.evicted.take().or(inbox.evicted);
         if inbox.missed {
             self.list().await;
         }
@@ -206,6 +208,16 @@ impl Worker {
                 deadline: view.now + SignedDuration::from_secs(crate::pod::plan::grace_seconds(view)),
                 failed: Some((reason.to_owned(), message.to_owned())),
             });
+        }
+        if let Some(message) = self.evicted.take()
+            && ending.is_none()
+            && !view.reported_terminal()
+            && !self.all_ended(view)
+        {
+            self.agent.warning(&self.pod, None, EVICTED, message.clone());
+            // Whoever is in want cannot wait.
+            let deadline = view.now + SignedDuration::from_secs(1);
+            ending = Some(Ending { deadline, failed: Some((EVICTED.to_owned(), message)) });
         }
         if let Some((grace, seen)) = self.deletion {
             let deadline: Timestamp = seen + SignedDuration::from_secs(grace);
