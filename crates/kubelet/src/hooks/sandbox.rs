@@ -21,6 +21,11 @@ impl Hook for Sandbox {
         if ground.sandbox.is_some() {
             return Ok(());
         }
+        // Better not at all than as root of the machine where somebody asked for a root of the pod's own.
+        if members::spec(&run.pod).host_users == Some(false) {
+            let why = "Failed to create pod sandbox: can't set `spec.hostUsers: false`, runtime does not support user namespaces";
+            return Err(Failed::new("FailedCreatePodSandBox", why));
+        }
         let failed = |error: gifee_oci::Error| {
             let message = format!("Failed to create pod sandbox: {}", super::network::chain(&error));
             Failed::new("FailedCreatePodSandBox", message)

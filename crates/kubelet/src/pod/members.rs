@@ -3,7 +3,7 @@
 //! Invariant: the order is init containers and sidecars as listed, then the main ones, then the ephemeral ones; names
 //! are unique among them. Answers to `podutil.VisitContainers` and `kubecontainer.ShouldContainerBeRestarted`.
 
-use k8s_openapi::api::core::v1::{Container, EphemeralContainer, Pod, PodSpec};
+use k8s_openapi::api::core::v1::{Container, ContainerRestartRule, EphemeralContainer, Pod, PodSpec};
 
 /// What a container is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,6 +68,21 @@ impl Member {
         &self.container.name
     }
 
+    /// Whether it is started again after it has ended with this code: its rules come before its policy.
+    pub fn restarts_after(&self, exit_code: i32) -> bool {
+        let mut rules = self.container.restart_policy_rules.iter().flatten();
+        let matches = |rule: &&ContainerRestartRule| {
+            rule.exit_codes.as_ref().is_some_and(|codes| {
+                let named = codes.values.iter().flatten().any(|code| *code == exit_code);
+                if codes.operator == "NotIn" { !named } else { named }
+            })
+        };
+        match rules.find(matches) {
+            Some(rule) if rule.action.starts_with("Restart") => true,
+            _ => self.restart.after(exit_code),
+        }
+    }
+
     /// A number that changes with what cannot be changed while it runs. Only the image can be changed in the API.
     pub fn hash(&self) -> u64 {
         // FNV-1a: the number stands in the runtime's records and must mean the same to every later build.
@@ -106,7 +121,7 @@ pub fn members(pod: &Pod) -> Vec<Member> {
 fn init_member(container: &Container, policy: Restart) -> Member {
     let sidecar = container.restart_policy.as_deref() == Some("Always");
     let restart = match policy {
-        _ if sidecar => Restart::Always,
+        _ if container.restart_policy.is_some() => Restart::parse(container.restart_policy.as_deref()),
         Restart::Never => Restart::Never,
         Restart::Always | Restart::OnFailure => Restart::OnFailure,
     };

@@ -46,7 +46,7 @@ struct Counts {
 /// The phase; `finished` says that nothing will run again.
 pub fn phase(members: &[Member], policy: Restart, statuses: &[ContainerStatus], finished: bool) -> Phase {
     let counts = count(members, statuses);
-    if counts.failed_init && policy == Restart::Never {
+    if counts.failed_init && policy == Restart::Never && !again(members, statuses, Role::Init) {
         return Phase::Failed;
     }
     if (counts.pending_init > 0 && !counts.main_started) && !finished {
@@ -70,12 +70,26 @@ pub fn phase(members: &[Member], policy: Restart, statuses: &[ContainerStatus], 
     if counts.stopped > 0 && counts.unknown == 0 {
         return match policy {
             Restart::Always => Phase::Running,
+            _ if again(members, statuses, Role::Main) => Phase::Running,
             _ if counts.stopped == counts.succeeded => Phase::Succeeded,
             Restart::Never => Phase::Failed,
             Restart::OnFailure => Phase::Running,
         };
     }
     Phase::Pending
+}
+
+/// Whether one of those that have ended is started again by a policy or a rule of its own.
+fn again(members: &[Member], statuses: &[ContainerStatus], role: Role) -> bool {
+    let mut all = members.iter().filter(|member| member.role == role);
+    all.any(|member| {
+        let status = statuses.iter().find(|status| status.name == member.name());
+        let states = status.map(|status| [status.state.as_ref(), status.last_state.as_ref()]);
+        let ended = states.into_iter().flatten().flatten().find_map(|state| state.terminated.as_ref());
+        let running =
+            status.and_then(|status| status.state.as_ref()).is_some_and(|one| one.running.is_some());
+        !running && ended.is_some_and(|end| member.restarts_after(end.exit_code))
+    })
 }
 
 fn count(members: &[Member], statuses: &[ContainerStatus]) -> Counts {

@@ -154,7 +154,7 @@ impl Planner<'_> {
                 && container
                     .latest()
                     .and_then(Attempt::exit_code)
-                    .is_some_and(|code| !member.restart.after(code))
+                    .is_some_and(|code| !member.restarts_after(code))
         };
         let failed_init = self.view.members.iter().any(|member| {
             let code = self.view.container(member.name()).latest().and_then(Attempt::exit_code);
@@ -224,7 +224,7 @@ impl Planner<'_> {
         }
         match view.current(member.name()) {
             Some(attempt) if attempt.running() => self.check(member, container, attempt),
-            Some(attempt) if attempt.exit_code().is_some_and(|code| !member.restart.after(code)) => {}
+            Some(attempt) if attempt.exit_code().is_some_and(|code| !member.restarts_after(code)) => {}
             _ if member.role == Role::Ephemeral && container.latest().is_some() => {}
             _ => self.start(member, container),
         }

@@ -609,3 +609,48 @@ fn what_was_made_but_never_started_is_made_again() {
     one.containers.get_mut("i").unwrap().attempts.clear();
     check(&one, expect!["start i 0"]);
 }
+
+#[test]
+fn rules_of_a_container_come_before_its_policy() {
+    let rule =
+        |operator: &str| json!([{"action": "Restart", "exitCodes": {"operator": operator, "values": [42]}}]);
+    let check = |rules: Value, own: &str, code: i32, again: bool| {
+        let main = json!({"name": "a", "image": "i", "restartPolicy": own, "restartPolicyRules": rules});
+        let mut view = view(json!({"restartPolicy": "Never", "containers": [main]}));
+        exits(&mut view, "a", 0, code);
+        let plan = plan(&view);
+        assert_eq!(plan.finished, !again, "{rules} {own} {code}");
+        let phase = status(&view, &plan).phase.unwrap();
+        let expect = match code {
+            _ if again => "Running",
+            0 => "Succeeded",
+            _ => "Failed",
+        };
+        assert_eq!(phase, expect, "{rules} {own} {code}");
+    };
+    check(rule("In"), "Never", 42, true);
+    check(rule("In"), "Never", 1, false);
+    check(rule("In"), "Never", 0, false);
+    check(rule("In"), "OnFailure", 1, true);
+    check(rule("NotIn"), "Never", 42, false);
+    check(rule("NotIn"), "Never", 7, true);
+    check(json!([]), "OnFailure", 7, true);
+    check(json!([]), "OnFailure", 0, false);
+}
+
+#[test]
+fn an_evicted_pod_says_so() {
+    let mut view = two("Always");
+    runs(&mut view, "a", 0);
+    runs(&mut view, "b", 0);
+    let message = "The node was low on resource: memory. ".to_owned();
+    view.ending = Some(Ending { deadline: at(101), failed: Some(("Evicted".into(), message.clone())) });
+    let plan = plan(&view);
+    let status = status(&view, &plan);
+    assert_eq!((status.phase.as_deref(), status.reason.as_deref()), (Some("Failed"), Some("Evicted")));
+    let conditions = status.conditions.unwrap();
+    let target: Vec<_> = conditions.iter().filter(|one| one.type_ == "DisruptionTarget").collect();
+    assert_eq!(target.len(), 1);
+    assert_eq!((&*target[0].status, target[0].reason.as_deref()), ("True", Some("TerminationByKubelet")));
+    assert_eq!(target[0].message, Some(message));
+}

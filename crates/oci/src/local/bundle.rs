@@ -127,7 +127,7 @@ fn config(input: &Input<'_>, devices: Vec<Value>, rules: Option<&[Rule]>) -> Res
         "rlimits": rlimits,
     });
     if let Some(score) = spec.oom_score_adj {
-        process["oomScoreAdj"] = json!(score);
+        process["oomScoreAdj"] = json!(score.max(least_score()));
     }
     let rules = match rules {
         None => vec![json!({"allow": true, "access": "rwm"})],
@@ -324,4 +324,22 @@ fn collect_devices(folder: &Path, files: &mut Vec<Value>) {
             files.push(device);
         }
     }
+}
+
+/// The least score that this process may give: without the right to lower scores, its own. A container that cannot be
+/// protected is better than none.
+fn least_score() -> i32 {
+    static LEAST: std::sync::OnceLock<i32> = std::sync::OnceLock::new();
+    const SYS_RESOURCE: u64 = 1 << 24;
+    *LEAST.get_or_init(|| {
+        let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+        let status = read("/proc/self/status");
+        let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+        let effective =
+            effective.and_then(|text| u64::from_str_radix(text.trim(), 16).ok()).unwrap_or(u64::MAX);
+        if effective & SYS_RESOURCE != 0 {
+            return -1000;
+        }
+        read("/proc/self/oom_score_adj").trim().parse().unwrap_or(0)
+    })
 }
