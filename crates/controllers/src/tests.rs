@@ -124,6 +124,7 @@ async fn every_controller_that_exists_runs() {
         job-controller
         kube-apiserver-serving-clustertrustbundle-publisher-controller
         legacy-serviceaccount-token-cleaner-controller
+        local-path-provisioner-controller
         namespace-controller
         node-ipam-controller
         node-lifecycle-controller

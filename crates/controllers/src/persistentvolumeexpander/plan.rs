@@ -46,7 +46,8 @@ pub fn plan(claim: &Value, volume: &Value) -> Plan {
         return Plan::Unbound;
     }
     let ours = volume["metadata"]["annotations"][PROVISIONED_BY] == PROVISIONER;
-    if !volume["spec"]["hostPath"].is_object() && !(ours && volume["spec"]["local"].is_object()) {
+    let written_down = volume["spec"]["hostPath"].is_object() || ours && volume["spec"]["local"].is_object();
+    if !written_down {
         return Plan::Elsewhere;
     }
     let asked = &claim["spec"]["resources"]["requests"]["storage"];
