@@ -11,7 +11,7 @@ use std::process::Stdio;
 use tokio::io::{AsyncBufReadExt, BufReader};
 
 /// Bytes that go through in one piece.
-const MUCH: &str = "100000000";
+const MUCH: &str = "30000000";
 
 #[test]
 fn streams() {
