@@ -22,11 +22,11 @@ const AGE: SignedDuration = SignedDuration::from_secs(120);
 #[derive(Default)]
 pub(super) struct Known(HashMap<String, (Timestamp, Timestamp)>);
 
-/// Bytes to be freed of a disk; none below the threshold.
+/// Bytes to be freed of a disk; none below the threshold. As df counts: what is set aside for others is not there.
 pub(super) fn needed(room: Room) -> u64 {
-    let percent = |share: u64| room.capacity / 100 * share;
-    let used = room.capacity.saturating_sub(room.available);
-    if room.capacity == 0 || used < percent(HIGH) { 0 } else { used.saturating_sub(percent(LOW)) }
+    let usable = room.used.saturating_add(room.available);
+    let percent = |share: u64| usable / 100 * share;
+    if usable == 0 || room.used < percent(HIGH) { 0 } else { room.used.saturating_sub(percent(LOW)) }
 }
 
 impl Known {

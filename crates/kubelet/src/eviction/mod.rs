@@ -16,6 +16,7 @@ use std::time::Duration;
 use gifee_reconcile::events::Reference;
 
 use crate::agent::Agent;
+use crate::node::machine;
 use crate::pod::{members, qos};
 use crate::usage;
 use crate::worker::{Mailbox, Shown};
@@ -45,7 +46,7 @@ pub(crate) async fn keep(agent: Arc<Agent>) {
             }
         }
         collect(&agent, &mut known, images::needed(usage::room(&agent.config.root))).await;
-        let Some(reading) = readings(&agent).await.into_iter().find(Reading::low) else { continue };
+        let Some(reading) = readings(&agent).into_iter().find(Reading::low) else { continue };
         tracing::warn!(
             resource = reading.signal.resource(),
             available = reading.available,
@@ -106,14 +107,13 @@ async fn collect(agent: &Agent, known: &mut Known, need: u64) -> bool {
     any
 }
 
-async fn readings(agent: &Agent) -> Vec<Reading> {
+fn readings(agent: &Agent) -> Vec<Reading> {
     let number = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
-    let sample = agent.meter.sample(agent, false).await;
     let room = usage::room(&agent.config.root);
     let percent = |all: u64, percent: i64| number(all) / 100 * percent;
     let mut readings = Vec::new();
-    if sample.memory_available > 0 {
-        let available = number(sample.memory_available);
+    // Nothing is sampled as long as there is enough.
+    if let Some(available) = machine::memory_available() {
         readings.push(Reading { signal: Signal::Memory, available, threshold: MEMORY });
     }
     if room.capacity > 0 {

@@ -103,6 +103,11 @@ fn memory() -> std::io::Result<(i64, i64)> {
     Ok((field("MemTotal"), field("MemAvailable")))
 }
 
+/// Bytes of memory that could be given away; `None` if the machine does not say.
+pub fn memory_available() -> Option<i64> {
+    memory().ok().map(|(_, available)| available).filter(|available| *available > 0)
+}
+
 /// What the machine runs short of.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Pressure {
