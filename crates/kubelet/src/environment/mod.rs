@@ -1,10 +1,11 @@
 //! The environment of a container, and the expansion of its command line.
 //!
-//! Invariant: pure; the ConfigMaps and Secrets that are named come through [`Sources`]. Answers to the kubelet's
+//! Invariant: pure; the ConfigMaps, Secrets and files that are named come through [`Sources`] and [`Files`]. Answers to the kubelet's
 //! `makeEnvironmentVariables` and `kubecontainer.ExpandContainerCommandAndArgs`.
 
 pub mod expand;
 pub mod fields;
+pub mod file;
 pub mod resources;
 pub mod services;
 #[cfg(test)]
@@ -15,7 +16,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use gifee_base::Quantity as Amount;
-use k8s_openapi::api::core::v1::{ConfigMap, Container, EnvFromSource, EnvVar, Pod, Secret};
+use k8s_openapi::api::core::v1::{ConfigMap, Container, EnvFromSource, EnvVar, FileKeySelector, Pod, Secret};
 
 use crate::pod::members;
 
@@ -25,6 +26,15 @@ pub trait Sources {
     fn config_map(&self, name: &str) -> Option<Arc<ConfigMap>>;
     /// A Secret of the pod's namespace; `None` if there is none.
     fn secret(&self, name: &str) -> Option<Arc<Secret>>;
+}
+
+/// Files in the volumes of a pod.
+pub trait Files {
+    /// The text of a file; `None` if there is none.
+    ///
+    /// # Errors
+    /// With why it cannot be read.
+    fn text(&self, volume: &str, path: &str) -> Result<Option<String>, String>;
 }
 
 /// What else variables are made of.
@@ -61,6 +71,18 @@ pub enum Error {
         /// Name of the object.
         name: String,
     },
+    /// A file does not say what a variable is.
+    #[error("couldn't read key {key} from file {path} of volume {volume}: {why}")]
+    File {
+        /// The key.
+        key: String,
+        /// Where the file is in its volume.
+        path: String,
+        /// The volume.
+        volume: String,
+        /// What is wrong with it.
+        why: String,
+    },
     /// A field that does not exist.
     #[error("unsupported fieldPath: {0}")]
     Field(String),
@@ -74,9 +96,10 @@ pub fn environment(
     pod: &Pod,
     container: &Container,
     sources: &dyn Sources,
+    files: &dyn Files,
     facts: &Facts,
 ) -> Result<Vec<(String, String)>, Error> {
-    let mut maker = Maker { pod, container, sources, facts, made: Vec::new(), index: HashMap::new() };
+    let mut maker = Maker { pod, container, sources, files, facts, made: Vec::new(), index: HashMap::new() };
     for from in container.env_from.iter().flatten() {
         maker.import(from)?;
     }
@@ -103,6 +126,7 @@ struct Maker<'a> {
     pod: &'a Pod,
     container: &'a Container,
     sources: &'a dyn Sources,
+    files: &'a dyn Files,
     facts: &'a Facts,
     made: Vec<(String, String)>,
     index: HashMap<String, usize>,
@@ -184,7 +208,23 @@ impl Maker<'_> {
             let value = secret.data.as_ref().and_then(|data| data.get(&key.key)).map(|value| lossy(&value.0));
             return missing(value, optional, "Secret", namespace, &key.name, &key.key);
         }
-        Ok(None)
+        from.file_key_ref.as_ref().map_or(Ok(None), |key| self.written(key))
+    }
+
+    /// What another container wrote.
+    fn written(&self, from: &FileKeySelector) -> Result<Option<String>, Error> {
+        let text = self.files.text(&from.volume_name, &from.path);
+        let found = text.and_then(|text| text.map_or(Ok(None), |text| file::find(&text, &from.key)));
+        match found {
+            Ok(None) if from.optional != Some(true) => Err("it is not there".to_owned()),
+            found => found,
+        }
+        .map_err(|why| Error::File {
+            key: from.key.clone(),
+            path: from.path.clone(),
+            volume: from.volume_name.clone(),
+            why,
+        })
     }
 }
 

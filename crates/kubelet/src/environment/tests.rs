@@ -24,6 +24,18 @@ impl Sources for Stored {
     }
 }
 
+impl Files for Stored {
+    fn text(&self, volume: &str, path: &str) -> Result<Option<String>, String> {
+        match (volume, path) {
+            ("shared", "made.env") => {
+                Ok(Some("\n # a comment\n ONE = 'a b\n $(c)' \nTWO=two words \nTHREE='3'x\n".into()))
+            }
+            ("shared", "huge.env") => Err("too large".into()),
+            _ => Ok(None),
+        }
+    }
+}
+
 fn stored() -> Stored {
     let map = json!({"data": {"one": "1", "two": "2", "bad=name": "x"}});
     let secret = json!({"data": {"password": "aHVudGVyMg=="}});
@@ -48,7 +60,7 @@ fn check(container: Value, expect: Expect) {
         allocatable: BTreeMap::from([("cpu".into(), "2".parse().unwrap())]),
     };
     let container = &pod.spec.as_ref().unwrap().containers[0];
-    let text = match environment(&pod, container, &stored(), &facts) {
+    let text = match environment(&pod, container, &stored(), &stored(), &facts) {
         Ok(made) => {
             let args = expand_all(container.args.as_ref(), &made);
             let lines: Vec<String> = made.iter().map(|(name, value)| format!("{name}={value}")).collect();
@@ -119,6 +131,68 @@ fn fields_and_resources() {
             DB_SERVICE_HOST=10.96.0.9
             args []"#]],
     );
+}
+
+#[test]
+fn files_say_what_variables_are() {
+    let variable = |path: &str, key: &str, optional: bool| {
+        json!({"env": [{"name": "A", "valueFrom": {
+        "fileKeyRef": {"volumeName": "shared", "path": path, "key": key, "optional": optional}}}]})
+    };
+    check(
+        variable("made.env", "ONE", false),
+        expect![[r#"
+            A=a b
+             $(c)
+            DB_SERVICE_HOST=10.96.0.9
+            args []"#]],
+    );
+    check(
+        variable("made.env", "TWO", false),
+        expect![[r#"
+            A=two words
+            DB_SERVICE_HOST=10.96.0.9
+            args []"#]],
+    );
+    for (path, key) in [("made.env", "THREE"), ("huge.env", "ONE"), ("none.env", "ONE")] {
+        check(
+            variable(path, key, false),
+            match path {
+                "made.env" => expect![
+                    "error: couldn't read key THREE from file made.env of volume shared: something stands behind the value that ends in line 6"
+                ],
+                "huge.env" => {
+                    expect!["error: couldn't read key ONE from file huge.env of volume shared: too large"]
+                }
+                _ => expect![
+                    "error: couldn't read key ONE from file none.env of volume shared: it is not there"
+                ],
+            },
+        );
+    }
+    check(
+        variable("none.env", "ONE", true),
+        expect![[r#"
+            DB_SERVICE_HOST=10.96.0.9
+            args []"#]],
+    );
+}
+
+#[test]
+fn lines_that_declare_nothing_are_named() {
+    let check = |text: &str, expect: Result<Option<&str>, &str>| {
+        let found = file::find(text, "A");
+        assert_eq!(found.as_ref().map(Option::as_deref).map_err(String::as_str), expect, "{text:?}");
+    };
+    check("", Ok(None));
+    check("B=1\nA=2\nA=3", Ok(Some("2")));
+    check("A=", Ok(Some("")));
+    check("A=''", Ok(Some("")));
+    check("A='x=\"y\" # z'\r\n", Ok(Some("x=\"y\" # z")));
+    check("AB='1\nA=2'\nA='3'", Ok(Some("3")));
+    check("B='1\n2'\nwhat\nA=1", Err("line 3 declares no variable"));
+    check("what\nA=1", Err("line 1 declares no variable"));
+    check("A='1", Err("the value in line 1 has no closing quote"));
 }
 
 #[test]

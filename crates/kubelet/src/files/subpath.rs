@@ -4,6 +4,7 @@
 //! expected. Invariant: what is mounted was opened below the volume's root by the kernel, without leaving it, and
 //! is bound by its descriptor, so that nothing can be exchanged in between. Answers to `pkg/volume/util/subpath`.
 
+use std::io::Read;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
 
@@ -27,6 +28,34 @@ pub fn bind(root: &Path, sub: &str, target: &Path) -> Result<PathBuf, Error> {
     let source = format!("/proc/self/fd/{}", found.as_raw_fd());
     rustix::mount::mount_bind(source, target).map_err(Error::file("bind to", target))?;
     Ok(target.to_owned())
+}
+
+/// The text of a file below `root`, of at most so many bytes; `None` if there is none.
+///
+/// # Errors
+/// If it is not below `root`, not a file, larger, or not UTF-8.
+pub fn read(root: &Path, sub: &str, most: u64) -> Result<Option<String>, Error> {
+    let at = root.join(sub);
+    let folder = rustix::fs::open(root, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+        .map_err(Error::file("open", root))?;
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
+    // A pipe or a device must not be waited for.
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let file = match rustix::fs::openat2(&folder, sub, flags, Mode::empty(), resolve) {
+        Ok(file) => std::fs::File::from(file),
+        Err(rustix::io::Errno::NOENT) => return Ok(None),
+        Err(rustix::io::Errno::XDEV | rustix::io::Errno::LOOP) => {
+            return Err(Error::Invalid(format!("{sub:?} is not below its volume")));
+        }
+        Err(error) => return Err(Error::file("open", &at)(error)),
+    };
+    let metadata = file.metadata().map_err(Error::file("look at", &at))?;
+    if !metadata.is_file() || metadata.len() > most {
+        return Err(Error::Invalid(format!("{sub:?} is not a file of at most {most} bytes")));
+    }
+    let mut text = String::new();
+    file.take(most).read_to_string(&mut text).map_err(Error::file("read", &at))?;
+    Ok(Some(text))
 }
 
 /// Unmounts and removes everything that was bound below a folder.

@@ -14,7 +14,8 @@ use super::Mailbox;
 use crate::agent::Agent;
 use crate::container::mounts::mounts;
 use crate::container::{self, Parts};
-use crate::environment::{Facts, environment};
+use crate::environment::{Facts, Files, environment};
+use crate::files::subpath;
 use crate::hooks::Ground;
 use crate::images::{self, Found};
 use crate::lifecycle;
@@ -45,6 +46,16 @@ pub(super) struct Start {
     /// The container whose processes it sees.
     pub target: Option<String>,
     pub cancel: CancellationToken,
+}
+
+/// The most that a file of variables may hold.
+const VARIABLES_BYTES: u64 = 1 << 20;
+
+impl Files for Ground {
+    fn text(&self, volume: &str, path: &str) -> Result<Option<String>, String> {
+        let volume = self.volumes.get(volume).ok_or("there is no such volume")?;
+        subpath::read(&volume.path, path, VARIABLES_BYTES).map_err(|error| error.to_string())
+    }
 }
 
 impl Start {
@@ -133,8 +144,8 @@ impl Start {
             services: self.agent.service_variables(pod),
             allocatable: self.agent.allocatable(),
         };
-        let mut environment =
-            environment(pod, container, self.claim.as_ref(), &facts).map_err(|error| error.to_string())?;
+        let mut environment = environment(pod, container, self.claim.as_ref(), &self.ground, &facts)
+            .map_err(|error| error.to_string())?;
         let mounts = mounts(container, &self.ground.volumes, &self.paths, &environment)
             .map_err(|error| error.to_string())?;
         if environment.iter().all(|(name, _)| name != "HOSTNAME") {
