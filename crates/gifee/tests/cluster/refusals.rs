@@ -127,6 +127,8 @@ fn missing_image(cluster: &Cluster) {
     }
     cluster.kubectl(&["run", "never", "--image=absent:1", "--image-pull-policy=Never"]).ok();
     cluster.until(&Gvr::core("pods"), "default", "never", |pod| reason(pod) == "ErrImageNeverPull");
+    let why = "(BadRequest): container \"never\" in pod \"never\" is waiting to start: ErrImageNeverPull";
+    cluster.kubectl(&["logs", "never"]).fails(&[why]);
     cluster.kubectl(&["delete", "pod", "absent", "never"]).ok();
 }
 

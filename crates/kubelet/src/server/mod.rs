@@ -152,10 +152,10 @@ async fn allowed(agent: &Agent, peer: &Peer, verb: &str, subresource: &str) -> R
     Ok(())
 }
 
-/// A failure as JSON.
+/// A failure as its words alone: the API server makes a status of them.
 fn refuse(status: &Status) -> Response<Body> {
     let code = StatusCode::from_u16(status.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    respond(code, "application/json", status.to_value().to_string())
+    respond(code, "text/plain; charset=utf-8", status.message.clone())
 }
 
 /// A short answer.
