@@ -53,7 +53,7 @@ impl Peer {
     async fn stream(&mut self, number: u32, headers: &[(&str, &str)]) {
         let mut bytes = Vec::new();
         self.encoder.open(number, headers, false, &mut bytes).unwrap();
-        self.io.write_all(&bytes).await.unwrap();
+        self.send(&bytes).await;
         loop {
             match self.event().await.expect("an answer") {
                 Event::Reply(stream) if stream == number => return,
@@ -67,7 +67,13 @@ impl Peer {
         let mut bytes = Vec::new();
         frame::data(stream, end, text.len(), &mut bytes);
         bytes.extend_from_slice(text);
-        self.io.write_all(&bytes).await.unwrap();
+        self.send(&bytes).await;
+    }
+
+    /// What TLS could not write at once stays with it until it is told to.
+    async fn send(&mut self, bytes: &[u8]) {
+        self.io.write_all(bytes).await.unwrap();
+        self.io.flush().await.unwrap();
     }
 
     async fn event(&mut self) -> Option<Event> {
@@ -190,7 +196,7 @@ pub async fn port_forward() {
     // A stream that says not what it is for is refused.
     let mut bytes = Vec::new();
     peer.encoder.open(13, &[("streamType", "data")], false, &mut bytes).unwrap();
-    peer.io.write_all(&bytes).await.unwrap();
+    peer.send(&bytes).await;
     while peer.event().await.expect("a refusal") != Event::Reset(13) {}
     drop(peer);
     machine.clean().await;
