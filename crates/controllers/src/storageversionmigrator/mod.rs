@@ -104,14 +104,7 @@ impl Migrator {
 #[async_trait]
 impl Reconcile<ObjectKey> for Migrator {
     async fn reconcile(&self, key: &ObjectKey) -> Result<Outcome> {
-        if self.cache.get(key).is_none() {
-            return Ok(Outcome::Done);
-        }
-        // All objects are written for this, so what the cache has not shown yet is worth a request.
-        let object = match self.context.client.get(&migrations(), key).await {
-            Err(error) if error.is_not_found() => return Ok(Outcome::Done),
-            other => other?,
-        };
+        let Some(object) = self.cache.get(key) else { return Ok(Outcome::Done) };
         let tree = object.to_value().map_err(|error| Error::invalid(key, error))?;
         if ended(&tree) {
             return Ok(Outcome::Done);
@@ -136,7 +129,7 @@ impl Reconcile<ObjectKey> for Migrator {
             started["status"]["resourceVersion"] = at.into();
         }
         let wanted = status(&started["status"], running, self.context.clock.now());
-        let mut object = object;
+        let mut object = Object::clone(&object);
         if let Some(change) = patch::status(&object, &tree["status"], &wanted) {
             object = self.context.client.patch_status(&migrations(), key, PatchKind::Merge, change).await?;
             tree = object.to_value().map_err(|error| Error::invalid(key, error))?;
@@ -148,7 +141,9 @@ impl Reconcile<ObjectKey> for Migrator {
                 (FAILED, "StorageVersionMigrationFailed", "migration encountered unhandled error")
             }
         };
-        self.say(&object, &tree, outcome).await?;
+        let said = self.say(&object, &tree, outcome).await?;
+        // Or it would be read as one that is still to do, and all objects written again.
+        self.cache.reached(said.revision()).await;
         Ok(Outcome::Done)
     }
 }
