@@ -155,10 +155,19 @@ pub struct Claim {
 
 impl Claim {
     /// Waits until each object was seen, or is known not to exist; not longer than a few seconds.
-    pub async fn synced(&self) {
-        let all = futures_util::future::join_all(self.held.values().map(|watched| watched.cache.synced()));
-        // Whoever asks for what was not seen in time is told that it does not exist, and tries again.
-        let _ = tokio::time::timeout(FIRST_SIGHT, all).await;
+    ///
+    /// # Errors
+    /// With what was not seen in time: it must not be taken for something that does not exist.
+    pub async fn synced(&self) -> Result<(), String> {
+        let all = self.held.iter().map(async |(reference, watched)| {
+            let seen = tokio::time::timeout(FIRST_SIGHT, watched.cache.synced()).await;
+            seen.map_err(|_| match reference.kind {
+                Kind::ConfigMap => "failed to sync configmap cache: timed out waiting for the condition",
+                Kind::Secret => "failed to sync secret cache: timed out waiting for the condition",
+            })
+        });
+        let all = futures_util::future::join_all(all).await;
+        all.into_iter().collect::<Result<(), _>>().map_err(str::to_owned)
     }
 
     fn get<T>(&self, kind: Kind, name: &str) -> Option<Arc<T>>

@@ -143,6 +143,10 @@ pub struct Mount {
     pub recursive_read_only: bool,
     /// Whether later mounts below it are seen by the other side.
     pub propagation: Propagation,
+    /// What this image holds, read-only, instead of something of the host. It must have been pulled.
+    pub image: Option<String>,
+    /// The part of the image that is mounted; all of it if it is empty. Links lead where they do in the image.
+    pub image_sub_path: PathBuf,
 }
 
 /// Mount propagation.

@@ -58,6 +58,14 @@ impl<'a> Api<'a> {
         self.call(&format!("GET {path}"), "", &Value::Null)
     }
 
+    /// Reads what is served as text, such as a log.
+    #[track_caller]
+    pub fn text(&self, path: &str) -> String {
+        let answer = runtime().block_on(self.client.send(&Request::new(Method::GET, path)));
+        let answer = answer.unwrap_or_else(|error| panic!("GET {path}: {error}"));
+        String::from_utf8_lossy(answer.body()).into_owned()
+    }
+
     /// Creates.
     #[track_caller]
     pub fn post(&self, path: &str, body: &Value) -> Value {

@@ -22,6 +22,7 @@ mod http;
 mod jobs;
 mod leftovers;
 mod mixed;
+mod mounts;
 mod quotas;
 mod refusals;
 mod run;

@@ -35,12 +35,17 @@ fn tail(log: &Path) -> std::io::Result<String> {
     let mut text = Vec::new();
     file.read_to_end(&mut text)?;
     let text = String::from_utf8_lossy(&text);
-    let mut lines: Vec<&str> =
-        text.lines().filter_map(|line| line.splitn(4, ' ').nth(3)).rev().take(LOG_LINES).collect();
+    let mut lines: Vec<&str> = text.lines().rev().take(LOG_LINES).collect();
     lines.reverse();
-    let mut message = lines.join("\n");
-    if !message.is_empty() {
-        message.push('\n');
+    let mut message = String::new();
+    for line in lines {
+        let mut words = line.splitn(4, ' ').skip(2);
+        let (Some(tag), Some(text)) = (words.next(), words.next()) else { continue };
+        message.push_str(text);
+        // The end of a partial line is the log's, not the container's.
+        if !tag.starts_with('P') {
+            message.push('\n');
+        }
     }
     let excess = message.len().saturating_sub(usize::try_from(LOG_BYTES).unwrap_or(usize::MAX));
     let start = (excess..message.len()).find(|at| message.is_char_boundary(*at)).unwrap_or(0);

@@ -3,7 +3,7 @@
 //! Answers to the kubelet's `makeMounts`.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use gifee_oci::spec::{Mount, Propagation};
 use k8s_openapi::api::core::v1::{Container, VolumeMount};
@@ -29,17 +29,36 @@ pub fn mounts(
                     mount.name, container.name
                 ))
             })?;
-            let host_path = match sub_path(mount, environment)? {
+            let part = sub_path(mount, environment)?;
+            let host_path = match &part {
+                // The runtime finds the part.
+                _ if volume.image.is_some() => {
+                    let image_sub_path = part.unwrap_or_default().into();
+                    let whole = render(mount, PathBuf::new(), true);
+                    return Ok(Mount { image: volume.image.clone(), image_sub_path, ..whole });
+                }
                 Some(sub) => {
                     let target =
                         paths.subpaths().join(&mount.name).join(&container.name).join(index.to_string());
-                    subpath::bind(&volume.path, &sub, &target)?
+                    subpath::bind(&volume.path, sub, &target)
+                        .map_err(|error| refused(container, mount, &volume.path, sub, &error))?
                 }
                 None => volume.path.clone(),
             };
             Ok(render(mount, host_path, volume.readonly))
         })
         .collect()
+}
+
+/// What a person is told of a part that cannot be mounted: nothing of the host's files.
+fn refused(container: &Container, mount: &VolumeMount, root: &Path, sub: &str, error: &Error) -> Error {
+    tracing::warn!(container = container.name, volume = mount.name, %error, "a part of a volume is not mounted");
+    let what = match subpath::step(root, sub) {
+        subpath::Step::Create => "create subPath directory",
+        subpath::Step::Prepare => "prepare subPath",
+    };
+    let (volume, container) = (&mount.name, &container.name);
+    Error::Invalid(format!("failed to {what} for volumeMount {volume:?} of container {container:?}"))
 }
 
 fn render(mount: &VolumeMount, host_path: PathBuf, readonly: bool) -> Mount {
@@ -56,6 +75,7 @@ fn render(mount: &VolumeMount, host_path: PathBuf, readonly: bool) -> Mount {
             Some("Bidirectional") => Propagation::Bidirectional,
             _ => Propagation::Private,
         },
+        ..Mount::default()
     }
 }
 
@@ -81,10 +101,10 @@ fn sub_path(mount: &VolumeMount, environment: &[(String, String)]) -> Result<Opt
         )));
     }
     if sub.starts_with('/') {
-        return Err(Error::Invalid(format!("error SubPath {sub:?} must not be an absolute path")));
+        return Err(Error::Invalid(format!("error SubPath `{sub}` must not be an absolute path")));
     }
     if sub.split('/').any(|part| part == "..") {
-        return Err(Error::Invalid(format!("unable to provision SubPath {sub:?}: must not contain '..'")));
+        return Err(Error::Invalid(format!("unable to provision SubPath `{sub}`: must not contain '..'")));
     }
     Ok(Some(sub))
 }

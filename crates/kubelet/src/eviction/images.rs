@@ -69,10 +69,12 @@ pub(super) async fn used(agent: &Agent) -> gifee_oci::Result<BTreeSet<String>> {
         agent.runtime.containers().await?.into_iter().map(|one| one.image_id).collect();
     let mailboxes: Vec<_> = agent.pods.lock().values().cloned().collect();
     let pods = mailboxes.iter().filter_map(|mailbox| mailbox.shown());
-    let names: BTreeSet<String> = pods
-        .flat_map(|shown| members::members(&shown.pod))
-        .filter_map(|member| member.container.image)
-        .collect();
+    let mut names = BTreeSet::new();
+    for shown in pods {
+        names.extend(members::members(&shown.pod).into_iter().filter_map(|member| member.container.image));
+        let volumes = members::spec(&shown.pod).volumes.iter().flatten();
+        names.extend(volumes.filter_map(|volume| volume.image.as_ref()?.reference.clone()));
+    }
     for name in names {
         // A name that means nothing is used by nobody.
         if let Ok(Some(image)) = agent.images.service().inspect(&name).await {

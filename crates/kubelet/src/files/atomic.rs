@@ -20,9 +20,7 @@ const DATA_NEXT: &str = "..data_tmp";
 
 /// Brings the folder `target` to `payload`; false if it was so already. `group` owns the files, if given.
 pub fn write(target: &Path, payload: &Payload, group: Option<u32>, now: Timestamp) -> Result<bool, Error> {
-    fs::create_dir_all(target).map_err(Error::file("create", target))?;
-    fs::set_permissions(target, fs::Permissions::from_mode(0o755))
-        .map_err(Error::file("change mode of", target))?;
+    make_root(target, group).map_err(Error::file("make", target))?;
     let old = fs::read_link(target.join(DATA)).ok();
     let old_folder = old.as_ref().map(|name| target.join(name));
     if let Some(folder) = &old_folder
@@ -40,6 +38,16 @@ pub fn write(target: &Path, payload: &Payload, group: Option<u32>, now: Timestam
     links(target, payload)?;
     sweep(target, payload, &name)?;
     Ok(true)
+}
+
+/// The volume itself looks as an `emptyDir` does, which it is one of; containers cannot write to it.
+fn make_root(target: &Path, group: Option<u32>) -> io::Result<()> {
+    fs::create_dir_all(target)?;
+    if group.is_some() {
+        chown(target, None, group)?;
+    }
+    let mode = if group.is_some() { 0o2777 } else { 0o777 };
+    fs::set_permissions(target, fs::Permissions::from_mode(mode))
 }
 
 /// The mode a file gets: a group that owns it can read it.

@@ -32,6 +32,20 @@ pub fn only_user(pod: &Pod) -> Option<u32> {
     users.all(|user| user == Some(first)).then(|| u32::try_from(first).ok())?
 }
 
+/// Whether a tree is given to the group only if its root is not (`securityContext.fsGroupChangePolicy`). Only volumes that
+/// outlive pods ask for this.
+pub fn on_root_mismatch(pod: &Pod) -> bool {
+    let context = members::spec(pod).security_context.as_ref();
+    context.and_then(|context| context.fs_group_change_policy.as_deref()) == Some("OnRootMismatch")
+}
+
+/// Whether a root is as [`apply`] would make it.
+pub fn matches(root: &Path, group: Option<u32>) -> bool {
+    let (Some(group), Ok(metadata)) = (group, fs::metadata(root)) else { return false };
+    let wanted = if metadata.is_dir() { 0o2770 } else { 0o660 };
+    metadata.gid() == group && metadata.mode() & wanted == wanted
+}
+
 /// Gives a tree to a group, which can then read and write all of it, and own what is made in it.
 pub fn apply(root: &Path, group: Option<u32>) -> Result<(), Error> {
     let Some(group) = group else { return Ok(()) };

@@ -12,6 +12,20 @@ use rustix::fs::{Mode, OFlags, ResolveFlags};
 
 use super::Error;
 
+/// What could not be done with a part; why is for the node's log alone, since it tells of the host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// A part that was not there could not be made.
+    Create,
+    /// A part that is there may not be, or could not be, mounted.
+    Prepare,
+}
+
+/// Which step of [`bind`] it is that fails: a part that leads elsewhere may be there.
+pub fn step(root: &Path, sub: &str) -> Step {
+    if root.join(sub).exists() { Step::Prepare } else { Step::Create }
+}
+
 /// Binds `root/sub` to `target`, making it a folder if it does not exist, and returns `target`.
 pub fn bind(root: &Path, sub: &str, target: &Path) -> Result<PathBuf, Error> {
     let found = open(root, Path::new(sub))?;

@@ -118,7 +118,7 @@ pub async fn set_up(run: &Run, ground: &mut Ground) -> Result<(), Failed> {
 }
 
 /// Brings the content of the volumes up to date.
-pub async fn refresh(run: &Run, ground: &Ground) -> Result<BTreeMap<String, Mounted>, Failed> {
+pub async fn refresh(run: &Run, ground: &Ground) -> (BTreeMap<String, Mounted>, Vec<Failed>) {
     volumes::set_up(run, ground, true).await
 }
 

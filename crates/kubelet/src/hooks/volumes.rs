@@ -1,5 +1,7 @@
 //! The pod's volumes.
 
+use std::collections::BTreeMap;
+
 use async_trait::async_trait;
 
 use super::{Failed, Ground, Hook, Run, blocking};
@@ -18,10 +20,16 @@ impl Hook for Volumes {
 
     async fn set_up(&self, run: &Run, ground: &mut Ground) -> Result<(), Failed> {
         if let Some(claim) = &run.claim {
-            claim.synced().await;
+            claim.synced().await.map_err(|why| Failed::new("FailedMount", why))?;
         }
-        ground.volumes = set_up(run, ground, false).await?;
-        Ok(())
+        let (made, mut failed) = set_up(run, ground, false).await;
+        ground.volumes = made;
+        // Each says so for itself; the last one for the step.
+        let Some(last) = failed.pop() else { return Ok(()) };
+        for one in failed {
+            run.agent.warning(&run.pod, None, one.reason, one.message);
+        }
+        Err(last)
     }
 
     async fn tear_down(&self, run: &Run, ground: &mut Ground) -> Result<(), Failed> {
@@ -31,13 +39,12 @@ impl Hook for Volumes {
     }
 }
 
+/// What was made, and what was not.
+pub(crate) type Made = (BTreeMap<String, volumes::Mounted>, Vec<Failed>);
+
 /// Makes the volumes; with `live_only` those whose content follows something.
-pub(crate) async fn set_up(
-    run: &Run,
-    ground: &Ground,
-    live_only: bool,
-) -> Result<std::collections::BTreeMap<String, volumes::Mounted>, Failed> {
-    let Some(claim) = &run.claim else { return Ok(Default::default()) };
+pub(crate) async fn set_up(run: &Run, ground: &Ground, live_only: bool) -> Made {
+    let Some(claim) = &run.claim else { return Default::default() };
     let facts = Facts {
         pod_addresses: ground.addresses.clone(),
         host_addresses: run.agent.config.addresses.clone(),
@@ -53,7 +60,9 @@ pub(crate) async fn set_up(
         before: &ground.volumes,
         now: run.agent.clock.now(),
     };
-    volumes::set_up(&context, live_only).await.map_err(|(volume, error)| {
+    let (made, failed) = volumes::set_up(&context, live_only).await;
+    let say = |(volume, error): (String, volumes::Error)| {
         Failed::new("FailedMount", format!("MountVolume.SetUp failed for volume {volume:?} : {error}"))
-    })
+    };
+    (made, failed.into_iter().map(say).collect())
 }

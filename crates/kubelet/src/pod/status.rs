@@ -162,10 +162,13 @@ fn blank(view: &View, member: &Member) -> ContainerStatus {
             mount_path: mount.mount_path.clone(),
             name: mount.name.clone(),
             read_only: mount.read_only.filter(|readonly| *readonly),
-            recursive_read_only: mount
-                .read_only
-                .filter(|readonly| *readonly)
-                .map(|_| mount.recursive_read_only.clone().unwrap_or_else(|| "Disabled".to_owned())),
+            recursive_read_only: mount.read_only.filter(|readonly| *readonly).map(|_| {
+                match mount.recursive_read_only.as_deref() {
+                    // Which it is.
+                    Some("Enabled" | "IfPossible") => "Enabled".to_owned(),
+                    _ => "Disabled".to_owned(),
+                }
+            }),
             ..VolumeMountStatus::default()
         })
         .collect();

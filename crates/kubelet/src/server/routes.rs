@@ -135,9 +135,12 @@ pub(super) struct Named {
 
 impl Named {
     pub(super) fn find(agent: &Agent, rest: &str) -> Result<Named, Status> {
-        let parts: Vec<&str> = rest.trim_end_matches('/').split('/').collect();
+        let decoded = |part| percent_encoding::percent_decode_str(part).decode_utf8_lossy();
+        let parts: Vec<_> = rest.trim_end_matches('/').split('/').map(decoded).collect();
         let (namespace, pod, container) = match parts.as_slice() {
-            [namespace, pod, container] | [namespace, pod, _, container] => (*namespace, *pod, *container),
+            [namespace, pod, container] | [namespace, pod, _, container] => {
+                (namespace.as_ref(), pod.as_ref(), container.as_ref())
+            }
             _ => return Err(Status::no_such_path()),
         };
         let shown = agent.mailbox(namespace, pod).and_then(|mailbox| mailbox.shown());

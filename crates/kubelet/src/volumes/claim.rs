@@ -41,7 +41,10 @@ impl VolumeType for Claim {
         } else {
             return Err(Error::Unsupported(volume.name.clone()));
         };
-        ownership::apply(&path, ownership::fs_group(context.pod).filter(|_| source.local.is_some()))?;
-        Ok(Mounted { path, readonly, refresh_at: None })
+        let group = ownership::fs_group(context.pod).filter(|_| source.local.is_some());
+        if !ownership::on_root_mismatch(context.pod) || !ownership::matches(&path, group) {
+            ownership::apply(&path, group)?;
+        }
+        Ok(Mounted { path, readonly, ..Mounted::default() })
     }
 }

@@ -3,8 +3,8 @@
 use async_trait::async_trait;
 use k8s_openapi::api::core::v1::Volume;
 
-use super::{Context, Error, Mounted, VolumeType};
-use crate::files::{atomic, ownership, payload};
+use super::{Context, Error, Mounted, VolumeType, publish};
+use crate::files::payload;
 
 /// The type.
 pub struct DownwardApi;
@@ -28,7 +28,7 @@ impl VolumeType for DownwardApi {
         let files =
             payload::downward(context.pod, source.items.as_ref(), source.default_mode, context.facts)?;
         let path = context.paths.volume(self.name(), &volume.name);
-        atomic::write(&path, &files, ownership::fs_group(context.pod), context.now)?;
-        Ok(Mounted { path, readonly: true, refresh_at: None })
+        let path = publish(context, path, files).await?;
+        Ok(Mounted::files(path, None))
     }
 }

@@ -8,6 +8,7 @@ mod config_map;
 mod downward;
 mod empty_dir;
 mod host_path;
+mod image;
 mod projected;
 mod secret;
 #[cfg(test)]
@@ -35,10 +36,12 @@ pub const VOLUMES: &[&dyn VolumeType] = &[
     &downward::DownwardApi,
     &projected::Projected,
     &claim::Claim,
+    &image::Image,
 ];
 
 pub use crate::files::Error;
-use crate::files::{remove_tree, subpath, unmount_below};
+use crate::files::payload::Payload;
+use crate::files::{atomic, ownership, remove_tree, subpath, unmount_below};
 
 /// Objects that only some volumes ask for, from the API.
 #[async_trait]
@@ -70,10 +73,12 @@ pub struct Context<'a> {
 }
 
 /// A volume that is there.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Mounted {
     /// On the host.
     pub path: PathBuf,
+    /// Or the image whose content it is.
+    pub image: Option<String>,
     /// Containers may not write to it, whatever they ask for.
     pub readonly: bool,
     /// When it has to be set up again, to replace what expires.
@@ -83,7 +88,12 @@ pub struct Mounted {
 impl Mounted {
     /// Writable, and lasting.
     pub fn plain(path: PathBuf) -> Mounted {
-        Mounted { path, readonly: false, refresh_at: None }
+        Mounted { path, ..Mounted::default() }
+    }
+
+    /// Of files that follow something; see [`Mounted::refresh_at`].
+    fn files(path: PathBuf, refresh_at: Option<Timestamp>) -> Mounted {
+        Mounted { path, readonly: true, refresh_at, ..Mounted::default() }
     }
 }
 
@@ -115,21 +125,31 @@ pub fn find(volume: &Volume) -> Option<&'static dyn VolumeType> {
     VOLUMES.iter().copied().find(|row| row.owns(volume))
 }
 
-/// Sets up all volumes of a pod; with `live_only` just those whose content changes.
+/// Sets up all volumes of a pod; with `live_only` just those whose content changes. One that fails holds up no other.
 pub async fn set_up(
     context: &Context<'_>,
     live_only: bool,
-) -> Result<BTreeMap<String, Mounted>, (String, Error)> {
-    let mut made = BTreeMap::new();
+) -> (BTreeMap<String, Mounted>, Vec<(String, Error)>) {
+    let (mut made, mut failed) = (BTreeMap::new(), Vec::new());
     for volume in members::spec(context.pod).volumes.iter().flatten() {
-        let failed = |error| (volume.name.clone(), error);
-        let row = find(volume).ok_or_else(|| failed(Error::Unsupported(volume.name.clone())))?;
-        if live_only && !row.live() {
-            continue;
+        let name = volume.name.clone();
+        match find(volume) {
+            None => failed.push((name.clone(), Error::Unsupported(name))),
+            Some(row) if live_only && !row.live() => {}
+            Some(row) => match row.set_up(context, volume).await {
+                Ok(mounted) => drop(made.insert(name, mounted)),
+                Err(error) => failed.push((name, error)),
+            },
         }
-        made.insert(volume.name.clone(), row.set_up(context, volume).await.map_err(failed)?);
     }
-    Ok(made)
+    (made, failed)
+}
+
+/// Brings the files of a volume to `files`, where the disk holds up nobody else.
+async fn publish(context: &Context<'_>, path: PathBuf, files: Payload) -> Result<PathBuf, Error> {
+    let (group, now) = (ownership::fs_group(context.pod), context.now);
+    let work = move || atomic::write(&path, &files, group, now).map(|_| path);
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(Error::Invalid(error.to_string())))
 }
 
 /// The objects that a pod's volumes follow.

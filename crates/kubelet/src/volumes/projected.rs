@@ -7,9 +7,9 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ServiceAccountTokenProjection, Volume, VolumeProjection};
 
-use super::{Context, Error, Mounted, VolumeType};
+use super::{Context, Error, Mounted, VolumeType, publish};
 use crate::files::payload::Payload;
-use crate::files::{atomic, ownership, payload};
+use crate::files::{ownership, payload};
 use crate::pod::members;
 use crate::references::Reference;
 
@@ -56,8 +56,8 @@ impl VolumeType for Projected {
                 files.extend(object_files(context, one, source.default_mode)?);
             }
         }
-        atomic::write(&path, &files, ownership::fs_group(context.pod), context.now)?;
-        Ok(Mounted { path, readonly: true, refresh_at })
+        let path = publish(context, path, files).await?;
+        Ok(Mounted::files(path, refresh_at))
     }
 }
 

@@ -3,8 +3,8 @@
 use async_trait::async_trait;
 use k8s_openapi::api::core::v1::Volume;
 
-use super::{Context, Error, Mounted, VolumeType};
-use crate::files::{atomic, ownership, payload};
+use super::{Context, Error, Mounted, VolumeType, publish};
+use crate::files::payload;
 use crate::pod::members;
 use crate::references::Reference;
 
@@ -44,7 +44,7 @@ impl VolumeType for SecretVolume {
             optional,
         )?;
         let path = context.paths.memory_volume(self.name(), &volume.name);
-        atomic::write(&path, &files, ownership::fs_group(context.pod), context.now)?;
-        Ok(Mounted { path, readonly: true, refresh_at: None })
+        let path = publish(context, path, files).await?;
+        Ok(Mounted::files(path, None))
     }
 }

@@ -157,7 +157,7 @@ fn mounts_follow_the_spec() {
     fs::create_dir(&volume).unwrap();
     let volumes = BTreeMap::from([(
         "v".to_owned(),
-        Mounted { path: volume.clone(), readonly: true, refresh_at: None },
+        Mounted { path: volume.clone(), readonly: true, ..Mounted::default() },
     )]);
     let pod: Pod = serde_json::from_value(json!({"spec": {"containers": [{"name": "c", "volumeMounts": [
         {"name": "v", "mountPath": "/a"}, {"name": "v", "mountPath": "b", "mountPropagation": "HostToContainer"}]}]}}))

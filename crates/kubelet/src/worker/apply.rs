@@ -179,7 +179,7 @@ impl Worker {
                 self.purged = result.is_ok();
                 self.stepped(result, Setup::Undone);
             }
-            Done::Refreshed(result) => self.refreshed(result),
+            Done::Refreshed((volumes, failed)) => self.refreshed(volumes, failed),
             Done::Started(name, result) => {
                 // The runtime's own event may come later than this.
                 let attempts = self.attempts.get(&name).into_iter().flatten();
@@ -291,21 +291,20 @@ impl Worker {
 
     fn refreshed(
         &mut self,
-        result: Result<std::collections::BTreeMap<String, crate::volumes::Mounted>, hooks::Failed>,
+        volumes: std::collections::BTreeMap<String, crate::volumes::Mounted>,
+        failed: Vec<hooks::Failed>,
     ) {
         self.refreshing = false;
-        match result {
-            Ok(volumes) => self.ground.volumes.extend(volumes),
-            Err(failed) => {
-                self.agent.warning(&self.pod, None, failed.reason, failed.message);
-                // Tokens are tried again in a while; what an object lacks comes with its next change.
-                let later = self.agent.clock.now() + SignedDuration::from_secs(10);
-                for refresh in
-                    self.ground.volumes.values_mut().filter_map(|volume| volume.refresh_at.as_mut())
-                {
-                    *refresh = later.max(*refresh);
-                }
+        self.ground.volumes.extend(volumes);
+        if !failed.is_empty() {
+            // Tokens are tried again in a while; what an object lacks comes with its next change.
+            let later = self.agent.clock.now() + SignedDuration::from_secs(10);
+            for refresh in self.ground.volumes.values_mut().filter_map(|volume| volume.refresh_at.as_mut()) {
+                *refresh = later.max(*refresh);
             }
+        }
+        for one in failed {
+            self.agent.warning(&self.pod, None, one.reason, one.message);
         }
         if std::mem::take(&mut self.refresh_again) {
             self.refresh();

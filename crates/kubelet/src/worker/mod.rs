@@ -53,7 +53,7 @@ enum Done {
     SetUp(Box<Ground>, Result<(), crate::hooks::Failed>),
     TornDown(Box<Ground>, Result<(), crate::hooks::Failed>),
     Purged(Box<Ground>, Result<(), crate::hooks::Failed>),
-    Refreshed(Result<BTreeMap<String, crate::volumes::Mounted>, crate::hooks::Failed>),
+    Refreshed((BTreeMap<String, crate::volumes::Mounted>, Vec<crate::hooks::Failed>)),
     Started(String, Result<(), start::Failed>),
     Stopped(String, String),
     Removed(String, String, bool),

@@ -2,6 +2,7 @@
 //!
 //! Answers to the kubelet's `startContainer`.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,6 +24,7 @@ use crate::paths::PodPaths;
 use crate::pod::{Member, members};
 use crate::probes::Target;
 use crate::references::Claim;
+use crate::volumes::Mounted;
 
 /// Why a container was not started.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,15 +63,16 @@ impl Files for Ground {
 impl Start {
     /// Starts it.
     pub(super) async fn run(self) -> Result<(), Failed> {
-        let image = tokio::select! {
-            image = self.image() => image?,
+        let images = async { Ok((self.image().await?, self.volumes().await?)) };
+        let (image, volumes) = tokio::select! {
+            images = images => images?,
             () = self.cancel.cancelled() => return Err(Failed::Cancelled),
         };
         let permit = tokio::select! {
             permit = self.agent.starts.acquire() => permit,
             () = self.cancel.cancelled() => return Err(Failed::Cancelled),
         };
-        let id = self.create(image).await?;
+        let id = self.create(image, &volumes).await?;
         self.mailbox.container(&id);
         self.start(&id).await?;
         drop(permit);
@@ -86,13 +89,32 @@ impl Start {
     }
 
     async fn image(&self) -> Result<Image, Failed> {
-        let image = self.member.container.image.clone().unwrap_or_default();
-        let policy = images::policy(&image, self.member.container.image_pull_policy.as_deref());
+        let image = self.member.container.image.as_deref().unwrap_or_default();
+        self.pull(image, self.member.container.image_pull_policy.as_deref()).await
+    }
+
+    /// The pod's volumes; of images, those that the container mounts are present.
+    async fn volumes(&self) -> Result<BTreeMap<String, Mounted>, Failed> {
+        let mut volumes = self.ground.volumes.clone();
+        let mounted = |name: &String| {
+            self.member.container.volume_mounts.iter().flatten().any(|mount| mount.name == *name)
+        };
+        for volume in members::spec(&self.pod).volumes.iter().flatten() {
+            let Some(source) = volume.image.as_ref().filter(|_| mounted(&volume.name)) else { continue };
+            let reference = source.reference.as_deref().unwrap_or_default();
+            let image = self.pull(reference, source.pull_policy.as_deref()).await?;
+            volumes.entry(volume.name.clone()).or_default().image = Some(image.id);
+        }
+        Ok(volumes)
+    }
+
+    async fn pull(&self, image: &str, policy: Option<&str>) -> Result<Image, Failed> {
+        let policy = images::policy(image, policy);
         let secrets =
             members::spec(&self.pod).image_pull_secrets.iter().flatten().map(|one| one.name.clone());
         let credentials = images::credentials(self.claim.as_ref(), secrets);
         let begin = || self.normal("Pulling", format!("Pulling image {image:?}"));
-        match self.agent.images.ensure(&image, policy, &credentials, begin).await {
+        match self.agent.images.ensure(image, policy, &credentials, begin).await {
             Ok((found, Found::Present)) => {
                 let message = format!(
                     "Container image {image:?} already present on machine and can be accessed by the pod"
@@ -121,10 +143,13 @@ impl Start {
         }
     }
 
-    async fn create(&self, image: Image) -> Result<String, Failed> {
-        self.claim.synced().await;
+    async fn create(&self, image: Image, volumes: &BTreeMap<String, Mounted>) -> Result<String, Failed> {
+        let synced = self.claim.synced().await;
+        synced.map_err(|message| self.failed("CreateContainerConfigError", message))?;
         let Some(sandbox) = self.ground.sandbox.clone() else { return Err(Failed::Cancelled) };
-        let spec = self.spec(image).map_err(|message| self.failed("CreateContainerConfigError", message))?;
+        let spec = self
+            .spec(image, volumes)
+            .map_err(|message| self.failed("CreateContainerConfigError", message))?;
         let file = container::message_path(&self.paths, self.member.name(), self.number);
         if let Err(error) = make_message_file(&file) {
             return Err(self.failed("CreateContainerError", format!("create {file:?}: {error}")));
@@ -136,7 +161,11 @@ impl Start {
         Ok(id)
     }
 
-    fn spec(&self, image: Image) -> Result<gifee_oci::spec::ContainerSpec, String> {
+    fn spec(
+        &self,
+        image: Image,
+        volumes: &BTreeMap<String, Mounted>,
+    ) -> Result<gifee_oci::spec::ContainerSpec, String> {
         let (pod, container) = (&self.pod, &self.member.container);
         let facts = Facts {
             pod_addresses: self.ground.addresses.clone(),
@@ -146,8 +175,8 @@ impl Start {
         };
         let mut environment = environment(pod, container, self.claim.as_ref(), &self.ground, &facts)
             .map_err(|error| error.to_string())?;
-        let mounts = mounts(container, &self.ground.volumes, &self.paths, &environment)
-            .map_err(|error| error.to_string())?;
+        let mounts =
+            mounts(container, volumes, &self.paths, &environment).map_err(|error| error.to_string())?;
         if environment.iter().all(|(name, _)| name != "HOSTNAME") {
             let host = if members::host_network(pod) {
                 rustix::system::uname().nodename().to_string_lossy().into_owned()

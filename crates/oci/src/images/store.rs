@@ -78,13 +78,16 @@ impl ImageStore {
         Ok(Some(Stack { image, folder, layers, manifest }))
     }
 
-    /// Like [`ImageStore::stack`], and keeps the layers while `key` (a container) uses them, whatever is removed.
-    pub fn take(&self, key: &str, reference: &str) -> Result<Option<Stack>> {
+    /// Like [`ImageStore::stack`] of each, and keeps the layers while `key` (a container) uses them, whatever is removed.
+    pub fn take(&self, key: &str, references: &[&str]) -> Result<Vec<Stack>> {
         let path = self.content.root().join("pins").join(key);
         let _lock = self.content.shared()?;
-        let Some(stack) = self.stack(reference)? else { return Ok(None) };
-        std::fs::write(&path, &stack.manifest).map_err(Error::io("write", path))?;
-        Ok(Some(stack))
+        let missing = |name: &str| Error::NotFound { kind: "image", name: name.to_owned() };
+        let taken = references.iter().map(|name| self.stack(name)?.ok_or_else(|| missing(name)));
+        let stacks = taken.collect::<Result<Vec<Stack>>>()?;
+        let manifests: Vec<&str> = stacks.iter().map(|stack| stack.manifest.as_str()).collect();
+        std::fs::write(&path, manifests.join("\n")).map_err(Error::io("write", path))?;
+        Ok(stacks)
     }
 
     /// Undoes [`ImageStore::take`]. Also succeeds without one.
@@ -277,7 +280,8 @@ impl ImageStore {
         let mut roots: BTreeSet<String> = self.content.names()?.into_values().collect();
         let pins = self.content.root().join("pins");
         for pin in std::fs::read_dir(&pins).map_err(Error::io("read", pins))?.flatten() {
-            roots.extend(std::fs::read_to_string(pin.path()).ok());
+            let pinned = std::fs::read_to_string(pin.path()).unwrap_or_default();
+            roots.extend(pinned.lines().map(str::to_owned));
         }
         let mut blobs = roots.clone();
         let mut layers = BTreeSet::from([EMPTY.to_owned()]);

@@ -337,7 +337,7 @@ async fn removal() {
     let layers = || std::fs::read_dir(folder.path().join("images/layers")).expect("layers").count() - 1;
     let blobs = || std::fs::read_dir(folder.path().join("images/blobs/sha256")).expect("blobs").count();
     assert_eq!((layers(), blobs()), (2, 6));
-    store.take("container", "one").expect("readable").expect("present");
+    store.take("container", &["one"]).expect("present");
     store.remove("one").await.expect("remove");
     store.remove("one").await.expect("remove again");
     assert_eq!(store.inspect("one").await.expect("readable"), None);

@@ -38,6 +38,8 @@ const CGROUPS: &str = "/sys/fs/cgroup";
 pub(super) struct Input<'a> {
     pub spec: &'a ContainerSpec,
     pub stack: &'a Stack,
+    /// The mounts, all of them with where they are on the host.
+    pub mounts: &'a [Mount],
     pub hierarchies: &'a Hierarchies,
     pub cgroup: &'a str,
     pub log: Option<PathBuf>,
@@ -92,6 +94,12 @@ pub(super) fn build(input: Input<'_>) -> Result<Bundle> {
         pid: input.pid.clone(),
         layers_folder: stack.folder.clone(),
         layers: stack.layers.clone(),
+        propagating: spec
+            .mounts
+            .iter()
+            .filter(|mount| mount.propagation != Propagation::Private)
+            .map(|mount| (mount.container_path.clone(), mount.propagation))
+            .collect(),
         host_mount: bidirectional,
     };
     if !process.cwd.starts_with('/') {
@@ -220,7 +228,7 @@ fn mounts(input: &Input<'_>) -> Result<Vec<Value>> {
     ];
     all.extend(cgroup_mounts(input, access)?);
     // Shallow ones first, so that nothing hides what was mounted before; the caller's order otherwise.
-    let mut given: Vec<&Mount> = input.shared.iter().chain(&input.spec.mounts).collect();
+    let mut given: Vec<&Mount> = input.shared.iter().chain(input.mounts).collect();
     given.sort_by_key(|mount| mount.container_path.components().count());
     for mount in given {
         // A later mount on the same place takes it over.

@@ -10,7 +10,7 @@ use super::connection::{Answer, Connection};
 use super::spawn::{self, shared_mounts};
 use super::state::{Container, Phase, Record, Sandbox};
 use super::watch::RECORD_FILE;
-use super::{Local, bundle};
+use super::{Local, bundle, volumes};
 use crate::error::{Error, Result};
 use crate::shim;
 use crate::shim::PAUSE_FILE;
@@ -121,21 +121,27 @@ impl Local {
             }
             (known.folder.clone(), known.cgroup.clone(), known.spec.clone())
         };
-        for mount in &spec.mounts {
+        for mount in spec.mounts.iter().filter(|mount| mount.image.is_none()) {
             let found = std::fs::metadata(&mount.host_path);
             found.map_err(Error::io("find the source of a mount", &mount.host_path))?;
         }
-        let stack = self
-            .0
-            .images
-            .take(id, &spec.image)?
-            .ok_or_else(|| Error::NotFound { kind: "image", name: spec.image.clone() })?;
+        let own_image = std::iter::once(spec.image.as_str());
+        let named: Vec<&str> =
+            own_image.chain(spec.mounts.iter().filter_map(|mount| mount.image.as_deref())).collect();
+        let mut stacks = self.0.images.take(id, &named)?;
+        let volumes = stacks.split_off(1);
+        let stack = &stacks[0];
         let cgroup = sibling(&own, id);
+        let at = folder.join(CONTAINERS).join(id);
+        let mounts = volumes::mount(&at, volumes, &spec.mounts).inspect_err(|_| {
+            let _ = erase(&self.0.images, id, &at, &cgroup);
+        })?;
         let log = spec.log_path.as_ref().map(|path| shared.log_directory.join(path));
         let (pid, pid_path) = self.process_namespace(&folder, &shared, &spec)?;
         let bundle = bundle::build(bundle::Input {
             spec: &spec,
-            stack: &stack,
+            stack,
+            mounts: &mounts,
             hierarchies: cgroups::hierarchies()?,
             cgroup: &cgroup,
             log: log.clone(),
@@ -153,7 +159,6 @@ impl Local {
             log_path: log,
             spec,
         };
-        let at = folder.join(CONTAINERS).join(id);
         let written = (|| {
             for name in ["upper", "work", "rootfs"] {
                 std::fs::create_dir_all(at.join(name)).map_err(Error::io("create folder", at.join(name)))?;
@@ -342,6 +347,7 @@ pub(super) fn sibling(cgroup: &str, id: &str) -> String {
 pub(super) fn erase(images: &crate::ImageStore, id: &str, folder: &Path, cgroup: &str) -> Result<()> {
     cgroups::remove(cgroup)?;
     spawn::unmount(&folder.join("rootfs"))?;
+    volumes::unmount(folder)?;
     images.unpin(id)?;
     match std::fs::remove_dir_all(folder) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Error::io("remove", folder)(error)),

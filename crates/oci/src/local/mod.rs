@@ -12,6 +12,7 @@ mod lifecycle;
 mod session;
 mod spawn;
 mod state;
+mod volumes;
 mod watch;
 
 use std::fs::File;

@@ -19,9 +19,10 @@ use rustix::thread::{CapabilitySet, CapabilitySets};
 
 use super::identity::Identity;
 use super::process::Process;
+use super::propagation;
 use crate::error::Result;
 use crate::seccomp;
-use crate::spec::ExecSpec;
+use crate::spec::{ExecSpec, Propagation};
 
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -36,6 +37,8 @@ pub(crate) struct Launch {
     no_new_privileges: bool,
     filter: Option<seccomp::Program>,
     apparmor_profile: Option<String>,
+    /// What else there is to do for the first program.
+    propagating: Option<Vec<(PathBuf, Propagation)>>,
 }
 
 impl Launch {
@@ -59,6 +62,7 @@ impl Launch {
             no_new_privileges: process.no_new_privileges,
             filter: seccomp::program(&process.seccomp, process.capabilities)?,
             apparmor_profile: process.apparmor_profile.clone(),
+            propagating: exec.is_none().then(|| process.propagating.clone()),
         })
     }
 
@@ -73,6 +77,10 @@ impl Launch {
     fn try_run(&self) -> Result<std::convert::Infallible, String> {
         reset_signals();
         rustix::process::umask(Mode::from_raw_mode(0o022));
+        if let Some(propagating) = &self.propagating {
+            propagation::settle(propagating)
+                .map_err(|error| format!("settle the propagation of mounts: {error}"))?;
+        }
         if let Some(profile) = &self.apparmor_profile {
             std::fs::write("/proc/thread-self/attr/exec", format!("exec {profile}"))
                 .map_err(|error| format!("apply apparmor profile {profile:?}: {error}"))?;

@@ -79,10 +79,12 @@ impl Log {
         self.flush(now);
     }
 
-    /// Adds what is left of a stream that has ended.
+    /// Adds what is left of a stream that has ended: a line without an end, which whoever reads it does not add.
     pub(crate) fn end(&mut self, stream: Stream, tail: &mut Tail, now: SystemTime) {
         if !tail.0.is_empty() {
-            self.write(stream, tail, b"\n", now);
+            let time = timestamp(now);
+            self.line(head_of(&mut [0u8; 48], &time, stream), b'P', &tail.0, b"");
+            self.flush(now);
         }
         *tail = Tail::default();
     }
@@ -191,7 +193,7 @@ mod tests {
         log.end(Stream::Stderr, &mut err, UNIX_EPOCH);
         let text =
             std::fs::read_to_string(&path).expect("readable").replace("1970-01-01T00:00:00.000000000Z", "T");
-        assert_eq!(text, "T stdout F one\nT stderr F bad\nT stdout F two\nT stdout F \nT stdout F end\n");
+        assert_eq!(text, "T stdout F one\nT stderr F bad\nT stdout F two\nT stdout F \nT stdout P end\n");
 
         let long = vec![b'x'; 2 * PART_BYTES + 1];
         log.write(Stream::Stdout, &mut out, &long, UNIX_EPOCH);

@@ -14,6 +14,7 @@ pub(crate) mod identity;
 mod launch;
 pub(crate) mod log;
 pub(crate) mod process;
+mod propagation;
 pub(crate) mod protocol;
 mod server;
 mod start;

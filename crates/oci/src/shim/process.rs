@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::capabilities::Capabilities;
 use crate::error::{Error, Result};
-use crate::spec::{LogRotation, PidMode, Seccomp, User};
+use crate::spec::{LogRotation, PidMode, Propagation, Seccomp, User};
 
 /// Name of the record in a container's folder.
 pub(crate) const PROCESS_FILE: &str = "process.json";
@@ -48,6 +48,9 @@ pub(crate) struct Process {
     /// Folder of layers, and the names in it, top first.
     pub layers_folder: PathBuf,
     pub layers: Vec<String>,
+    /// Where mounts are that others may see the mounts below of, or whose mounts below it may see.
+    #[serde(default)]
+    pub propagating: Vec<(PathBuf, Propagation)>,
     /// Mount the root file system on the host, so that mounts can propagate out of the container.
     pub host_mount: bool,
 }
