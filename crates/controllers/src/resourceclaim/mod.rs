@@ -178,9 +178,9 @@ impl Claims {
     }
 
     async fn for_pod(&self, key: &ObjectKey) -> Result<()> {
-        let Some(object) = self.pods.get(key).filter(|pod| names_claims(pod) && !pod.deleting()) else {
-            return Ok(());
-        };
+        // A claim made for a pod that has ended would be deleted at once, and made again, without end.
+        let needs = |pod: &Arc<Object>| names_claims(pod) && !pod.deleting() && !done(pod);
+        let Some(object) = self.pods.get(key).filter(needs) else { return Ok(()) };
         let pod = object.to_value().map_err(|error| Error::invalid(key, error))?;
         let around = Around { controller: self, namespace: &key.namespace, uid: object.uid() };
         let plan = plan::pod(&pod, &around);

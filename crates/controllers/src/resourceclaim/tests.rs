@@ -70,7 +70,7 @@ fn long_names_are_cut_on_both_sides() {
     assert_eq!(name("p".repeat(100)), format!("{}-g", "p".repeat(54)));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn claims_come_and_go_with_their_pods() {
     let (fake, stop, events) = (Fake::new(), CancellationToken::new(), Recorder::memory());
     let clock = gifee_testkit::RuntimeClock::new();
