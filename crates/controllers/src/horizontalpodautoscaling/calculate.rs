@@ -184,7 +184,9 @@ impl Target<'_> {
             true => self.present,
             false => ceiling(usage as f64 / target as f64),
         };
-        Proposal { replicas, percent: None, usage: (usage as f64 / f64::from(self.present)).ceil() as i64 }
+        // Where there are no pods yet, all of it is shown.
+        let usage = (usage as f64 / f64::from(self.present.max(1))).ceil() as i64;
+        Proposal { replicas, percent: None, usage }
     }
 
     /// The samples that count.

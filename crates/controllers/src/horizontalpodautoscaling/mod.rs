@@ -30,6 +30,8 @@ use std::time::Duration;
 /// Upstream's name.
 pub const NAME: &str = "horizontal-pod-autoscaler-controller";
 const WORKERS: usize = 5;
+/// How often a size is written if others write at the same time.
+const ATTEMPTS: u32 = 5;
 /// How often metrics are looked at: they change with time, and nobody tells.
 const ROUND: Duration = Duration::from_secs(15);
 
@@ -151,10 +153,8 @@ impl Autoscalers {
             readings: Vec::new(),
             memory: known.memory,
         };
-        let Some(scale) = view.scale.clone().ok().filter(|scale| plan::decided(&view.spec, scale).is_none())
-        else {
-            return view;
-        };
+        let by_metrics = |scale: &Scale| plan::decided(&view.spec, &view.status, scale).is_none();
+        let Some(scale) = view.scale.clone().ok().filter(by_metrics) else { return view };
         match self.select(key, &scale) {
             Err(blocked) => view.blocked = Some(blocked),
             Ok((selector, pods)) => {
@@ -255,11 +255,22 @@ impl Autoscalers {
         Ok(())
     }
 
+    /// Writes a size on top of what others wrote meanwhile.
     async fn resize(&self, resource: &Gvr, scale: &Object, replicas: i32) -> Result<(), String> {
-        let mut tree = scale.to_value().map_err(|error| error.to_string())?;
-        tree["spec"]["replicas"] = replicas.into();
-        let written = self.context.client.update_subresource(resource, &scale.key(), "scale", tree).await;
-        written.map(|_| ()).map_err(|error| error.to_string())
+        let (client, key) = (&self.context.client, scale.key());
+        let mut scale = scale.clone();
+        for attempt in 1.. {
+            let mut tree = scale.to_value().map_err(|error| error.to_string())?;
+            tree["spec"]["replicas"] = replicas.into();
+            match client.update_subresource(resource, &key, "scale", tree).await {
+                Err(error) if error.is_conflict() && attempt < ATTEMPTS => {
+                    let found = client.get_subresource(resource, &key, "scale").await;
+                    scale = found.map_err(|error| error.to_string())?;
+                }
+                written => return written.map(drop).map_err(|error| error.to_string()),
+            }
+        }
+        Ok(())
     }
 }
 

@@ -6,6 +6,7 @@ use super::metrics::{Reading, shown};
 use gifee_base::clock;
 use jiff::Timestamp;
 use serde_json::{Value, json};
+use std::cmp::Ordering;
 
 /// How far usage may be off its target unless an autoscaler says otherwise.
 const TOLERANCE: f64 = 0.1;
@@ -63,18 +64,34 @@ pub struct Plan {
     pub memory: Memory,
 }
 
+const BELOW: &str = "Current number of replicas below Spec.MinReplicas";
+/// Said in the status of who scaled its target to nothing, so that it is told from a person who did.
+const SCALED_TO_ZERO: &str = "ScaledToZero";
+
 /// Whether the size follows from metrics at all, or why not.
-pub fn decided(spec: &Value, scale: &Scale) -> Option<(i32, &'static str)> {
+pub fn decided(spec: &Value, status: &Value, scale: &Scale) -> Option<(i32, &'static str)> {
     let (least, most) = bounds(spec);
-    if scale.wanted == 0 && least != 0 {
-        Some((0, ""))
+    if scale.wanted == 0 {
+        let wakes = scaled_to_zero(status) && (least != 0 || from_outside(spec));
+        (!wakes).then_some((0, ""))
     } else if scale.wanted > most {
         Some((most, "Current number of replicas above Spec.MaxReplicas"))
     } else if scale.wanted < least {
-        Some((least, "Current number of replicas below Spec.MinReplicas"))
+        Some((least, BELOW))
     } else {
         None
     }
+}
+
+fn scaled_to_zero(status: &Value) -> bool {
+    let mut conditions = status["conditions"].as_array().into_iter().flatten();
+    conditions.any(|one| one["type"] == SCALED_TO_ZERO && one["status"] == "True")
+}
+
+/// Whether a metric says something even if there are no pods.
+fn from_outside(spec: &Value) -> bool {
+    let mut metrics = spec["metrics"].as_array().into_iter().flatten();
+    metrics.any(|one| one["type"] == "Object" || one["type"] == "External")
 }
 
 fn bounds(spec: &Value) -> (i32, i32) {
@@ -103,7 +120,7 @@ pub fn plan(view: &View, now: Timestamp) -> Plan {
     condition(&mut plan.status, "AbleToScale", true, "SucceededGetScale", message, now);
     plan.memory.begin(scale.wanted, now);
     let (mut desired, mut statuses) = (scale.wanted, Value::Null);
-    match decided(&view.spec, scale) {
+    match decided(&view.spec, &view.status, scale) {
         Some((0, _)) if scale.wanted == 0 => {
             let message = "scaling is disabled since the replica count of the target is zero";
             condition(&mut plan.status, "ScalingActive", false, "ScalingDisabled", message, now);
@@ -116,11 +133,21 @@ pub fn plan(view: &View, now: Timestamp) -> Plan {
                 set_status(&mut plan.status, scale.wanted, None, statuses);
                 return plan;
             };
-            let sized = size(view, scale, replicas, &mut plan, now);
+            let mut sized = size(view, scale, replicas, &mut plan, now);
+            let mut why = match replicas.cmp(&scale.wanted) {
+                Ordering::Greater => format!("{metric} above target"),
+                Ordering::Less => "All metrics below target".to_owned(),
+                Ordering::Equal => String::new(),
+            };
+            let least = bounds(&view.spec).0;
+            if scale.wanted == 0 && sized < least {
+                sized = least;
+                if why.is_empty() {
+                    BELOW.clone_into(&mut why);
+                }
+            }
             if sized != scale.wanted {
-                let above = format!("{metric} above target");
-                let why = if replicas > scale.wanted { above } else { "All metrics below target".to_owned() };
-                plan.resize = Some((sized, if replicas == scale.wanted { String::new() } else { why }));
+                plan.resize = Some((sized, why));
             }
         }
     }
@@ -128,6 +155,12 @@ pub fn plan(view: &View, now: Timestamp) -> Plan {
         desired = *replicas;
         let message = format!("the HPA controller was able to update the target scale to {replicas}");
         condition(&mut plan.status, "AbleToScale", true, "SucceededRescale", &message, now);
+        let zero = *replicas == 0 && bounds(&view.spec).0 == 0 && from_outside(&view.spec);
+        let (reason, message) = match zero {
+            true => (SCALED_TO_ZERO, "the HPA controller scaled the workload to zero"),
+            false => ("NotScaledToZero", "the HPA controller did not scale the workload to zero"),
+        };
+        condition(&mut plan.status, SCALED_TO_ZERO, zero, reason, message, now);
         if view.spec["behavior"].is_object() {
             plan.memory.scaled(scale.wanted, *replicas, now);
         }
@@ -146,6 +179,12 @@ pub fn refused(view: &View, mut plan: Plan, why: &str, now: Timestamp) -> Plan {
     condition(&mut plan.status, "AbleToScale", false, "FailedUpdateScale", &message, now);
     for field in ["desiredReplicas", "lastScaleTime"] {
         plan.status[field] = view.status[field].clone();
+    }
+    let mut before = view.status["conditions"].as_array().into_iter().flatten();
+    let before = before.find(|one| one["type"] == SCALED_TO_ZERO);
+    if let Some(conditions) = plan.status["conditions"].as_array_mut() {
+        conditions.retain(|one| one["type"] != SCALED_TO_ZERO);
+        conditions.extend(before.cloned());
     }
     plan.memory = view.memory.clone();
     plan

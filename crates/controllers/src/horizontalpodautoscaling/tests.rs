@@ -205,7 +205,8 @@ fn a_target_is_scaled_and_then_left() {
         [
             "AbleToScale=True SucceededRescale",
             "ScalingActive=True ValidMetricFound",
-            "ScalingLimited=False DesiredWithinRange"
+            "ScalingLimited=False DesiredWithinRange",
+            "ScaledToZero=False NotScaledToZero"
         ]
     );
     assert_eq!(
@@ -228,6 +229,43 @@ fn a_target_is_scaled_and_then_left() {
         "New size: 4; reason: cpu resource utilization (percentage of request) above target; error: no"
     );
     assert!(conditions(&refused)[0].ends_with("FailedUpdateScale"));
+    assert_eq!(conditions(&refused).len(), 3, "nothing was scaled");
+}
+
+#[test]
+fn a_target_goes_to_zero_and_comes_back() {
+    let queue = |least: i32| {
+        json!({ "minReplicas": least, "behavior": { "scaleDown": { "stabilizationWindowSeconds": 0,
+                "policies": [{ "type": "Percent", "value": 100, "periodSeconds": 15 }] },
+            "scaleUp": { "policies": [{ "type": "Pods", "value": 9, "periodSeconds": 15 }] } },
+            "metrics": [{ "type": "External", "external": { "metric": { "name": "q" },
+                "target": { "type": "AverageValue", "averageValue": "10" } } }] })
+    };
+    let check = |least, replicas, waiting: i64, status: &Value, expected: Option<i32>, zero: Option<&str>| {
+        let mut view = view(&queue(least), scale(replicas), vec![Ok(Reading::Value(waiting * 1000))]);
+        view.status = status.clone();
+        let plan = plan(&view, now());
+        assert_eq!(plan.resize.as_ref().map(|(replicas, _)| *replicas), expected, "{replicas} for {waiting}");
+        let found = conditions(&plan).into_iter().find(|one| one.starts_with("ScaledToZero"));
+        assert_eq!(found.as_deref(), zero);
+        plan
+    };
+    let (yes, no) = ("ScaledToZero=True ScaledToZero", "ScaledToZero=False NotScaledToZero");
+    let asleep = check(0, 2, 0, &json!({}), Some(0), Some(yes)).status;
+    check(1, 2, 0, &json!({}), Some(1), Some(no));
+    check(0, 0, 0, &asleep, None, Some(yes));
+    let woken = check(0, 0, 35, &asleep, Some(4), Some(no));
+    assert_eq!(woken.resize.unwrap().1, "external metric q(nil) above target");
+    // Whoever was put to sleep by a person stays so.
+    let left = check(0, 0, 35, &json!({}), None, None);
+    assert!(conditions(&left).contains(&"ScalingActive=False ScalingDisabled".to_owned()));
+    // It was said meanwhile that there are to be some.
+    let raised = check(2, 0, 0, &asleep, Some(2), Some(no));
+    assert_eq!(raised.resize.unwrap().1, "Current number of replicas below Spec.MinReplicas");
+    // Pods that are not there use nothing, and so nothing wakes who looks at them alone.
+    let mut resources = view(&json!({ "minReplicas": 0 }), scale(0), Vec::new());
+    resources.status = asleep;
+    assert!(plan(&resources, now()).resize.is_none());
 }
 
 #[test]
@@ -244,7 +282,8 @@ fn what_stands_in_the_way() {
     check(&missing, None, &["AbleToScale=False FailedGetScale"], &["FailedGetScale"]);
     let zero = ["AbleToScale=True SucceededGetScale", "ScalingActive=False ScalingDisabled"];
     check(&view(&none, scale(0), Vec::new()), None, &zero, &[]);
-    check(&view(&none, scale(20), Vec::new()), Some(10), &["AbleToScale=True SucceededRescale"], &[]);
+    let lowered = ["AbleToScale=True SucceededRescale", "ScaledToZero=False NotScaledToZero"];
+    check(&view(&none, scale(20), Vec::new()), Some(10), &lowered, &[]);
     let failed = ["AbleToScale=True SucceededGetScale", "ScalingActive=False FailedGetResourceMetric"];
     let view_of = view(&none, scale(2), vec![Err("unable to get metrics for resource cpu: no".into())]);
     check(&view_of, None, &failed, &["FailedGetResourceMetric", "FailedComputeMetricsReplicas"]);

@@ -25,8 +25,8 @@ const PERIOD_MAXIMUM: i64 = 1_800;
 /// Rules of autoscaling/v2.
 pub(crate) const V2: Rules = Rules {
     status: r#"{"desiredReplicas":0}"#,
-    validate_create: |errors, autoscaler| validate(errors, autoscaler, 1),
-    validate_update: |errors, autoscaler, old| validate(errors, autoscaler, least(old)),
+    validate_create: validate,
+    validate_update: |errors, autoscaler, _| validate(errors, autoscaler),
     validate_part: |errors, autoscaler, _, _| status(errors, autoscaler),
     ..RULES
 };
@@ -41,23 +41,18 @@ pub(crate) const V1: Rules = Rules {
         }
     },
     status: r#"{"currentReplicas":0,"desiredReplicas":0}"#,
-    validate_create: |errors, autoscaler| validate(errors, &to_stored(autoscaler.clone()), 1),
-    validate_update: |errors, autoscaler, old| validate(errors, &to_stored(autoscaler.clone()), least(old)),
+    validate_create: |errors, autoscaler| validate(errors, &to_stored(autoscaler.clone())),
+    validate_update: |errors, autoscaler, _| validate(errors, &to_stored(autoscaler.clone())),
     validate_part: |errors, autoscaler, _, _| status(errors, autoscaler),
     ..RULES
 };
 
-/// The least replicas that a changed autoscaler may have: one that goes down to none may go on so.
-fn least(old: &Value) -> i64 {
-    i64::from(old["spec"]["minReplicas"] != 0)
-}
-
-fn validate(errors: &mut Errors, autoscaler: &Value, bound: i64) {
+fn validate(errors: &mut Errors, autoscaler: &Value) {
     let spec = &autoscaler["spec"];
     let (least, most) = (&spec["minReplicas"], int(&spec["maxReplicas"]));
-    if least.as_i64().is_some_and(|least| least < bound) {
-        let why = format!("must be greater than or equal to {bound}");
-        let error = FieldError::invalid(&SPEC.child("minReplicas"), least.clone(), &why);
+    if least.as_i64().is_some_and(|least| least < 0) {
+        let why = "must be greater than or equal to 0";
+        let error = FieldError::invalid(&SPEC.child("minReplicas"), least.clone(), why);
         declared(errors, |errors| errors.push(error));
     }
     let at = SPEC.child("maxReplicas");
