@@ -15,6 +15,7 @@ fn autoscaler(version: &str) -> Kind {
         .short(&["hpa"])
         .category("all")
         .status()
+        .generation()
         .table(table::workload::table_of_autoscalers())
 }
 

@@ -219,7 +219,7 @@ impl Budgets {
         if view.scales.as_ref().is_ok_and(|scales| !scales.unmanaged.is_empty()) {
             let message = format!(
                 "Pods selected by this PodDisruptionBudget (selector: {}) were found to be unmanaged. As a result, the status of the PDB cannot be calculated correctly, which may result in undefined behavior. To account for these pods please set \".spec.minAvailable\" field of the PDB to an integer value.",
-                view.budget["spec"]["selector"]
+                crate::horizontalpodautoscaling::metrics::shown(&view.budget["spec"]["selector"])
             );
             self.context.events.warning(about, "UnmanagedPods", message);
         }

@@ -166,7 +166,7 @@ impl Source<'_> {
         let (kind, name) = (text(&of["kind"]), text(&of["name"]));
         let fail = |why: String| {
             format!(
-                "unable to get metric {}: {why} on {kind} {}/{name}",
+                "unable to get metric {} on {kind} {}/{name}: {why}",
                 text(&metric["name"]),
                 self.namespace
             )

@@ -142,9 +142,11 @@ impl Autoscalers {
         Err(refused.unwrap_or_else(|| "unrecognized resource".to_owned()))
     }
 
-    async fn observe(&self, key: &ObjectKey, tree: &Value, scale: Result<Scale, String>) -> View {
+    async fn observe(&self, object: &Object, tree: &Value, scale: Result<Scale, String>) -> View {
+        let key = &object.key();
         let known = self.known.lock().entry(key.clone()).or_default().clone();
         let mut view = View {
+            generation: object.generation(),
             spec: tree["spec"].clone(),
             status: tree["status"].clone(),
             scale,
@@ -302,7 +304,7 @@ impl Reconcile<ObjectKey> for Autoscalers {
             Ok((resource, scale)) => (Some((resource, scale.clone())), Ok(scale_of(&scale))),
             Err(why) => (None, Err(why)),
         };
-        let view = self.observe(key, &tree, scale).await;
+        let view = self.observe(&object, &tree, scale).await;
         let plan = plan::plan(&view, self.context.clock.now());
         self.apply(&object, &view, plan, target).await?;
         Ok(Outcome::After(ROUND))

@@ -35,6 +35,8 @@ pub struct Note {
 
 /// An autoscaler and what it looks at.
 pub struct View {
+    /// Which generation this is.
+    pub generation: i64,
     /// Its spec.
     pub spec: Value,
     /// Its status.
@@ -103,6 +105,21 @@ fn bounds(spec: &Value) -> (i32, i32) {
 
 /// Plans one round.
 pub fn plan(view: &View, now: Timestamp) -> Plan {
+    let mut plan = round(view, now);
+    stamp(&mut plan.status, view.generation);
+    plan
+}
+
+/// Notes in the status and in what conditions were set which generation they are about.
+fn stamp(status: &mut Value, generation: i64) {
+    status["observedGeneration"] = generation.into();
+    let conditions = status["conditions"].as_array_mut().into_iter().flatten();
+    for condition in conditions.filter(|one| one["observedGeneration"].is_null()) {
+        condition["observedGeneration"] = generation.into();
+    }
+}
+
+fn round(view: &View, now: Timestamp) -> Plan {
     let mut plan = Plan { status: view.status.clone(), memory: view.memory.clone(), ..Plan::default() };
     if !plan.status.is_object() {
         plan.status = json!({});
@@ -186,6 +203,7 @@ pub fn refused(view: &View, mut plan: Plan, why: &str, now: Timestamp) -> Plan {
         conditions.retain(|one| one["type"] != SCALED_TO_ZERO);
         conditions.extend(before.cloned());
     }
+    stamp(&mut plan.status, view.generation);
     plan.memory = view.memory.clone();
     plan
 }

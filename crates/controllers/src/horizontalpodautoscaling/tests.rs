@@ -170,6 +170,7 @@ fn view(spec: &Value, scale: Result<Scale, String>, readings: Vec<Result<Reading
         "name": "cpu", "target": { "type": "Utilization", "averageUtilization": 50 } } }] });
     whole.as_object_mut().unwrap().extend(spec.as_object().unwrap().clone());
     View {
+        generation: 3,
         spec: whole,
         status: json!({}),
         scale,
@@ -215,6 +216,8 @@ fn a_target_is_scaled_and_then_left() {
             "current": { "averageUtilization": 90, "averageValue": "900m" } } }])
     );
     assert_eq!((&first.status["currentReplicas"], &first.status["desiredReplicas"]), (&json!(2), &json!(4)));
+    assert_eq!(first.status["observedGeneration"], 3);
+    assert_eq!(first.status["conditions"][0]["observedGeneration"], 3);
     let mut next = view(&json!({}), scale(2), used("a=500 b=500"));
     next.status = plan(&next, now()).status;
     let later = plan(&next, now() + SignedDuration::from_secs(15));
