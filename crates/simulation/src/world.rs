@@ -52,6 +52,14 @@ impl World {
     /// # Errors
     /// If the store cannot be read or an object is refused.
     pub async fn start(parts: Parts) -> Result<Self> {
+        Self::configured(parts, |_| {}).await
+    }
+
+    /// As [`World::start`], with an API server that is otherwise configured.
+    ///
+    /// # Errors
+    /// As [`World::start`].
+    pub async fn configured(parts: Parts, configure: impl FnOnce(&mut Config)) -> Result<Self> {
         let failed = |error: &dyn std::fmt::Display| Error::Start(error.to_string());
         let key = Tokens::generate_key().map_err(|error| failed(&error))?;
         let tokens = Tokens::new(&key, ISSUER, vec![ISSUER.to_owned()]).map_err(|error| failed(&error))?;
@@ -67,6 +75,7 @@ impl World {
             Config::new(parts.store.clone(), kinds, schemas, Arc::new(credentials), rights, rules);
         config.fairness = true;
         config.clock = parts.clock.clone();
+        configure(&mut config);
         let server = Server::start(config).await.map_err(|error| failed(&error))?;
         let stop = server.clone();
         let shutdown = parts.shutdown.clone();

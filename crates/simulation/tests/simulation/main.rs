@@ -5,9 +5,12 @@
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
+mod autoscaling;
 mod conformance;
 mod files;
+mod measured;
 mod questions;
+mod quiet;
 mod scheduling;
 mod seeds;
 mod sight;

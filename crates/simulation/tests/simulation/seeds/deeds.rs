@@ -5,7 +5,7 @@ use super::story::Stage;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use gifee_base::{Gvr, ObjectKey};
-use gifee_client::{DeleteOptions, PatchKind, Propagation};
+use gifee_client::{DeleteOptions, ListOptions, PatchKind, Propagation, Request};
 use serde_json::{Value, json};
 
 /// Something that may be done; it says what it did.
@@ -27,6 +27,11 @@ pub const DEEDS: &[Deed] = &[
     Deed { weight: 2, run: |stage, random| change_job(stage, random).boxed() },
     Deed { weight: 3, run: |stage, random| set(stage, random).boxed() },
     Deed { weight: 1, run: |stage, random| daemon(stage, random).boxed() },
+    Deed { weight: 3, run: |stage, random| cron(stage, random).boxed() },
+    Deed { weight: 2, run: |stage, random| budget(stage, random).boxed() },
+    Deed { weight: 4, run: |stage, random| evict(stage, random).boxed() },
+    Deed { weight: 3, run: |stage, random| autoscale(stage, random).boxed() },
+    Deed { weight: 3, run: |stage, random| queue(stage, random).boxed() },
     Deed { weight: 2, run: |stage, random| namespace(stage, random).boxed() },
     Deed { weight: 2, run: |stage, random| silence(stage, random).boxed() },
     Deed { weight: 2, run: |stage, random| remove_node(stage, random).boxed() },
@@ -228,6 +233,70 @@ async fn daemon(stage: &mut Stage, random: &mut Random) -> String {
     let patch =
         json!({ "spec": { "template": { "metadata": { "annotations": { "mark": mark.to_string() } } } } });
     change(stage, random, Gvr::new("apps", "v1", "daemonsets"), key, object, patch).await
+}
+
+async fn cron(stage: &mut Stage, random: &mut Random) -> String {
+    let key = place(random);
+    let policy = ["Allow", "Forbid", "Replace"][random.below(3) as usize];
+    let task = json!({ "spec": { "restartPolicy": "Never", "terminationGracePeriodSeconds": 2,
+        "containers": containers(50) } });
+    let mut spec = json!({ "schedule": "*/2 * * * *", "concurrencyPolicy": policy, "suspend": random.happens(100),
+        "jobTemplate": { "spec": { "backoffLimit": 1, "template": task } } });
+    if random.happens(400) {
+        spec["startingDeadlineSeconds"] = (20 + random.below(200)).into();
+    }
+    // Jobs of a CronJob have names that no other Jobs have.
+    let object = json!({ "apiVersion": "batch/v1", "kind": "CronJob", "metadata": { "name": &*key.name }, "spec": spec });
+    let patch = json!({ "spec": { "suspend": random.happens(500) } });
+    change(stage, random, Gvr::new("batch", "v1", "cronjobs"), key, object, patch).await
+}
+
+async fn budget(stage: &mut Stage, random: &mut Random) -> String {
+    let key = place(random);
+    let bound = if random.happens(500) { json!(random.below(4)) } else { json!("50%") };
+    let side = if random.happens(500) { "minAvailable" } else { "maxUnavailable" };
+    let object = json!({ "apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": { "name": &*key.name },
+        "spec": { side: bound, "selector": { "matchLabels": { "app": &*key.name } } } });
+    let patch = json!({ "spec": { "unhealthyPodEvictionPolicy": "AlwaysAllow" } });
+    change(stage, random, Gvr::new("policy", "v1", "poddisruptionbudgets"), key, object, patch).await
+}
+
+/// Evicts some pods of a Deployment, one after the other.
+async fn evict(stage: &mut Stage, random: &mut Random) -> String {
+    let key = place(random);
+    let labels = gifee_base::LabelSelector::parse(&format!("app={}", key.name)).expect("it is a selector");
+    let options = ListOptions { labels, ..ListOptions::default() };
+    let Ok(pods) = stage.client().list_all(&Gvr::core("pods"), &key.namespace, &options).await else {
+        return format!("evict pods of {key}: they cannot be listed");
+    };
+    let mut went = 0;
+    for pod in pods.items.iter().take(1 + random.below(3) as usize) {
+        let body =
+            json!({ "apiVersion": "policy/v1", "kind": "Eviction", "metadata": { "name": pod.name() } });
+        let path = format!("/api/v1/namespaces/{}/pods/{}/eviction", key.namespace, pod.name());
+        let request = Request::new(http::Method::POST, path).payload("application/json", &body);
+        went += u32::from(stage.client().value(&request).await.is_ok());
+    }
+    format!("evict pods of {key}: {went}")
+}
+
+async fn autoscale(stage: &mut Stage, random: &mut Random) -> String {
+    let key = place(random);
+    let (least, most) = (random.below(3), 3 + random.below(3));
+    let metric = json!({ "type": "External", "external": { "metric": { "name": "queue" },
+        "target": { "type": "AverageValue", "averageValue": "10" } } });
+    let object = json!({ "apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler",
+        "metadata": { "name": &*key.name }, "spec": { "minReplicas": least, "maxReplicas": most, "metrics": [metric],
+            "scaleTargetRef": { "apiVersion": "apps/v1", "kind": "Deployment", "name": &*key.name } } });
+    let patch = json!({ "spec": { "maxReplicas": most } });
+    change(stage, random, Gvr::new("autoscaling", "v2", "horizontalpodautoscalers"), key, object, patch).await
+}
+
+/// A queue elsewhere grows or shrinks.
+async fn queue(stage: &mut Stage, random: &mut Random) -> String {
+    let length = random.below(60);
+    stage.queue(length);
+    format!("{length} wait elsewhere")
 }
 
 async fn namespace(stage: &mut Stage, random: &mut Random) -> String {

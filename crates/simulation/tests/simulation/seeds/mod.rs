@@ -6,6 +6,7 @@
 //! byte for byte: `GIFEE_SEED=7 cargo test -p gifee-simulation -- seeds` replays the one that failed, and
 //! `GIFEE_SEEDS=1000` runs more of them, `GIFEE_SEEDS=200..400` those between.
 
+mod bounds;
 mod deeds;
 mod faults;
 mod model;

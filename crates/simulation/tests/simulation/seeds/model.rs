@@ -1,5 +1,6 @@
 //! What the store holds, commit by commit, and what must be true of it.
 
+use super::bounds;
 use super::work::{self, Work};
 use bytes::Bytes;
 use serde_json::Value;
@@ -32,6 +33,8 @@ pub struct Model {
     pub writes: Vec<String>,
     /// Every commit as a text.
     pub told: Vec<String>,
+    /// Whether the last commit has raised the replicas of what there was before.
+    pub raised: bool,
     /// What of each Job has really been done, by its UID.
     pub work: BTreeMap<String, Work>,
 }
@@ -85,6 +88,15 @@ pub const INVARIANTS: &[Invariant] = &[
         check: work::sets,
     },
     Invariant { says: "at rest every node has its daemons", when: When::AtRest, check: work::daemons },
+    Invariant {
+        says: "no rollout has more replicas than the Deployment allows",
+        when: When::Always,
+        check: bounds::surge,
+    },
+    Invariant { says: "no time of a CronJob has two Jobs", when: When::Always, check: bounds::twice },
+    Invariant { says: "at rest CronJobs know their Jobs", when: When::AtRest, check: bounds::schedules },
+    Invariant { says: "at rest budgets know their pods", when: When::AtRest, check: bounds::budgets },
+    Invariant { says: "at rest autoscalers have their way", when: When::AtRest, check: bounds::autoscalers },
 ];
 
 impl Model {
@@ -111,6 +123,9 @@ impl Model {
             self.writes.push(format!("{} {}/{}", name.0, name.1, name.2));
         }
         let old = self.objects.remove(&name);
+        let replicas =
+            |one: &Option<Held>| one.as_ref().and_then(|one| one.value["spec"]["replicas"].as_u64());
+        self.raised = replicas(&new) > replicas(&old);
         if let (Some(old), Some(new)) = (&old, &new) {
             self.keeps(&name, &old.value, &new.value);
         }

@@ -4,9 +4,11 @@ use super::deeds::DEEDS;
 use super::faults::{Faults, Watched};
 use super::model::{Model, When};
 use super::random::Random;
+use crate::conformance::place::Place;
+use crate::measured::{self, Net, Told as Metrics, waiting};
 use futures_util::FutureExt;
 use gifee_base::{Clock, Gvr};
-use gifee_client::Client;
+use gifee_client::{Client, DeleteOptions, ListOptions, PatchKind};
 use gifee_simulation::World;
 use gifee_simulation::fleet::{Behaviour, Conduct, Fleet, Shape};
 use gifee_simulation::world::Parts;
@@ -84,6 +86,8 @@ pub struct Stage {
     model: Arc<Mutex<Model>>,
     /// What goes wrong.
     pub faults: Arc<Faults>,
+    /// What others say of their metrics.
+    metrics: Arc<Metrics>,
     seed: u64,
     shape: Shape,
     running: Option<Running>,
@@ -136,6 +140,7 @@ fn enact(seed: u64, disk: Disk, choose: impl FnOnce(&mut Random) -> Vec<usize>) 
         for index in 0..2 + random.below(3) as usize {
             let _ = stage.add_node(index.min(NODES - 1)).await;
         }
+        stage.queue(20);
         stage.faults.set(true);
         for chosen in choose(&mut random) {
             deeds.push((DEEDS[chosen].run)(&mut stage, &mut random).await);
@@ -166,6 +171,9 @@ fn prepare() -> Disk {
             serde_json::json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": "stays" } });
         let made = stage.client().create(&Gvr::core("namespaces"), "", namespace).await;
         made.expect("the namespace is made");
+        let (client, fleet) = (stage.client(), stage.fleet());
+        let place = Place { client, fleet, scripts: Arc::default(), namespace: "stays".into() };
+        measured::register(&place).await;
         tokio::time::sleep(Duration::from_secs(30)).await;
         stage.stop().await;
     });
@@ -181,6 +189,7 @@ impl Stage {
             disk,
             model: Arc::default(),
             faults: Faults::new(seed),
+            metrics: Arc::default(),
             seed,
             shape: Shape { capacity, zones: vec!["a".into(), "b".into()], ..Shape::default() },
             running: None,
@@ -210,7 +219,9 @@ impl Stage {
         };
         let on = self.faults.clone();
         on.set(false);
-        let world = World::start(parts).await.expect("the server starts");
+        let net = Net::new(self.metrics.clone());
+        let world =
+            World::configured(parts, |config| net.configure(config)).await.expect("the server starts");
         let behaviour = Behaviour {
             start: Duration::from_secs(2),
             stop: Duration::from_secs(1),
@@ -282,6 +293,11 @@ impl Stage {
         self.running.as_ref().expect("the story goes on").world.admin()
     }
 
+    /// From now on so many wait in a queue that is elsewhere.
+    pub fn queue(&self, length: u64) {
+        self.metrics.set("queue", &[waiting(&length.to_string())]);
+    }
+
     /// The simulated nodes.
     pub fn fleet(&self) -> Arc<Fleet> {
         self.running.as_ref().expect("the story goes on").fleet.clone()
@@ -303,6 +319,21 @@ impl Stage {
     /// Faults end, all nodes speak, time passes; then everything must be as it should, and stay so.
     async fn rest(&mut self) {
         self.faults.set(false);
+        let schedules = Gvr::new("batch", "v1", "cronjobs");
+        let all = self.client().list_all(&schedules, "", &ListOptions::default()).await;
+        for schedule in all.expect("they can be listed").items {
+            let stop = serde_json::json!({ "spec": { "suspend": true } });
+            let _ = self.client().patch(&schedules, &schedule.key(), PatchKind::Merge, stop).await;
+        }
+        // Whoever has nothing to scale says so for ever.
+        let autoscalers = Gvr::new("autoscaling", "v2", "horizontalpodautoscalers");
+        let all = self.client().list_all(&autoscalers, "", &ListOptions::default()).await;
+        for autoscaler in all.expect("they can be listed").items {
+            let key = autoscaler.key();
+            if self.client().get(&Gvr::new("apps", "v1", "deployments"), &key).await.is_err() {
+                let _ = self.client().delete(&autoscalers, &key, &DeleteOptions::default()).await;
+            }
+        }
         for index in 0..NODES {
             let _ = self.add_node(index).await;
         }
