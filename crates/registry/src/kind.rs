@@ -184,7 +184,8 @@ pub trait Hooks: Send + Sync {
     fn warnings(&self, _object: &Value, _old: Option<&Value>) -> Vec<String> {
         Vec::new()
     }
-    /// Allocates outside the object (addresses, ports): after validation, before commit; called on create with no old.
+    /// Allocates outside the object (addresses, ports): after `prepare_*`, before the object is judged, so that rules and
+    /// admission see what it has; called on create with no old.
     async fn allocate(
         &self,
         _object: &mut Value,
@@ -193,7 +194,8 @@ pub trait Hooks: Send + Sync {
     ) -> Result<(), Status> {
         Ok(())
     }
-    /// Gives back what `allocate` took: after a failed commit (`old` is what stays) or a deletion (`object` is gone).
+    /// Gives back what `allocate` took: after a refusal or a failed commit (`old` is what stays), or a deletion (`object`
+    /// is gone). A refused object may name what others have.
     async fn release(
         &self,
         _object: &Value,

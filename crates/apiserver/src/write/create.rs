@@ -12,6 +12,7 @@ use crate::request::Request;
 use crate::seam::Operation;
 use gifee_base::name::generate_random;
 use gifee_base::{Object, ObjectKey, Status};
+use gifee_registry::kind::Context;
 use http::Response;
 use serde_json::Value;
 use std::sync::Arc;
@@ -100,37 +101,68 @@ async fn attempt(write: &Write<'_>, namespace: &str, mut object: Value) -> Resul
     let context = write.context(&key, &inside);
     write.warn(hooks.first_warnings(&object));
     hooks.prepare_create(&mut object, &context);
-    let mut errors = metadata::validate(&object, resource.kind.name_rule, resource.namespaced());
-    errors.extend(write.ruled(|| hooks.validate(&object, &context)));
-    errors.extend(hooks.validate_create(&object, &context));
-    if !errors.is_empty() {
-        return Err(write.invalid(&key.name, &errors));
-    }
-    write.warn(hooks.warnings(&object, None));
-    write.admit_validated(Operation::Create, &mut object, None).await?;
-    // A name that is taken is refused before anything is allocated for it.
-    if let Some(cache) = &resource.cache
-        && (write.dry_run || cache.get(&cache_key(namespace, &key.name)).is_some())
-        && newest(write.server, cache, namespace, &key.name).await?.is_some()
-    {
-        return Ok(Attempt::Taken(taken(write, &key), object));
-    }
-    write.charge(Operation::Create, &mut object, None).await?;
     hooks.allocate(&mut object, None, &context).await?;
-    let mut stored = stored_form(resource, object);
-    let raw = Object::encode(&mut stored);
-    if write.dry_run {
-        return Ok(Attempt::Made(shown(resource, raw, 0)?));
-    }
-    let outcome = write.insert(namespace, &key.name, &raw).await;
-    if let Ok(Committed::Done(created)) = outcome {
+    let outcome = match admit(write, namespace, &mut object, &context).await {
+        Ok(true) => insert(write, namespace, &mut object, &key.name).await,
+        Ok(false) => Ok(None),
+        Err(status) => Err(status),
+    };
+    if let Ok(Some(created)) = outcome {
         return Ok(Attempt::Made(created));
     }
-    let object = crate::render::present(resource, stored);
     if let Err(error) = hooks.release(&object, None, &context).await {
         tracing::warn!(%key, %error, "what was allocated for a failed creation could not be given back");
     }
     outcome.map(|_| Attempt::Taken(taken(write, &key), object))
+}
+
+/// Judges a new object that is complete; whether its name is free.
+async fn admit(
+    write: &Write<'_>,
+    namespace: &str,
+    object: &mut Value,
+    context: &Context<'_>,
+) -> Result<bool, Status> {
+    let (resource, name) = (write.resource, &*context.key.name);
+    let hooks = &*resource.kind.hooks;
+    let mut errors = metadata::validate(object, resource.kind.name_rule, resource.namespaced());
+    errors.extend(write.ruled(|| hooks.validate(object, context)));
+    errors.extend(hooks.validate_create(object, context));
+    if !errors.is_empty() {
+        return Err(write.invalid(name, &errors));
+    }
+    write.warn(hooks.warnings(object, None));
+    write.admit_validated(Operation::Create, object, None).await?;
+    // A name that is taken is refused before it is counted.
+    if let Some(cache) = &resource.cache
+        && (write.dry_run || cache.get(&cache_key(namespace, name)).is_some())
+        && newest(write.server, cache, namespace, name).await?.is_some()
+    {
+        return Ok(false);
+    }
+    write.charge(Operation::Create, object, None).await?;
+    Ok(true)
+}
+
+/// Commits a new object; None: its name was taken meanwhile.
+async fn insert(
+    write: &Write<'_>,
+    namespace: &str,
+    object: &mut Value,
+    name: &str,
+) -> Result<Option<Arc<Object>>, Status> {
+    let resource = write.resource;
+    let mut stored = stored_form(resource, object.take());
+    let raw = Object::encode(&mut stored);
+    if write.dry_run {
+        return shown(resource, raw, 0).map(Some);
+    }
+    let outcome = write.insert(namespace, name, &raw).await;
+    if let Ok(Committed::Done(created)) = outcome {
+        return Ok(Some(created));
+    }
+    *object = crate::render::present(resource, stored);
+    outcome.map(|_| None)
 }
 
 fn taken(write: &Write<'_>, key: &ObjectKey) -> Status {

@@ -1,7 +1,7 @@
 //! Writes: the one pipeline.
 //!
-//! decode, prune or report unknown fields → default → merge → mutating admission → prepare → validate →
-//! validating admission → allocate → commit at the expected revision. Dry-run stops before commit.
+//! decode, prune or report unknown fields → default → merge → mutating admission → prepare → allocate → validate →
+//! validating admission → commit at the expected revision. Dry-run stops before commit.
 //!
 //! Invariant: there is nowhere else to write an object. Answers to apiserver's `registry/generic` store and to
 //! `endpoints/handlers`.

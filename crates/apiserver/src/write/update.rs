@@ -14,8 +14,8 @@ use crate::render::present;
 use crate::request::Request;
 use crate::seam::Operation;
 use gifee_base::field::{FieldError, Path};
-use gifee_base::{Object, ObjectKey, Status};
-use gifee_registry::kind::Context;
+use gifee_base::{Object, ObjectKey, Reason, Status};
+use gifee_registry::kind::{Context, Hooks};
 use http::Response;
 use serde_json::Value;
 use std::sync::Arc;
@@ -56,20 +56,56 @@ pub async fn put(
     };
     let mut object = placed(decoded.value)?;
     write.warn(metadata::unite_owners(&mut object, false).into_iter().collect());
+    let uid = metadata::text(&object, "uid").to_owned();
     let mut first = Some(object);
     // Only who has to try again decodes again: a copy for that case would cost every PUT.
-    let mut edit = |_: &Value| match first.take() {
-        Some(object) => Ok(object),
-        None => {
-            let mut object = placed(decoded.source.again(gvk, schema)?)?;
-            metadata::unite_owners(&mut object, false);
-            Ok(object)
+    let mut edit = |old: &Value| {
+        same_object(resource, namespace, name, &uid, metadata::text(old, "uid"))?;
+        if let Some(object) = first.take() {
+            return Ok(object);
         }
+        let mut object = placed(decoded.source.again(gvk, schema)?)?;
+        metadata::unite_owners(&mut object, false);
+        Ok(object)
     };
     let create = resource.kind.create_on_update && subresource.is_empty();
-    let updated = update_object(&write, namespace, name, &mut edit, create).await?;
+    let updated = match update_object(&write, namespace, name, &mut edit, create).await {
+        Err(status) if status.is(Reason::NotFound) => {
+            same_object(resource, namespace, name, &uid, "")?;
+            return Err(status);
+        }
+        outcome => outcome?,
+    };
     let code = if updated.created { 201 } else { 200 };
     respond_object(request, resource, &accept, code, &updated.object)
+}
+
+/// Refuses a PUT of an object that is meant for another one of the same name, in the words of upstream's storage.
+fn same_object(
+    resource: &Resource,
+    namespace: &str,
+    name: &str,
+    meant: &str,
+    found: &str,
+) -> Result<(), Status> {
+    if meant.is_empty() || meant == found {
+        return Ok(());
+    }
+    let folder = match (resource.group(), resource.name()) {
+        ("", "endpoints") => "services/endpoints".into(),
+        ("", "nodes") => "minions".into(),
+        ("", "replicationcontrollers") => "controllers".into(),
+        ("", "services") => "services/specs".into(),
+        ("networking.k8s.io", "ingresses") => "ingress".into(),
+        (group @ ("apiextensions.k8s.io" | "apiregistration.k8s.io"), own) => format!("{group}/{own}"),
+        (group, own) if resource.kind.custom.is_some() => format!("{group}/{own}"),
+        (_, own) => own.to_owned(),
+    };
+    let place = if namespace.is_empty() { name.to_owned() } else { format!("{namespace}/{name}") };
+    let why = format!(
+        "StorageError: invalid object, Code: 4, Key: /registry/{folder}/{place}, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: UID in precondition: {meant}, UID in object meta: {found}"
+    );
+    Err(Status::conflict(resource.group(), resource.name(), name, &why))
 }
 
 /// Refuses an object whose name or namespace is not that of the URL.
@@ -156,13 +192,22 @@ async fn once(
         metadata::carry(&mut object, &old);
     } else {
         shape(write, &mut object, &old, &context).await?;
+        if write.subresource.is_empty() {
+            hooks.allocate(&mut object, Some(&old), &context).await?;
+        }
+        if let Err(status) = judge(write, &mut object, &old, &context).await {
+            give_back(hooks, &object, &old, &context).await;
+            return Err(status);
+        }
     }
     metadata::of(&mut object).remove("resourceVersion");
     if ends_deletion(hooks, &object) {
         return end(write, namespace, name, current, object).await;
     }
-    write.charge(Operation::Update, &mut object, Some(&old)).await?;
-    hooks.allocate(&mut object, Some(&old), &context).await?;
+    if let Err(status) = write.charge(Operation::Update, &mut object, Some(&old)).await {
+        give_back(hooks, &object, &old, &context).await;
+        return Err(status);
+    }
     managed::keep_times(&mut object, &old);
     let mut stored = stored_form(resource, object);
     let raw = Object::encode(&mut stored);
@@ -177,13 +222,18 @@ async fn once(
     // What only the state that lost had is given back: the old one's after a commit, else the new one's.
     let committed = matches!(outcome, Ok(Committed::Done(_)));
     let (lost, stays) = if committed { (&old, &new) } else { (&new, &old) };
-    if let Err(error) = hooks.release(lost, Some(stays), &context).await {
-        tracing::warn!(%key, %error, "what a change no longer needs could not be given back");
-    }
+    give_back(hooks, lost, stays, &context).await;
     Ok(outcome?.into())
 }
 
-/// Completes and judges a changed object: defaults, admission, the rules of metadata and of the kind.
+/// Gives back what only `lost` has.
+async fn give_back(hooks: &dyn Hooks, lost: &Value, stays: &Value, context: &Context<'_>) {
+    if let Err(error) = hooks.release(lost, Some(stays), context).await {
+        tracing::warn!(key = %context.key, %error, "what a change no longer needs could not be given back");
+    }
+}
+
+/// Completes a changed object: defaults, admission, what the kind puts back.
 async fn shape(
     write: &Write<'_>,
     object: &mut Value,
@@ -203,6 +253,18 @@ async fn shape(
     if resource.kind.generation {
         metadata::count_generation(object, old);
     }
+    Ok(())
+}
+
+/// Judges a changed object by the rules of metadata and of the kind, and asks admission.
+async fn judge(
+    write: &Write<'_>,
+    object: &mut Value,
+    old: &Value,
+    context: &Context<'_>,
+) -> Result<(), Status> {
+    let resource = write.resource;
+    let hooks = &*resource.kind.hooks;
     let mut errors = metadata::validate_update(object, old, resource.namespaced());
     errors.extend(write.ruled(|| hooks.judge_update(object, old, write.subresource, context)));
     if !errors.is_empty() {
@@ -221,15 +283,9 @@ impl From<Committed> for Step {
     }
 }
 
-/// Refuses a change that is based on another version of the object, or on another object of the same name.
+/// Refuses a change that is based on another version of the object.
 fn based_on(write: &Write<'_>, name: &str, current: &Object, object: &Value) -> Result<(), Status> {
     let resource = write.resource;
-    let uid = metadata::text(object, "uid");
-    if !uid.is_empty() && uid != current.uid() {
-        let why =
-            format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {}", current.uid());
-        return Err(Status::conflict(resource.group(), resource.name(), name, &why));
-    }
     match metadata::text(object, "resourceVersion") {
         "" | "0" if !resource.kind.unconditional_update => {
             let root = Path::root("metadata");
@@ -251,7 +307,7 @@ fn based_on(write: &Write<'_>, name: &str, current: &Object, object: &Value) -> 
 }
 
 /// Whether a change takes away the last thing that kept a deleted object.
-fn ends_deletion(hooks: &dyn gifee_registry::kind::Hooks, object: &Value) -> bool {
+fn ends_deletion(hooks: &dyn Hooks, object: &Value) -> bool {
     let metadata = &object["metadata"];
     metadata::deleting(object)
         && metadata::finalizers(object) == 0

@@ -65,7 +65,16 @@ async fn failures_are_in_upstreams_words() {
         json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "x", "namespace": "other" } });
     let versioned = json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "x", "resourceVersion": "1" } });
     let typed = json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "x" }, "data": [1] });
-    let cases: [(&str, Value, &str); 14] = [
+    let meant =
+        json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "missing", "uid": "x" } });
+    let other =
+        json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "taken", "uid": "x" } });
+    let precondition = |name: &str| {
+        format!(
+            "409 Conflict: Operation cannot be fulfilled on configmaps \"{name}\": StorageError: invalid object, Code: 4, Key: /registry/configmaps/default/{name}, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: UID in precondition: x, UID in object meta: "
+        )
+    };
+    let cases: [(&str, Value, &str); 17] = [
         (&format!("POST {MAPS}"), big, "413 RequestEntityTooLarge: Request entity too large: limit is 10000"),
         (
             &format!("POST {MAPS}"),
@@ -109,6 +118,13 @@ async fn failures_are_in_upstreams_words() {
             "400 BadRequest: the name of the object (other) does not match the name on the URL (taken)",
         ),
         (&format!("PUT {MAPS}/missing"), named("missing"), "404 NotFound: configmaps \"missing\" not found"),
+        (&format!("PUT {MAPS}/missing"), meant, &precondition("missing")),
+        (&format!("PUT {MAPS}/taken"), other, &precondition("taken")),
+        (
+            &format!("GET {MAPS}/.."),
+            Value::Null,
+            "400 BadRequest: Name parameter invalid: \"..\": may not be '..'",
+        ),
         (
             "POST /api/v1/configmaps",
             config("x"),

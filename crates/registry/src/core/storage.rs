@@ -180,6 +180,33 @@ fn class_kept(errors: &mut Errors, spec: &Value, before: &Value) {
     }
 }
 
+/// Old labels of nodes, and those that took their place.
+const RENAMED: [[&str; 2]; 5] = [
+    ["failure-domain.beta.kubernetes.io/zone", "topology.kubernetes.io/zone"],
+    ["failure-domain.beta.kubernetes.io/region", "topology.kubernetes.io/region"],
+    ["beta.kubernetes.io/os", "kubernetes.io/os"],
+    ["beta.kubernetes.io/arch", "kubernetes.io/arch"],
+    ["beta.kubernetes.io/instance-type", "node.kubernetes.io/instance-type"],
+];
+
+/// The old affinity with those of its labels renamed that the new one names anew: the one change that is allowed.
+fn renamed_keys(old: &Value, new: &Value) -> Value {
+    let mut old = old.clone();
+    let new = items(&new["required"]["nodeSelectorTerms"]);
+    let terms = old.pointer_mut("/required/nodeSelectorTerms").and_then(Value::as_array_mut);
+    for (term, new) in terms.into_iter().flatten().zip(new) {
+        for list in ["matchExpressions", "matchFields"] {
+            let own = term.get_mut(list).and_then(Value::as_array_mut);
+            for (own, new) in own.into_iter().flatten().zip(items(&new[list])) {
+                if RENAMED.contains(&[text(&own["key"]), text(&new["key"])]) {
+                    own["key"] = new["key"].clone();
+                }
+            }
+        }
+    }
+    old
+}
+
 fn volume_update(errors: &mut Errors, object: &Value, old: &Value) {
     let (spec, before) = (&object["spec"], &old["spec"]);
     let source = |spec: &Value| -> Value {
@@ -196,7 +223,8 @@ fn volume_update(errors: &mut Errors, object: &Value, old: &Value) {
         errors.push(FieldError::forbidden(&SPEC.child("persistentvolumesource"), &why));
     }
     immutable(errors, &spec["volumeMode"], &before["volumeMode"], &Path::root("volumeMode"));
-    if !before["nodeAffinity"].is_null() && !same(&spec["nodeAffinity"], &before["nodeAffinity"]) {
+    let renamed = renamed_keys(&before["nodeAffinity"], &spec["nodeAffinity"]);
+    if !before["nodeAffinity"].is_null() && !same(&spec["nodeAffinity"], &renamed) {
         let why = "field is immutable, except for updating from beta label to GA";
         let error = FieldError::invalid(&Path::root("nodeAffinity"), "", why);
         errors.push(showing(error, &spec["nodeAffinity"], shown::VOLUME_AFFINITY));

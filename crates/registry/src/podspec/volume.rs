@@ -103,7 +103,10 @@ fn own_source(errors: &mut Errors, kind: &str, body: &Value, one: &str, pod: &st
         "projected" => projected::projected(errors, body, &at),
         "ephemeral" => ephemeral(errors, body, one, pod, path),
         "image" => {
-            required(errors, &body["reference"], &at.child("reference"));
+            // A template may leave it open.
+            if !pod.is_empty() {
+                required(errors, &body["reference"], &at.child("reference"));
+            }
             let policies = ["Always", "IfNotPresent", "Never"];
             required_one_of(errors, &body["pullPolicy"], &at.child("pullPolicy"), &policies);
         }

@@ -5,8 +5,8 @@
 //! is the object itself), `set` with values by their places, and the `errors` and `warnings` that must come of it, none
 //! if they are left out. `before` is what else is so before an update. `becomes` has values by their places as they
 //! must be after the write: of a create, the object is sent as it is said here, and gets defaults; nothing is
-//! judged then unless `errors` are given, too. `pods.yaml` holds writes as a request does them, with defaults and with
-//! the kind's own preparation before they are judged; there, `old` changes what was stored before.
+//! judged then unless `errors` are given, too. `pods.yaml` and `services.yaml` hold writes as a request does them, with
+//! defaults, the kind's own preparation and what is allocated before they are judged; there, `old` changes what was stored before.
 
 use super::refused::Bench;
 use serde_json::Value;
@@ -82,6 +82,11 @@ fn hold(file: &[u8]) {
 #[test]
 fn pods_hold() {
     hold(include_bytes!("pods.yaml"));
+}
+
+#[test]
+fn services_hold() {
+    hold(include_bytes!("services.yaml"));
 }
 
 #[test]

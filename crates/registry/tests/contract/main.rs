@@ -221,10 +221,10 @@ fn judged(kind: &Kind, mut object: Value) -> Value {
     let key = key_of(&object);
     let (nobody, extra) = (Nobody::default(), BTreeMap::new());
     let context = context(&key, &nobody, &extra);
+    kind.hooks.allocate(&mut object, None, &context).now_or_never().unwrap().unwrap();
     let mut errors = kind.hooks.validate(&object, &context);
     errors.extend(kind.hooks.validate_create(&object, &context));
     assert!(errors.is_empty(), "{gvk}: {errors:?}");
-    kind.hooks.allocate(&mut object, None, &context).now_or_never().unwrap().unwrap();
     let mut checked = object.clone();
     check::check(&schema, &mut checked).unwrap_or_else(|error| panic!("{gvk}: {error}"));
     assert_eq!(checked, object, "{gvk}: hooks leave objects incomplete");

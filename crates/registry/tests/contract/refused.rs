@@ -1,6 +1,7 @@
 //! Objects and changes that upstream refuses, with its texts.
 
 use super::{Nobody, context, created, defaults, example, rows, stored};
+use futures_util::FutureExt;
 use gifee_base::{FieldError, ObjectKey};
 use gifee_registry::Kind;
 use gifee_schema::defaults::Defaults;
@@ -82,22 +83,26 @@ impl Bench {
         let key = ObjectKey::new("default", "x");
         let (nobody, extra) = (Nobody::default(), BTreeMap::new());
         let context = context(&key, &nobody, &extra);
+        let old = part.map(|_| &before);
+        match part {
+            None => row.hooks.prepare_create(&mut object, &context),
+            Some(part) => row.hooks.prepare_update(&mut object, &before, part, &context),
+        }
+        if let Err(status) = row.hooks.allocate(&mut object, old, &context).now_or_never().unwrap() {
+            return Judged { errors: vec![status.message], warnings: Vec::new(), object };
+        }
         let mut errors = Vec::new();
         match part {
             None => {
-                row.hooks.prepare_create(&mut object, &context);
                 errors.extend(row.hooks.validate(&object, &context));
                 errors.extend(row.hooks.validate_create(&object, &context));
             }
-            Some(part) => {
-                row.hooks.prepare_update(&mut object, &before, part, &context);
-                errors.extend(row.hooks.judge_update(&object, &before, part, &context));
-            }
+            Some(part) => errors.extend(row.hooks.judge_update(&object, &before, part, &context)),
         }
         let lines = |text: String| text.lines().next().unwrap_or_default().to_owned();
         let errors = FieldError::in_order(errors);
         let errors = errors.iter().map(|error| lines(error.to_string())).collect();
-        let warnings = row.hooks.warnings(&object, part.map(|_| &before));
+        let warnings = row.hooks.warnings(&object, old);
         Judged { errors, warnings, object }
     }
 

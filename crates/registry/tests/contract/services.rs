@@ -24,18 +24,19 @@ fn service(spec: Value) -> Value {
 fn create(object: &mut Value, context: &Context<'_>) -> Result<(), String> {
     let row = row();
     row.hooks.prepare_create(object, context);
+    row.hooks.allocate(object, None, context).now_or_never().unwrap().map_err(|status| status.message)?;
     let errors = row.hooks.validate(object, context);
     assert!(errors.is_empty(), "{errors:?}");
-    row.hooks.allocate(object, None, context).now_or_never().unwrap().map_err(|status| status.message)
+    Ok(())
 }
 
 fn change(object: &mut Value, old: &Value, context: &Context<'_>) {
     let row = row();
     defaults().apply(&schema(&row), object);
     row.hooks.prepare_update(object, old, "", context);
+    row.hooks.allocate(object, Some(old), context).now_or_never().unwrap().unwrap();
     let errors = row.hooks.judge_update(object, old, "", context);
     assert!(errors.is_empty(), "{errors:?}");
-    row.hooks.allocate(object, Some(old), context).now_or_never().unwrap().unwrap();
 }
 
 fn taken(nobody: &Nobody) -> Vec<String> {

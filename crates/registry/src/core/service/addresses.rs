@@ -106,6 +106,48 @@ fn given(service: &Value) -> Vec<&str> {
     items(&service["spec"]["clusterIPs"]).iter().map(text).filter(|one| !one.is_empty()).collect()
 }
 
+/// Which of its addresses a write takes: all of a new one, the second of one that had no second. Any other change of
+/// addresses is for the rules to refuse.
+fn open(service: &Value, old: Option<&Value>) -> std::ops::Range<usize> {
+    let families = |service: &Value| items(&service["spec"]["ipFamilies"]).len();
+    let now = families(service);
+    if !needs_address(service) || is_headless(service) {
+        return 0..0;
+    }
+    match old {
+        Some(old) if is_headless(old) => 0..0,
+        Some(old) if needs_address(old) => {
+            if families(old) == 1 {
+                1..now
+            } else {
+                0..0
+            }
+        }
+        _ => 0..now,
+    }
+}
+
+fn set(service: &mut Value, index: usize, address: &str) {
+    let spec = &mut service["spec"];
+    if index == 0 {
+        spec["clusterIP"] = address.into();
+    }
+    let mut list = items(&spec["clusterIPs"]).to_vec();
+    list.resize(list.len().max(index + 1), Value::Null);
+    list[index] = address.into();
+    spec["clusterIPs"] = list.into();
+}
+
+/// Whether an address is somebody else's: a change that was refused may have named it.
+fn is_anothers(address: &str, context: &Context<'_>) -> bool {
+    let key = ObjectKey::cluster(address);
+    let record = context.cluster.get(GROUP, RESOURCE, &key).and_then(|record| record.to_tree().ok());
+    record.is_some_and(|record| {
+        let owner = &record["spec"]["parentRef"];
+        text(&owner["namespace"]) != &*context.key.namespace || text(&owner["name"]) != &*context.key.name
+    })
+}
+
 impl Service {
     /// Takes the addresses that the Service asks for, and finds those that it leaves open.
     pub(super) async fn allocate_addresses(
@@ -114,36 +156,29 @@ impl Service {
         old: Option<&Value>,
         context: &Context<'_>,
     ) -> Result<(), Status> {
-        if !needs_address(service) || is_headless(service) {
-            return Ok(());
-        }
-        let before = old.map(given).unwrap_or_default();
         let families: Vec<String> =
             items(&service["spec"]["ipFamilies"]).iter().map(|one| text(one).to_owned()).collect();
         let mut taken: Vec<String> = Vec::new();
-        for (index, family) in families.iter().enumerate() {
+        for index in open(service, old) {
             let asked = text(&service["spec"]["clusterIPs"][index]).to_owned();
-            let outcome = if before.contains(&asked.as_str()) {
-                Ok(asked)
-            } else if asked.is_empty() {
-                self.find(family, seed(service), context).await
+            let outcome = if asked.is_empty() {
+                self.find(&families[index], seed(service), context).await
             } else {
                 self.take(&asked, service, context).await.map(|()| asked)
             };
             match outcome {
-                Ok(address) => taken.push(address),
+                Ok(address) => {
+                    set(service, index, &address);
+                    taken.push(address);
+                }
                 Err(error) => {
-                    for address in taken.iter().filter(|one| !before.contains(&one.as_str())) {
+                    for address in &taken {
                         context.cluster.delete(GROUP, RESOURCE, &ObjectKey::cluster(address)).await?;
                     }
                     return Err(error);
                 }
             }
         }
-        if let Some(first) = taken.first() {
-            service["spec"]["clusterIP"] = first.as_str().into();
-        }
-        service["spec"]["clusterIPs"] = taken.into();
         Ok(())
     }
 
@@ -207,6 +242,9 @@ impl Service {
     ) -> Result<(), Status> {
         let kept = stays.map(given).unwrap_or_default();
         for address in given(service).into_iter().filter(|one| !kept.contains(one)) {
+            if is_anothers(address, context) {
+                continue;
+            }
             context.cluster.delete(GROUP, RESOURCE, &ObjectKey::cluster(address)).await?;
         }
         Ok(())

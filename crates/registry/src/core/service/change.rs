@@ -35,20 +35,14 @@ pub(super) fn normalize_addresses(service: &mut Value, old: Option<&Value>) {
 pub(super) fn keep_allocated(service: &mut Value, old: &Value) {
     let before = &old["spec"];
     if needs_address(old) && needs_address(service) {
-        let spec = &service["spec"];
-        if is_empty(&spec["clusterIP"]) && is_empty(&spec["clusterIPs"]) {
-            for field in ["clusterIP", "clusterIPs"] {
-                if !is_empty(&before[field]) {
-                    service["spec"][field] = before[field].clone();
-                }
-            }
-        }
-    }
-    if needs_address(old) && needs_address(service) {
-        for field in ["ipFamilies", "ipFamilyPolicy"] {
+        let mut keep = |field: &str| {
             if is_empty(&service["spec"][field]) && !is_empty(&before[field]) {
                 service["spec"][field] = before[field].clone();
             }
+            service["spec"][field] == before[field]
+        };
+        if keep("clusterIP") {
+            keep("clusterIPs");
         }
     }
     if needs_node_ports(old) && needs_node_ports(service) {

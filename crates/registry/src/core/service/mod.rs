@@ -101,8 +101,8 @@ impl Hooks for Service {
             return keep_status_only(service, old, true);
         }
         restore(service, old, "status");
-        change::normalize_addresses(service, Some(old));
         change::keep_allocated(service, old);
+        change::normalize_addresses(service, Some(old));
         change::drop_fields_of_type(service, old);
     }
 

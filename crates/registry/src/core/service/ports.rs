@@ -3,7 +3,7 @@
 //! Answers to upstream's `portallocator` and the port part of `pkg/registry/core/service/storage/alloc.go`.
 
 use super::family::invalid;
-use super::{Service, needs_health_port, needs_node_ports};
+use super::{Service, kind, needs_health_port, needs_node_ports};
 use crate::kind::Context;
 use crate::rule::SPEC;
 use crate::value::{int, items, text};
@@ -14,11 +14,21 @@ use serde_json::Value;
 const RANGE: &str = "nodeports";
 const TAKEN: &str = "provided port is already allocated";
 
-/// Node ports of a Service, each once.
+/// Whether it may have node ports, be it that it has to ask for them.
+fn may_have(service: &Value) -> bool {
+    matches!(kind(service), "NodePort" | "LoadBalancer")
+}
+
+/// Node ports that are reserved for a Service, each once.
 fn given(service: &Value) -> Vec<i64> {
     let spec = &service["spec"];
-    let mut all: Vec<i64> = items(&spec["ports"]).iter().map(|port| int(&port["nodePort"])).collect();
-    all.push(int(&spec["healthCheckNodePort"]));
+    let mut all: Vec<i64> = Vec::new();
+    if may_have(service) {
+        all.extend(items(&spec["ports"]).iter().map(|port| int(&port["nodePort"])));
+    }
+    if needs_health_port(service) {
+        all.push(int(&spec["healthCheckNodePort"]));
+    }
     all.retain(|port| *port != 0);
     all.sort_unstable();
     all.dedup();
@@ -31,6 +41,8 @@ struct Taking<'a> {
     owner: String,
     range: (u16, u16),
     seed: u64,
+    /// Whether ports of one number share a node port: those of a new Service.
+    shares: bool,
     before: Vec<i64>,
     taken: Vec<i64>,
 }
@@ -76,8 +88,7 @@ impl Service {
         old: Option<&Value>,
         context: &Context<'_>,
     ) -> Result<(), Status> {
-        let wanted = needs_node_ports(service) || needs_health_port(service);
-        if !wanted {
+        if !may_have(service) {
             return Ok(());
         }
         let seed = text(&service["metadata"]["uid"])
@@ -88,6 +99,7 @@ impl Service {
             owner: context.key.to_string(),
             range: self.ports,
             seed: seed % (1 << 32),
+            shares: old.is_none(),
             before: old.map(given).unwrap_or_default(),
             taken: Vec::new(),
         };
@@ -116,8 +128,8 @@ impl Service {
 }
 
 async fn fill(service: &mut Value, taking: &mut Taking<'_>) -> Result<(), Status> {
-    if needs_node_ports(service) {
-        for index in 0..items(&service["spec"]["ports"]).len() {
+    for index in 0..items(&service["spec"]["ports"]).len() {
+        if needs_node_ports(service) || int(&service["spec"]["ports"][index]["nodePort"]) != 0 {
             fill_one(service, index, taking).await?;
         }
     }
@@ -138,14 +150,14 @@ async fn fill(service: &mut Value, taking: &mut Taking<'_>) -> Result<(), Status
     Ok(())
 }
 
-/// Ports of one number under several protocols share a node port, unless they ask for others.
+/// Ports of one number under several protocols of a new Service share a node port, unless they ask for others.
 async fn fill_one(service: &mut Value, index: usize, taking: &mut Taking<'_>) -> Result<(), Status> {
     let ports = items(&service["spec"]["ports"]);
     let (number, mut asked) = (int(&ports[index]["port"]), int(&ports[index]["nodePort"]));
     let sibling = ports
         .iter()
         .enumerate()
-        .filter(|(at, port)| *at != index && int(&port["port"]) == number)
+        .filter(|(at, port)| taking.shares && *at != index && int(&port["port"]) == number)
         .map(|(_, port)| int(&port["nodePort"]))
         .find(|port| *port != 0);
     if asked == 0 {

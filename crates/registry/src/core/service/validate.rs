@@ -162,7 +162,8 @@ fn affinity(errors: &mut Errors, spec: &Value) {
     }
 }
 
-fn addresses(errors: &mut Errors, service: &Value) {
+/// What is wrong with addresses and families.
+pub(super) fn addresses(errors: &mut Errors, service: &Value) {
     if kind(service) == "ExternalName" {
         return;
     }
@@ -202,17 +203,19 @@ fn addresses(errors: &mut Errors, service: &Value) {
             ip(errors, one, &at.index(index));
         }
     }
+    let right = errors.len() == before;
     if list.len() > 2 {
         errors.push(FieldError::invalid(&at, given(), "may only hold up to 2 values"));
     }
-    if errors.len() == before {
+    if right {
         address_families(errors, spec, &at);
     }
 }
 
 fn address_families(errors: &mut Errors, spec: &Value, path: &Path<'_>) {
     let list = items(&spec["clusterIPs"]);
-    if list.len() > 1 && families(list.iter().map(text)) != (1, 1) {
+    let (four, six) = families(list.iter().map(text));
+    if list.len() > 1 && (four == 0 || six == 0) {
         let why = "may specify no more than one IP for each IP family";
         errors.push(FieldError::invalid(path, spec["clusterIPs"].clone(), why));
     }
