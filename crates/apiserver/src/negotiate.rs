@@ -130,7 +130,7 @@ pub enum Offer {
 }
 
 /// One clause of an Accept header.
-struct Clause<'a> {
+pub(crate) struct Clause<'a> {
     media: &'a str,
     subtype: &'a str,
     parameters: &'a str,
@@ -139,7 +139,7 @@ struct Clause<'a> {
 
 impl<'a> Clause<'a> {
     /// None for what is no media type: it is passed over.
-    fn parse(text: &'a str) -> Option<Self> {
+    pub(crate) fn parse(text: &'a str) -> Option<Self> {
         let (media, parameters) = text.split_once(';').unwrap_or((text, ""));
         let (media, subtype) = match media.trim().split_once('/') {
             Some((media, subtype)) => (media.trim(), subtype.trim()),
@@ -153,7 +153,7 @@ impl<'a> Clause<'a> {
         Some(clause)
     }
 
-    fn parameter(&self, name: &str) -> Option<&'a str> {
+    pub(crate) fn parameter(&self, name: &str) -> Option<&'a str> {
         self.parameters.split(';').find_map(|one| {
             let (key, value) = one.split_once('=')?;
             (key.trim() == name).then_some(value.trim().trim_matches('"'))
@@ -161,14 +161,24 @@ impl<'a> Clause<'a> {
     }
 
     /// What clauses are tried by: quality, and then how much they say.
-    fn rank(&self) -> (f32, bool, bool) {
+    pub(crate) fn rank(&self) -> (f32, bool, bool) {
         (self.quality, self.media != "*", self.subtype != "*")
     }
 
-    fn names(&self, media: Media) -> bool {
+    /// Whether it takes plain text.
+    pub(crate) fn names_text(&self) -> bool {
+        matches!((self.media, self.subtype), ("*", "*") | ("text", "*" | "plain"))
+    }
+
+    pub(crate) fn names(&self, media: Media) -> bool {
+        self.takes(media.subtype())
+    }
+
+    /// Whether it takes this kind of application data.
+    fn takes(&self, subtype: &str) -> bool {
         match (self.media, self.subtype) {
             ("*", "*") | ("application", "*") => true,
-            ("application", subtype) => subtype == media.subtype(),
+            ("application", own) => own == subtype,
             _ => false,
         }
     }
@@ -216,12 +226,27 @@ impl<'a> Clause<'a> {
 }
 
 /// Whether a person is looking.
-fn pretty(headers: &HeaderMap, query: &Query) -> bool {
+pub(crate) fn pretty(headers: &HeaderMap, query: &Query) -> bool {
     if let Some(pretty) = query.get("pretty") {
         return matches!(pretty, "1" | "t" | "T" | "true" | "TRUE" | "True");
     }
     let agent = headers.get(USER_AGENT).and_then(|value| value.to_str().ok()).unwrap_or_default();
     ["curl", "Wget", "Mozilla/5.0"].iter().any(|one| agent.starts_with(one))
+}
+
+/// Which of these kinds of application data is wanted most; None if the client takes none of them.
+pub(crate) fn wanted<T: Copy>(headers: &HeaderMap, offered: &[(&str, T)]) -> Option<T> {
+    let header = headers.get(ACCEPT).filter(|header| !header.is_empty());
+    let text = header.map_or("*/*", |header| header.to_str().unwrap_or_default());
+    let mut best: Option<((f32, bool, bool), T)> = None;
+    for clause in text.split(',').filter_map(Clause::parse) {
+        let rank = clause.rank();
+        let found = offered.iter().find(|(subtype, _)| clause.takes(subtype));
+        if let Some((_, found)) = found.filter(|_| best.as_ref().is_none_or(|(best, _)| rank > *best)) {
+            best = Some((rank, *found));
+        }
+    }
+    best.map(|(_, found)| found)
 }
 
 /// Finds the form of the response. `wire` says whether objects have a protobuf form.
@@ -257,7 +282,8 @@ pub fn accept(headers: &HeaderMap, query: &Query, offer: Offer, wire: bool) -> R
     }
 }
 
-fn not_acceptable(message: String) -> Status {
+/// 406
+pub(crate) fn not_acceptable(message: String) -> Status {
     let mut status = Status::new(Reason::NotAcceptable, message);
     status.details = None;
     status

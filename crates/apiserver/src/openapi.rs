@@ -8,15 +8,32 @@ use crate::discovery::verb_word;
 use crate::documents::{Caching, Document};
 use crate::info::Query;
 use crate::kinds::Kinds;
+use crate::negotiate;
 use crate::request::Request;
 use gifee_base::{Gvk, Status};
 use gifee_schema::openapi::{self, group_version_path as path};
-use http::Response;
-use http::header::{ACCEPT, HeaderValue, LOCATION};
+use http::header::{HeaderValue, LOCATION, VARY};
+use http::{Response, StatusCode};
 use serde_json::{Map, Value};
 
 /// What clients are told they get: the name they ask for is no media type that Go's parser takes.
 const PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
+
+/// Kinds of data that v2 comes as; whether each is protobuf.
+const V2: [(&str, bool); 4] = [
+    ("json", false),
+    ("com.github.googleapis.gnostic.OpenAPIv2@68f4ded+protobuf", true),
+    ("com.github.proto-openapi.spec.v2@v1.0+protobuf", true),
+    ("com.github.proto-openapi.spec.v2.v1.0+protobuf", true),
+];
+
+/// An answer that says nothing.
+fn bare(code: u16) -> Response<Body> {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::from_u16(code).unwrap_or_default();
+    response.headers_mut().insert(VARY, HeaderValue::from_static("Accept"));
+    response
+}
 
 fn resources(kinds: &Kinds) -> Vec<openapi::Resource> {
     let words = |verbs: &[_]| verbs.iter().map(|verb| verb_word(*verb).to_owned()).collect();
@@ -101,14 +118,7 @@ fn follow(schema: &mut Value, models: &Map<String, Value>, within: &mut Vec<Stri
 /// Answers `/openapi/v2`.
 pub fn v2(request: &Request<'_>) -> Result<Response<Body>, Status> {
     let kinds = request.server.kinds.load();
-    let header = request.headers.get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let names = [
-        openapi::V2_PROTOBUF,
-        PROTOBUF,
-        "application/com.github.googleapis.gnostic.OpenAPIv2@68f4ded+protobuf",
-    ];
-    let medias = header.split(',').map(|clause| clause.split(';').next().unwrap_or_default().trim());
-    let protobuf = medias.into_iter().any(|media| names.contains(&media));
+    let Some(protobuf) = negotiate::wanted(request.headers, &V2) else { return Ok(bare(406)) };
     let documents = &request.server.documents;
     let aggregator = &request.server.aggregator;
     let others = aggregator.generation();
@@ -168,10 +178,13 @@ pub fn v3(request: &Request<'_>, parts: &[&str]) -> Result<Response<Body>, Statu
     let (group, version) = match parts {
         ["api", version] => ("", *version),
         ["apis", group, version] if !group.is_empty() => (*group, *version),
-        _ => return Err(Status::no_such_path()),
+        _ => return Ok(bare(404)),
     };
     if !kinds.serves(group, version) {
-        return Err(Status::no_such_path());
+        return Ok(bare(404));
+    }
+    if negotiate::wanted(request.headers, &[("json", ())]).is_none() {
+        return Ok(bare(406));
     }
     let document = document(request, &kinds, group, version);
     match Query::parse(request.query_text).get("hash") {

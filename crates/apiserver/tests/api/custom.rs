@@ -298,6 +298,23 @@ async fn documents_show_definitions_as_soon_as_they_are_served() {
     let model = &document["components"]["schemas"]["com.example.stable.v1.CronTab"];
     assert_eq!(model["properties"]["spec"]["properties"]["a"], json!({"type": "string", "nullable": true}));
     assert!(document["paths"]["/apis/stable.example.com/v1/namespaces/{namespace}/crontabs"].is_object());
+    let protobuf = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
+    for (path, accept, code, media) in [
+        ("v2", "image/png", 406, None),
+        ("v2", &format!("application/json, {protobuf}"), 200, Some("application/json")),
+        ("v2", protobuf, 200, Some("application/com.github.proto-openapi.spec.v2.v1.0+protobuf")),
+        ("v3/api/v9", "*/*", 404, None),
+        ("v3/apis/stable.example.com/v1", "text/html", 406, None),
+        ("v3/apis/stable.example.com/v1", "text/html, application/*", 200, Some("application/json")),
+    ] {
+        let answer = world.call(&format!("GET /openapi/{path}"), &Value::Null, &[("accept", accept)]).await;
+        let told = answer.headers.get("content-type").map(|media| media.to_str().unwrap());
+        assert_eq!(
+            (answer.code, told, answer.bytes.is_empty()),
+            (code, media, media.is_none()),
+            "{path} {accept}"
+        );
+    }
 }
 
 #[tokio::test]

@@ -21,9 +21,6 @@ use crate::Schema;
 use definitions::Definitions;
 pub use others::Other;
 
-/// The media type of [`v2_protobuf`].
-pub const V2_PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
-
 /// One resource as discovery knows it.
 #[derive(Clone, Debug)]
 pub struct Resource {

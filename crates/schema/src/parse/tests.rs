@@ -189,7 +189,38 @@ fn yaml_errors() {
     check("a: !!int x", "yaml: cannot decode !!str `x` as a !!int");
     check("<<: 1", "yaml: map merge requires map or sequence of maps as the value");
     check("a: &a [*a]", "yaml: anchor value contains itself");
-    check("a: b: c", "yaml: mapping values are not allowed in this context");
+    // What go-yaml says of each.
+    let told = [
+        ("a: b: c", "mapping values are not allowed in this context"),
+        ("a: 1\nb: c: d", "line 2: mapping values are not allowed in this context"),
+        ("a: [\n", "line 1: did not find expected node content"),
+        ("a: [1\nb: 2", "line 1: did not find expected ',' or ']'"),
+        ("a:\n\tb: 1", "line 2: found character that cannot start any token"),
+        ("a:\n  b: 1\n c: 2", "line 2: did not find expected key"),
+        ("a: {b: 1\nc: 2", "line 1: did not find expected ',' or '}'"),
+        ("- a\nb: 1", "line 1: did not find expected '-' indicator"),
+        ("a: *x", "unknown anchor 'x' referenced"),
+        ("a: \"x", "found unexpected end of stream"),
+        ("a: 'x\n", "line 2: found unexpected end of stream"),
+        ("a: \"\\q\"", "found unknown escape character"),
+        ("a: @x", "found character that cannot start any token"),
+        ("a: `x", "found character that cannot start any token"),
+        ("a: 1\nb", "line 3: could not find expected ':'"),
+        ("a: |x\n", "did not find expected comment or line break"),
+        ("{", "line 1: did not find expected node content"),
+        ("[", "line 1: did not find expected node content"),
+        ("}", "did not find expected node content"),
+        ("a:\n- b\n c: 1\n", "line 3: mapping values are not allowed in this context"),
+        ("a: 1\n  b: 2", "line 2: mapping values are not allowed in this context"),
+    ];
+    let said = told.map(|(text, _)| match yaml(text.as_bytes()) {
+        Ok(parsed) => parsed.value.to_string(),
+        Err(error) => error.to_string().trim_start_matches("yaml: ").to_owned(),
+    });
+    assert_eq!(
+        told.map(|(text, words)| (text, words.to_owned())).as_slice(),
+        told.map(|(text, _)| text).into_iter().zip(said).collect::<Vec<_>>()
+    );
     for broken in ["a: [1, 2", "? [a]\n: b", "a:\n\tb: 1", "a: *x", "null: x", "a:\n- b\n-c", "a: 'x"] {
         assert!(yaml(broken.as_bytes()).is_err(), "{broken}");
     }

@@ -15,6 +15,7 @@ use crate::{Error, Result};
 
 /// The documents of a YAML text, read as they are asked for. Ends after an error.
 pub struct Documents<'a> {
+    text: &'a str,
     parser: Parser<'a, StrInput<'a>>,
     ended: bool,
 }
@@ -24,7 +25,7 @@ impl<'a> Documents<'a> {
         let text = std::str::from_utf8(bytes)
             .map_err(|_| Error::Syntax("yaml: invalid leading UTF-8 octet".to_string()))?;
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-        Ok(Documents { parser: Parser::new_from_str(text), ended: false })
+        Ok(Documents { text, parser: Parser::new_from_str(text), ended: false })
     }
 
     /// The first document; null if there is none.
@@ -36,7 +37,7 @@ impl<'a> Documents<'a> {
     fn document(&mut self) -> Result<Option<Parsed>> {
         let mut loader = Loader::default();
         while let Some(event) = self.parser.next_event() {
-            let (event, span) = event.map_err(|error| scan_error(&error))?;
+            let (event, span) = event.map_err(|error| scan_error(self.text, &error))?;
             match event {
                 Event::DocumentEnd => return Ok(Some(loader.finish())),
                 Event::StreamEnd => return Ok(None),
@@ -66,12 +67,37 @@ impl Iterator for Documents<'_> {
     }
 }
 
-fn scan_error(error: &ScanError) -> Error {
-    // go-yaml does not name the first line.
-    match error.marker().line() {
-        0 | 1 => Error::Syntax(format!("yaml: {}", error.info())),
-        line => Error::Syntax(format!("yaml: line {line}: {}", error.info())),
+/// What go-yaml's parser complains about; its scanner finds the rest.
+const PARSED: [&str; 5] =
+    ["a block collection", "a block mapping", "a flow mapping", "a flow sequence", "a node"];
+
+/// An error in the words of go-yaml, which tells what is wrong without where it was at that moment, does not name the
+/// first line, and counts lines from zero in what its parser finds.
+fn scan_error(text: &str, error: &ScanError) -> Error {
+    let (info, marker) = (error.info(), error.marker());
+    let within = info.strip_prefix("while parsing ").or_else(|| info.strip_prefix("while scanning "));
+    let (place, what) = within.and_then(|info| info.split_once(", ")).unwrap_or(("", info));
+    let (scanned, parsed) = (marker.line(), marker.line().saturating_sub(1));
+    let (line, what) = match what {
+        "found unknown anchor" => {
+            let alias = text.chars().skip(marker.index()).skip_while(|c| *c == '*');
+            let name: String = alias.take_while(|c| c.is_alphanumeric() || matches!(c, '-' | '_')).collect();
+            return Error::Syntax(format!("yaml: unknown anchor '{name}' referenced"));
+        }
+        "misplaced bracket" => (parsed, "did not find expected node content"),
+        "illegal placement of ':' indicator" => (parsed, "did not find expected ',' or ']'"),
+        "expected ',' or ']'" => (scanned, "did not find expected ',' or ']'"),
+        "simple key expect ':'" | "simple key expected" => (scanned, "could not find expected ':'"),
+        "found unexpected end of stream" => (text.matches('\n').count() + 1, what),
+        what if what.starts_with("tab") || what.starts_with("unexpected character") => {
+            (scanned, "found character that cannot start any token")
+        }
+        what => (if PARSED.contains(&place) { parsed } else { scanned }, what),
+    };
+    if line == 0 || line == 1 && scanned == 1 {
+        return Error::Syntax(format!("yaml: {what}"));
     }
+    Error::Syntax(format!("yaml: line {line}: {what}"))
 }
 
 fn fail<T>(message: &str) -> Result<T> {
