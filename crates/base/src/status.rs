@@ -257,8 +257,8 @@ impl Status {
     }
 
     /// 504 with a hint when to try again.
-    pub fn timeout(message: impl Into<String>, retry_after_seconds: i32) -> Self {
-        let mut status = Self::new(Reason::Timeout, message);
+    pub fn timeout(message: &str, retry_after_seconds: i32) -> Self {
+        let mut status = Self::new(Reason::Timeout, format!("Timeout: {message}"));
         status.details = Some(Box::new(Details { retry_after_seconds, ..Details::default() }));
         status
     }

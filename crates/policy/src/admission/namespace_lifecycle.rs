@@ -2,7 +2,7 @@
 //!
 //! Answers to upstream's `NamespaceLifecycle`.
 
-use super::{Operation, Request, Rule};
+use super::{Half, Operation, Request, Rule};
 use crate::Lookup;
 use gifee_base::status::{Cause, Reason};
 use gifee_base::{ObjectKey, Status};
@@ -18,11 +18,21 @@ impl Rule for NamespaceLifecycle {
         "NamespaceLifecycle"
     }
 
-    fn validate(&self, request: &Request<'_>, _object: &Value, lookup: &dyn Lookup) -> Result<(), Status> {
+    fn half(&self) -> Half {
+        Half::Both
+    }
+
+    fn validate(&self, request: &Request<'_>, _object: &Value, _: &dyn Lookup) -> Result<(), Status> {
+        let deleted = request.operation == Operation::Delete && request.is("", "namespaces");
+        if deleted && IMMORTAL.contains(&request.name) {
+            return Err(request.forbidden("this namespace may not be deleted"));
+        }
+        Ok(())
+    }
+
+    /// Says so before anything else is asked of the object: the other rules look for what is in the namespace.
+    fn mutate(&self, request: &Request<'_>, _: &mut Value, lookup: &dyn Lookup) -> Result<(), Status> {
         if request.is("", "namespaces") {
-            if request.operation == Operation::Delete && IMMORTAL.contains(&request.name) {
-                return Err(request.forbidden("this namespace may not be deleted"));
-            }
             return Ok(());
         }
         // Reviews ask about a namespace, they are not in it.

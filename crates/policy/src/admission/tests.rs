@@ -158,6 +158,11 @@ fn refusals() {
         ),
         "namespaces \"none\" not found"
     );
+    // The namespace is missed before the account that its pods would run under.
+    assert_eq!(
+        refused(Ask { namespace: "none", ..Ask::default() }, pod.clone()),
+        "namespaces \"none\" not found"
+    );
     expect_test::expect![[r#"configmaps "p" is forbidden: unable to create new content in namespace going because it is being terminated"#]]
         .assert_eq(&refused(Ask { namespace: "going", kind: ("", "ConfigMap", "configmaps"), ..Ask::default() }, json!({})));
     let delete = Ask {
@@ -257,12 +262,12 @@ fn a_node_keeps_to_itself() {
 fn rules_are_asked_for_what_they_take_part_in() {
     let (gvk, notes, asked) = (Gvk::new("", "v1", "Pod"), Notes::default(), RefCell::new(Vec::new()));
     let user = User { name: "ann".into(), ..User::default() };
-    let request = Request {
+    let mut request = Request {
         operation: Operation::Create,
         gvk: &gvk,
         resource: "pods",
         subresource: "",
-        namespace: "none",
+        namespace: "a",
         name: "p",
         user: &user,
         old: None,
@@ -278,8 +283,9 @@ fn rules_are_asked_for_what_they_take_part_in() {
     let mutating = std::mem::take(&mut *asked.borrow_mut());
     assert!(mutating.contains(&("Priority", false)) && !mutating.contains(&("PodSecurity", false)));
     assert!(!mutating.iter().any(|(name, _)| *name == "ServiceAccount"), "{mutating:?}");
-    chain.validate(&request, &pod, &world()).unwrap_err();
-    assert_eq!(asked.take(), [("NamespaceLifecycle", true)]);
     chain.charge(&request, &pod, &world(), &[]).unwrap();
     assert_eq!(asked.take(), [("ResourceQuota", false)]);
+    request.namespace = "none";
+    chain.mutate(&request, &mut pod, &world()).unwrap_err();
+    assert_eq!(asked.take(), [("NamespaceLifecycle", true)]);
 }
