@@ -9,9 +9,13 @@ use http_body::Frame;
 use http_body_util::BodyExt;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 /// Bytes of a body that is too large which are read all the same, so that the client hears of it.
 const DISCARDED_BYTES: usize = 32 << 20;
+
+/// How long a body that nobody wants is read at most.
+const DISCARDED_TIME: Duration = Duration::from_secs(10);
 
 /// The error of a body stream.
 pub type BodyError = Box<dyn std::error::Error + Send + Sync>;
@@ -50,6 +54,19 @@ impl Body {
             return Self::empty();
         }
         Self(Inner::Stream(Box::pin(body.map_err(Into::into))))
+    }
+
+    /// What a client sends. What nobody read of it is read when it is dropped: over HTTP/2 the stream would be reset
+    /// after the answer, and some clients then take the answer for lost.
+    pub fn received<B>(body: B) -> Self
+    where
+        B: http_body::Body<Data = Bytes> + Send + Unpin + 'static,
+        B::Error: Into<BodyError>,
+    {
+        if body.is_end_stream() {
+            return Self::empty();
+        }
+        Self(Inner::Stream(Box::pin(Received(Some(body)))))
     }
 
     /// The bytes, if they are all here.
@@ -102,6 +119,56 @@ impl Body {
             }
         }
         Ok(rest.map_or(first, BytesMut::freeze))
+    }
+}
+
+/// A body as it comes, until its end.
+struct Received<B>(Option<B>)
+where
+    B: http_body::Body<Data = Bytes> + Send + Unpin + 'static,
+    B::Error: Into<BodyError>;
+
+impl<B> http_body::Body for Received<B>
+where
+    B: http_body::Body<Data = Bytes> + Send + Unpin + 'static,
+    B::Error: Into<BodyError>,
+{
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let Some(body) = &mut self.0 else { return Poll::Ready(None) };
+        let frame = std::task::ready!(Pin::new(body).poll_frame(context));
+        if !matches!(frame, Some(Ok(_))) {
+            self.0 = None;
+        }
+        Poll::Ready(frame.map(|frame| frame.map_err(Into::into)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.as_ref().is_none_or(http_body::Body::is_end_stream)
+    }
+
+    fn size_hint(&self) -> http_body::SizeHint {
+        let none = || http_body::SizeHint::with_exact(0);
+        self.0.as_ref().map_or_else(none, http_body::Body::size_hint)
+    }
+}
+
+impl<B> Drop for Received<B>
+where
+    B: http_body::Body<Data = Bytes> + Send + Unpin + 'static,
+    B::Error: Into<BodyError>,
+{
+    fn drop(&mut self) {
+        let Some(body) = self.0.take().filter(|body| !body.is_end_stream()) else { return };
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            let rest = Box::pin(body.map_err(Into::into));
+            runtime.spawn(tokio::time::timeout(DISCARDED_TIME, discard(rest)));
+        }
     }
 }
 

@@ -9,6 +9,7 @@ use gifee_registry::Kind;
 use gifee_schema::Schema;
 use gifee_schema::defaults::Defaults;
 use gifee_store::Store;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -51,6 +52,8 @@ pub struct Config {
     pub issuer: Option<Issuer>,
     /// What `/version` says.
     pub version: Version,
+    /// What `/flagz` says: how the server was started.
+    pub flags: BTreeMap<String, String>,
     /// What writes requests down; None: nothing is.
     pub audit: Option<Arc<crate::audit::Auditor>>,
     /// Who has more to say on `/metrics`.
@@ -89,6 +92,7 @@ impl Config {
             encryption: None,
             issuer: None,
             version: Version::default(),
+            flags: BTreeMap::new(),
             audit: None,
             exporters: Vec::new(),
             checks: Vec::new(),

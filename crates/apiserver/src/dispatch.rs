@@ -121,6 +121,15 @@ fn verb(request: &Request<'_>) -> Option<Verb> {
     })
 }
 
+/// Refuses names that no object can be stored under.
+fn placeable(name: &str) -> Result<(), Status> {
+    let wrong = gifee_base::name::path_segment(name);
+    if wrong.is_empty() {
+        return Ok(());
+    }
+    Err(Status::bad_request(format!("Name parameter invalid: {name:?}: {}", wrong.join(";"))))
+}
+
 async fn object(
     request: &Request<'_>,
     resource: &Arc<Resource>,
@@ -132,11 +141,15 @@ async fn object(
     if !resource.kind.stored {
         return calls::answer(request, resource, "", body).await;
     }
+    placeable(&request.info.name)?;
     match verb {
         Verb::Get => read::get(request, resource).await,
         Verb::List => read::list(request, resource).await,
         Verb::Watch => read::watch(request, resource).await,
-        Verb::Create if !named => Box::pin(write::create(request, resource, body)).await,
+        // The route of custom resources looks at no name.
+        Verb::Create if !named || resource.kind.custom.is_some() => {
+            Box::pin(write::create(request, resource, body)).await
+        }
         Verb::Update if named => Box::pin(write::put(request, resource, "", body)).await,
         Verb::Patch if named => Box::pin(write::patch(request, resource, "", body)).await,
         Verb::Delete => Box::pin(write::delete(request, resource, body)).await,

@@ -36,6 +36,7 @@ mod metrics;
 mod negotiate;
 mod openapi;
 pub mod outbound;
+mod pages;
 mod paths;
 mod policies;
 mod read;

@@ -141,7 +141,7 @@ impl Server {
         let service = service_fn(|request: http::Request<hyper::body::Incoming>| {
             let (server, identity) = (self.clone(), identity.clone());
             async move {
-                let mut request = request.map(Body::wrap);
+                let mut request = request.map(Body::received);
                 request.extensions_mut().insert(Peer(peer));
                 let user = match identity {
                     Some(Identity::User(user)) => Some(user),

@@ -5,7 +5,7 @@
 use crate::body::Body;
 use crate::negotiate::Accept;
 use crate::request::Request;
-use crate::{discovery, fairness, health, openapi, respond};
+use crate::{discovery, fairness, health, openapi, pages, respond};
 use gifee_base::Status;
 use http::{Method, Response};
 use serde_json::{Value, json};
@@ -16,6 +16,7 @@ const PRETTY: Accept = Accept { pretty: true, ..Accept::JSON };
 /// What `/` lists besides groups.
 const LISTED: &[&str] = &[
     "/.well-known/openid-configuration",
+    "/flagz",
     "/healthz",
     "/livez",
     "/metrics",
@@ -24,6 +25,7 @@ const LISTED: &[&str] = &[
     "/openapi/v3",
     "/openid/v1/jwks",
     "/readyz",
+    "/statusz",
     "/version",
 ];
 
@@ -48,6 +50,8 @@ pub async fn answer(request: &Request<'_>) -> Result<Response<Body>, Status> {
             Ok(server.metrics.respond(&server.caches, stored, request.headers))
         }
         ["metrics", "slis"] => Ok(request.server.metrics.respond_checks(request.headers)),
+        ["statusz"] => pages::status(request, LISTED),
+        ["flagz"] => pages::flags(request),
         ["debug", "api_priority_and_fairness", table] => fairness::dump(request, table),
         ["openapi", "v2"] => openapi::v2(request),
         ["openapi", "v3", rest @ ..] => openapi::v3(request, rest),

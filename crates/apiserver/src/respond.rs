@@ -11,7 +11,9 @@ use flate2::write::GzEncoder;
 use gifee_base::Status;
 use gifee_base::gvk::split_api_version;
 use gifee_schema::{Schema, protobuf};
-use http::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, RETRY_AFTER, VARY, WARNING};
+use http::header::{
+    CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, RETRY_AFTER, VARY, WARNING,
+};
 use http::{HeaderMap, Response, StatusCode};
 use serde_json::Value;
 use std::io::Write;
@@ -30,6 +32,15 @@ pub fn bytes(code: u16, content_type: &'static str, body: impl Into<Body>) -> Re
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     response.headers_mut().insert(CACHE_CONTROL, NO_CACHE);
     response
+}
+
+/// An answer to HEAD: without its body, whose length it tells where it is known. Over HTTP/2 nobody else takes it off.
+pub fn head(response: Response<Body>) -> Response<Body> {
+    let (mut parts, body) = response.into_parts();
+    if let Some(length) = http_body::Body::size_hint(&body).exact() {
+        parts.headers.entry(CONTENT_LENGTH).or_insert_with(|| length.into());
+    }
+    Response::from_parts(parts, Body::empty())
 }
 
 /// A tree in the negotiated encoding.

@@ -62,6 +62,8 @@ static ANONYMOUS: LazyLock<Arc<User>> = LazyLock::new(|| Arc::new(gifee_policy::
 /// The API server.
 pub struct Server {
     pub(crate) config: Config,
+    /// When it was started.
+    pub(crate) begun: jiff::Timestamp,
     pub(crate) caches: Arc<Caches>,
     pub(crate) kinds: ArcSwap<Kinds>,
     pub(crate) metrics: Metrics,
@@ -120,8 +122,9 @@ impl Server {
         let outbound = Outbound::new(config.dialer.clone(), Some((services, config.routing)));
         let seats = config.limits.reads_in_flight.saturating_add(config.limits.writes_in_flight);
         let fairness = Fairness::new(seats, config.limits.queue_wait);
-        let metrics = Metrics::new(fairness.meter(), &outbound.conversions, &config);
+        let metrics = Metrics::new(fairness.meter(), &outbound, &config);
         let server = Arc::new(Self {
+            begun: config.clock.now(),
             outbound: Arc::new(outbound),
             webhooks: crate::webhook::Webhooks::new(&caches),
             policies: crate::policies::Policies::new(&caches),
@@ -308,6 +311,7 @@ impl Server {
             bytes: http_body::Body::size_hint(response.body()).exact(),
         };
         self.metrics.requests.answered(&answered);
+        let response = if parts.method == http::Method::HEAD { respond::head(response) } else { response };
         match trail.get() {
             Some(trail) => trail.finish(response),
             None => response,
@@ -467,7 +471,7 @@ impl Server {
             Ok(answer) => answer,
             Err(_) => {
                 self.metrics.requests.terminated(request.info, resource, 504);
-                Err(Status::timeout("request did not complete within the allotted timeout".to_owned(), 0))
+                Err(Status::timeout("request did not complete within the allotted timeout", 0))
             }
         }
     }

@@ -351,7 +351,7 @@ pub fn store_failed(error: store::Error) -> Status {
 
 fn too_large(requested: u64, current: u64) -> Status {
     let message = format!("Too large resource version: {requested}, current: {current}");
-    let mut status = Status::timeout(message, 1);
+    let mut status = Status::timeout(&message, 1);
     if let Some(details) = &mut status.details {
         details.causes.push(Cause {
             reason: "ResourceVersionTooLarge".into(),

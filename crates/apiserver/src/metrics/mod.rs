@@ -22,6 +22,7 @@ use crate::cache::{Caches, Counts};
 use crate::config::Config;
 use crate::fairness::Meter;
 use crate::kinds::Resource;
+use crate::outbound::Outbound;
 use crate::respond;
 use http::{HeaderMap, Response};
 use prometheus_client::encoding::EncodeLabelSet;
@@ -139,7 +140,7 @@ pub struct Metrics {
 
 impl Metrics {
     /// All at zero.
-    pub fn new(fairness: &Meter, conversions: &Conversions, config: &Config) -> Self {
+    pub fn new(fairness: &Meter, outbound: &Outbound, config: &Config) -> Self {
         let mut metrics = Self {
             registry: Registry::default(),
             requests: Requests::new(),
@@ -165,7 +166,7 @@ impl Metrics {
         metrics.register();
         let registry = &mut metrics.registry;
         fairness.register(registry);
-        conversions.register(registry);
+        outbound.register(registry);
         if let Some(audit) = &config.audit {
             audit.register(registry);
         }

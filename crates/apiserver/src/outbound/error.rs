@@ -156,6 +156,7 @@ fn of_tls(error: &rustls::Error) -> String {
                 instant(time.as_secs()),
                 instant(not_before.as_secs())
             )),
+            CertificateError::Other(other) => verify(other.0.to_string()),
             other => verify(other.to_string()),
         },
         rustls::Error::InvalidMessage(_) => "http: server gave HTTP response to HTTPS client".to_owned(),

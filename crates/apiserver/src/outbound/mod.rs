@@ -33,6 +33,8 @@ use hyper::body::Incoming;
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use parking_lot::Mutex;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::registry::Registry;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -76,6 +78,8 @@ pub struct Outbound {
     reading: AtomicUsize,
     /// What is counted of webhooks that convert.
     pub(crate) conversions: Conversions,
+    /// Calls that failed since the peer's certificate has a common name alone, or an insecure signature.
+    legacy: [Counter; 2],
 }
 
 impl Outbound {
@@ -88,7 +92,18 @@ impl Outbound {
             peers: Mutex::default(),
             reading: AtomicUsize::new(0),
             conversions: Conversions::default(),
+            legacy: Default::default(),
         }
+    }
+
+    /// What is counted of calls.
+    pub(crate) fn register(&self, registry: &mut Registry) {
+        self.conversions.register(registry);
+        let [name, hash] = &self.legacy;
+        let what = "Calls that failed since the peer's certificate names it in its common name alone";
+        registry.register("apiserver_webhooks_x509_missing_san", what, name.clone());
+        let what = "Calls that failed since the peer's certificate is signed over SHA-1";
+        registry.register("apiserver_webhooks_x509_insecure_sha1", what, hash.clone());
     }
 
     /// Posts JSON to a webhook and gives the body of its answer, within `timeout` for all of it. The webhook
@@ -157,7 +172,15 @@ impl Outbound {
         }
         let peer = self.peer(endpoint)?;
         let client = if request.headers().contains_key(UPGRADE) { &peer.single } else { &peer.pooled };
-        client.request(request).await.map_err(|error| failed(reason_of(&error)))
+        client.request(request).await.map_err(|error| {
+            let why = reason_of(&error);
+            for (counter, text) in self.legacy.iter().zip([trust::LEGACY_NAME, trust::LEGACY_HASH]) {
+                if why.contains(text) {
+                    counter.inc();
+                }
+            }
+            failed(why)
+        })
     }
 
     /// Where an endpoint is right now.

@@ -72,6 +72,35 @@ fn system() -> Arc<RootCertStore> {
     ROOTS.get_or_init(load).clone()
 }
 
+/// Certificates as they were made once: what upstream counts of those that it refuses.
+#[derive(Debug, thiserror::Error)]
+enum Legacy {
+    #[error("{LEGACY_NAME}")]
+    Name,
+    #[error("{LEGACY_HASH}{0}")]
+    Hash(&'static str),
+}
+
+/// What is said of a certificate whose only name is the common one.
+pub(super) const LEGACY_NAME: &str = "certificate relies on legacy Common Name field, use SANs instead";
+/// What is said of one that is signed over a hash that can be forged.
+pub(super) const LEGACY_HASH: &str = "cannot verify signature: insecure algorithm ";
+/// Algorithms of such signatures: as they stand in certificates, and as Go names them.
+const INSECURE: [(&str, &str); 2] =
+    [("1.2.840.113549.1.1.5", "SHA1-RSA"), ("1.2.840.10045.4.1", "ECDSA-SHA1")];
+
+/// Why a certificate that was refused would have been taken once.
+fn legacy(certificate: &CertificateDer<'_>, name: &ServerName<'_>) -> Option<Legacy> {
+    let (_, parsed) = X509Certificate::from_der(certificate).ok()?;
+    let algorithm = parsed.signature_algorithm.algorithm.to_id_string();
+    if let Some((_, shown)) = INSECURE.iter().find(|(id, _)| *id == algorithm) {
+        return Some(Legacy::Hash(shown));
+    }
+    let named = parsed.subject_alternative_name().ok()?.is_some();
+    let mut common = parsed.subject().iter_common_name().filter_map(|one| one.as_str().ok());
+    (!named && common.any(|common| common.eq_ignore_ascii_case(&name.to_str()))).then_some(Legacy::Name)
+}
+
 /// WebPKI, and one thing that Go takes as well: an authority's own certificate as that of the server, if it is
 /// in the bundle. Self-signed webhooks are like that.
 #[derive(Debug)]
@@ -109,7 +138,11 @@ impl ServerCertVerifier for Verifier {
             {
                 Ok(ServerCertVerified::assertion())
             }
-            _ => outcome,
+            Err(_) => match legacy(certificate, name) {
+                Some(legacy) => Err(CertificateError::Other(rustls::OtherError(Arc::new(legacy))).into()),
+                None => outcome,
+            },
+            Ok(_) => outcome,
         }
     }
 

@@ -2,10 +2,11 @@
 //!
 //! Answers to apiserver's `storage/continue.go`; the shape of the token is upstream's.
 
-use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::{DecodeError, Engine};
 use gifee_base::{Reason, Status};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
+use serde_json::Value;
 
 /// A token, decoded.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,7 +17,7 @@ pub struct Continuation {
     pub start: String,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize)]
 struct Token<'a> {
     v: &'a str,
     rv: i64,
@@ -39,33 +40,60 @@ impl Continuation {
         let refuse = |why: &str| {
             Status::bad_request(format!("invalid continue token: continue key is not valid: {why}"))
         };
-        let bytes =
-            URL_SAFE_NO_PAD.decode(text.trim_end_matches('=')).map_err(|error| refuse(&error.to_string()))?;
-        // The start may hold escapes, so it cannot be borrowed.
-        #[derive(Deserialize)]
-        struct Owned {
-            v: String,
-            rv: i64,
-            #[serde(default)]
-            start: String,
+        let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|error| refuse(&undecodable(&error, text)))?;
+        let token = gifee_schema::parse::json(&bytes).map_err(|error| refuse(&error.to_string()))?.value;
+        let (version, revision, start) =
+            (field(&token, "v", refuse)?, field(&token, "rv", refuse)?, field(&token, "start", refuse)?);
+        let (version, start) = (version.as_str().unwrap_or_default(), start.as_str().unwrap_or_default());
+        if version != "meta.k8s.io/v1" {
+            return Err(refuse(&format!("server does not recognize this encoded version {version}")));
         }
-        let token: Owned = serde_json::from_slice(&bytes).map_err(|error| refuse(&error.to_string()))?;
-        if token.v != "meta.k8s.io/v1" {
-            return Err(refuse(&format!("server does not recognize this encoded version {}", token.v)));
-        }
-        let revision = match token.rv {
+        let revision = match revision.as_i64().unwrap_or_default() {
             0 => return Err(refuse("incorrect encoded start resourceVersion (version meta.k8s.io/v1)")),
             rv => u64::try_from(rv).ok(),
         };
-        if token.start.is_empty() {
+        if start.is_empty() {
             return Err(refuse("encoded start key empty (version meta.k8s.io/v1)"));
         }
-        let start = token.start.strip_prefix('/').unwrap_or(&token.start);
-        if start.split('/').any(|part| matches!(part, "" | "." | "..")) {
-            return Err(refuse(&token.start));
+        let key = start.strip_prefix('/').unwrap_or(start);
+        if key.split('/').any(|part| matches!(part, "" | "." | "..")) {
+            return Err(refuse(start));
         }
-        Ok(Self { revision, start: start.to_owned() })
+        Ok(Self { revision, start: key.to_owned() })
     }
+}
+
+/// What is wrong with a text that is no base64, in the words of upstream's language.
+fn undecodable(error: &DecodeError, text: &str) -> String {
+    let offset = match error {
+        DecodeError::InvalidByte(offset, _) | DecodeError::InvalidLastSymbol { offset, .. } => *offset,
+        _ => text.len().saturating_sub(1),
+    };
+    format!("illegal base64 data at input byte {offset}")
+}
+
+/// A field of a token; null if it is absent. A revision is a number, the others are texts.
+fn field<'a>(token: &'a Value, name: &str, refuse: impl Fn(&str) -> Status) -> Result<&'a Value, Status> {
+    let kind = |value: &Value| match value {
+        Value::Null => "null",
+        Value::Bool(_) => "bool",
+        Value::Number(_) => "number",
+        Value::String(_) => "string",
+        Value::Array(_) => "array",
+        Value::Object(_) => "object",
+    };
+    if !token.is_object() {
+        let kind = kind(token);
+        let why = format!("json: cannot unmarshal {kind} into Go value of type storage.continueToken");
+        return Err(refuse(&why));
+    }
+    let (value, wanted) = (&token[name], if name == "rv" { "int64" } else { "string" });
+    if value.is_null() || if name == "rv" { value.is_i64() } else { value.is_string() } {
+        return Ok(value);
+    }
+    let kind = kind(value);
+    let place = format!("Go struct field continueToken.{name} of type {wanted}");
+    Err(refuse(&format!("json: cannot unmarshal {kind} into {place}")))
 }
 
 /// 410 with a token that goes on in the newest state.
@@ -88,6 +116,18 @@ mod tests {
         }
         for bad in ["", "%%%", "e30", &URL_SAFE_NO_PAD.encode(r#"{"v":"v2","rv":1,"start":"a"}"#)] {
             assert_eq!(Continuation::decode(bad).unwrap_err().code, 400, "{bad}");
+        }
+        for (bad, expect) in [
+            ("a!b", "illegal base64 data at input byte 1"),
+            ("abc", "invalid character 'i' looking for beginning of value"),
+            ("W10", "json: cannot unmarshal array into Go value of type storage.continueToken"),
+            (
+                "eyJ2Ijo1fQ",
+                "json: cannot unmarshal number into Go struct field continueToken.v of type string",
+            ),
+        ] {
+            let message = Continuation::decode(bad).unwrap_err().message;
+            assert_eq!(message, format!("invalid continue token: continue key is not valid: {expect}"));
         }
         let escape = URL_SAFE_NO_PAD.encode(r#"{"v":"meta.k8s.io/v1","rv":1,"start":"../secrets/a"}"#);
         assert_eq!(Continuation::decode(&escape).unwrap_err().code, 400);

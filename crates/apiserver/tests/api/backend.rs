@@ -69,9 +69,10 @@ pub struct Backend {
 }
 
 impl Backend {
-    /// With TLS for names, certified by an authority; clients must show a certificate of `clients`, if given.
+    /// With TLS for names, certified by an authority; without any, for a common name alone.
     pub async fn tls(authority: &Authority, names: &[&str], answers: Answers) -> Self {
-        let (certificate, key, _) = authority.issue(names, "backend");
+        let common = if names.is_empty() { "localhost" } else { "backend" };
+        let (certificate, key, _) = authority.issue(names, common);
         let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
         let config = gifee_apiserver::tls(vec![certificate], key, vec![authority.der()]).unwrap();
         Self::start(Some(config), answers).await

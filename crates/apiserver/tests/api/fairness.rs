@@ -176,5 +176,5 @@ async fn an_ordinary_request_may_say_how_long_it_waits() {
         "400 BadRequest: invalid timeout specified in the request URL - time: invalid duration \"soon\""
     );
     let late = world.get(&format!("{pods}?resourceVersion=99999&timeout=50ms")).await;
-    assert_eq!(late.failure(), "504 Timeout: request did not complete within the allotted timeout");
+    assert_eq!(late.failure(), "504 Timeout: Timeout: request did not complete within the allotted timeout");
 }

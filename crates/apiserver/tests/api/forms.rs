@@ -97,6 +97,44 @@ async fn kinds_come_and_go_while_the_server_runs() {
     assert_eq!(world.get(&format!("{widgets}/w")).await.expect(200), made, "the objects stayed");
 }
 
+/// What runs and how it was started is told as text, or as an object to those who name its kind.
+#[tokio::test]
+async fn pages_for_people() {
+    let world = World::with(|config| {
+        config.flags.insert("node-name".into(), "n".into());
+        config.flags.insert("api-port".into(), "6443".into());
+    })
+    .await;
+    let ask = async |page: &str, accept: &str| {
+        let answer = world.call(&format!("GET /{page}"), &Value::Null, &[("accept", accept)]).await;
+        (answer.code, answer.warnings(), String::from_utf8(answer.bytes).unwrap())
+    };
+    let (code, _, text) = ask("flagz", "text/html, */*").await;
+    assert!(code == 200 && text.starts_with("\napiserver flagz\nWarning: "), "{text}");
+    assert!(text.ends_with("\napi-port: 6443\nnode-name: n\n"), "{text}");
+    let (_, _, text) = ask("statusz", "").await;
+    for line in ["\nStarted: ", "\nUp: 0 hr 0", "\nBinary version: 1.37.", "\nEmulation version: 1.37\n"] {
+        assert!(text.contains(line), "{text}");
+    }
+    assert!(text.ends_with("\nPaths: /flagz /healthz /livez /metrics /readyz /version\n"), "{text}");
+    let (code, warnings, text) = ask("flagz", "application/json;as=Flagz;v=v1beta1;g=config.k8s.io").await;
+    let flags: Value = serde_json::from_str(&text).unwrap();
+    let expect = json!({
+        "kind": "Flagz", "apiVersion": "config.k8s.io/v1beta1", "metadata": { "name": "apiserver" },
+        "flags": { "api-port": "6443", "node-name": "n" },
+    });
+    assert_eq!((code, warnings.len(), flags), (200, 0, expect));
+    let (code, warnings, text) =
+        ask("statusz", "application/yaml;as=Statusz;v=v1alpha1;g=config.k8s.io").await;
+    assert!(code == 200 && warnings.len() == 1 && text.contains("kind: Statusz\n"), "{warnings:?} {text}");
+    for accept in ["application/json", "application/json;as=Flagz;v=v1;g=config.k8s.io", "image/png"] {
+        let (code, _, text) = ask("flagz", accept).await;
+        let words =
+            "only the following media types are accepted: application/json, application/yaml, text/plain";
+        assert!(code == 406 && text.contains(words), "{accept}: {text}");
+    }
+}
+
 #[tokio::test]
 async fn paths_that_are_no_resources() {
     let world = World::with(|config| {

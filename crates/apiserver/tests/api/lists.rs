@@ -129,7 +129,9 @@ async fn the_past_ends() {
 async fn a_revision_that_is_yet_to_come_is_waited_for_and_then_refused() {
     let world = World::new().await;
     let answer = world.get(&format!("{MAPS}?resourceVersion=999999")).await;
-    assert!(answer.failure().starts_with("504 Timeout: Too large resource version: 999999, current: "));
+    assert!(
+        answer.failure().starts_with("504 Timeout: Timeout: Too large resource version: 999999, current: ")
+    );
     let details = &answer.json()["details"];
     assert_eq!(
         (&details["retryAfterSeconds"], &details["causes"][0]["reason"]),

@@ -91,6 +91,14 @@ async fn failures_read_as_upstreams() {
             wrong.url("/?timeout=1s")
         )
     );
+    let old = Backend::tls(&authority, &[], good.clone()).await;
+    assert_eq!(
+        failure(&outbound, &endpoint(&old.url("/"), &authority)).await,
+        format!(
+            "Post \"{}\": tls: failed to verify certificate: x509: certificate relies on legacy Common Name field, use SANs instead",
+            old.url("/?timeout=1s")
+        )
+    );
     let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     assert_eq!(
         failure(&outbound, &endpoint(&format!("https://{nobody}/x"), &authority)).await,

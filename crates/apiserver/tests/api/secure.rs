@@ -1,6 +1,7 @@
 //! Connections and what is stored: TLS, HTTP/1.1 and HTTP/2, encryption at rest, restarts, limits.
 
 use crate::world::World;
+use futures_util::StreamExt;
 use gifee_apiserver::{Body, Encryption};
 use http::Request;
 use http_body_util::BodyExt;
@@ -58,6 +59,45 @@ async fn both_versions_of_http_over_tls() {
         let body = response.into_body().collect().await.unwrap().to_bytes();
         assert!(String::from_utf8_lossy(&body).contains("\"minor\": \"37\""));
     }
+}
+
+#[tokio::test]
+async fn answers_to_head_have_no_body() {
+    let world = World::new().await;
+    let (address, connector) = listening(&world).await;
+    let mut config = (**connector.config()).clone();
+    config.alpn_protocols = vec!["h2".into()];
+    let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
+    let stream = tokio::net::TcpStream::connect(address).await.unwrap();
+    let stream = connector.connect(ServerName::try_from("localhost").unwrap(), stream).await.unwrap();
+    let (mut sender, connection) =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
+    tokio::spawn(connection);
+    for (path, code, length) in [("healthz", 200, "2"), ("version", 405, "229")] {
+        let request = Request::head(format!("https://localhost/{path}")).body(Body::empty()).unwrap();
+        let response = sender.send_request(request).await.unwrap();
+        assert_eq!(
+            (response.status().as_u16(), &response.headers()["content-length"]),
+            (code, &length.parse().unwrap())
+        );
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        assert!(body.is_empty(), "{path}: {body:?}");
+    }
+}
+
+#[tokio::test]
+async fn bodies_that_nobody_wants_are_read() {
+    let (end, ended) = tokio::sync::oneshot::channel::<()>();
+    let frames = futures_util::stream::iter([1, 2]).map(|_| {
+        let data: Result<_, std::convert::Infallible> = Ok(http_body::Frame::data(bytes::Bytes::from("x")));
+        data
+    });
+    let last = futures_util::stream::once(async move {
+        let _ = end.send(());
+        Ok(http_body::Frame::data(bytes::Bytes::new()))
+    });
+    drop(Body::received(http_body_util::StreamBody::new(Box::pin(frames.chain(last)))));
+    tokio::time::timeout(std::time::Duration::from_secs(60), ended).await.unwrap().unwrap();
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@
 //! Invariant: a file that is wrong at start keeps the server from starting; one that becomes wrong while it runs changes
 //! nothing. Answers to kube-apiserver's authentication, authorization and audit options.
 
-use super::reload;
+use super::reload::{self, Reloads};
 use anyhow::{Context, Result, anyhow, bail};
 use clap::Args;
 use gifee_apiserver::audit::{self, Auditor, Rotation, Sink};
@@ -179,6 +179,7 @@ impl Access {
         clock: Arc<dyn Clock>,
         proxies: FrontProxies,
         outbound: &Arc<Outbound>,
+        reloads: &Reloads,
         stop: &CancellationToken,
     ) -> Result<(Arc<Credentials>, mpsc::Receiver<ObjectKey>)> {
         let mut credentials = Credentials::new(tokens.clone(), clock).with_front_proxies(proxies);
@@ -202,7 +203,7 @@ impl Access {
                 Ok(())
             };
             configure()?;
-            reload::follow(path, configure, stop.clone())?;
+            reload::follow(path, configure, reloads.clone(), stop.clone())?;
         }
         Ok((credentials, used))
     }
@@ -215,6 +216,7 @@ impl Access {
         &self,
         usual: Arc<gifee_policy::authorize::Authorizer>,
         outbound: &Arc<Outbound>,
+        reloads: &Reloads,
         stop: &CancellationToken,
     ) -> Result<Arc<dyn Authorizer>> {
         let Some(path) = &self.authorization_config else {
@@ -236,7 +238,7 @@ impl Access {
             Arc::new(Chain::new(steps()?, &connect).map_err(|error| anyhow!("{}: {error}", path.display()))?);
         let followed = chain.clone();
         let configure = move || followed.configure(steps()?, &connect).map_err(|error| anyhow!(error));
-        reload::follow(path, configure, stop.clone())?;
+        reload::follow(path, configure, reloads.clone(), stop.clone())?;
         Ok(chain)
     }
 

@@ -17,6 +17,7 @@ use crate::settings::Settings;
 use anyhow::{Context, Result};
 use gifee_apiserver::admission::Rules;
 use gifee_apiserver::outbound::Identity;
+use gifee_apiserver::seam::Exporter;
 use gifee_apiserver::{Aggregation, Config, Encryption, Issuer, Server};
 use gifee_base::{Clock, ObjectKey, SystemClock};
 use gifee_client::Meters;
@@ -24,6 +25,8 @@ use gifee_controllers::Metering;
 use gifee_controllers::csrsigning::{Signer, Signing};
 use gifee_controllers::tokens::{Issuer as TokenIssuer, Token};
 use gifee_policy::authenticate::token::{Legacy, Tokens};
+use reload::Reloads;
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
@@ -154,11 +157,18 @@ impl Start<'_> {
         let own = Identity::from_pem(own.certificate.as_bytes(), own.key.as_bytes())?;
         let believed = self.access.proxies(&proxies.certificates()?, &self.authority.certificates()?)?;
         let outbound = Access::outbound();
-        let (credentials, used) =
-            self.access.credentials(tokens, clock.clone(), believed, &outbound, &self.shutdown)?;
+        let reloads = ["authentication", "authorization"].map(|what| Reloads::new(what, self.identity));
+        let (credentials, used) = self.access.credentials(
+            tokens,
+            clock.clone(),
+            believed,
+            &outbound,
+            &reloads[0],
+            &self.shutdown,
+        )?;
         // One for both, for each keeps what it has compiled of all roles.
         let rights = Arc::new(gifee_policy::authorize::Authorizer::new());
-        let authorizer = self.access.authorizer(rights, &outbound, &self.shutdown)?;
+        let authorizer = self.access.authorizer(rights, &outbound, &reloads[1], &self.shutdown)?;
         let mut config = Config::new(
             Arc::new(store),
             kinds,
@@ -167,7 +177,9 @@ impl Start<'_> {
             authorizer.clone(),
             Arc::new(Rules::new(authorizer)),
         );
+        config.exporters.extend(reloads.map(|reloads| Arc::new(reloads) as Arc<dyn Exporter>));
         config.fairness = true;
+        config.flags = self.flags()?;
         config.connector = Some(Arc::new(connector::Nodes::new(self.authority, kubelet_client)?));
         config.aggregation = Some(Aggregation { identity: Some(Arc::new(own)) });
         config.encryption = Some(Arc::new(Encryption::secrets("key1", self.encryption_key()?)));
@@ -178,6 +190,23 @@ impl Start<'_> {
         });
         config.audit = self.access.auditor(clock, &outbound, &self.shutdown)?;
         Ok((config, used))
+    }
+
+    /// What the server says it was started with.
+    fn flags(&self) -> Result<BTreeMap<String, String>> {
+        let settings = serde_json::to_value(self.settings)?;
+        let settings = settings.as_object().into_iter().flatten();
+        let flag = |(name, value): (&String, &serde_json::Value)| {
+            let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            let kebab = |c: char| {
+                if c.is_ascii_uppercase() { format!("-{}", c.to_ascii_lowercase()) } else { c.into() }
+            };
+            (name.chars().map(kebab).collect(), value)
+        };
+        let mut flags: BTreeMap<_, _> = settings.map(flag).collect();
+        flags.insert("advertise-address".into(), self.advertise.to_string());
+        flags.insert("data-dir".into(), self.data_dir.display().to_string());
+        Ok(flags)
     }
 
     fn encryption_key(&self) -> Result<[u8; KEY_BYTES]> {
