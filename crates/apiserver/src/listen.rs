@@ -141,7 +141,10 @@ impl Server {
         let service = service_fn(|request: http::Request<hyper::body::Incoming>| {
             let (server, identity) = (self.clone(), identity.clone());
             async move {
-                let mut request = request.map(Body::received);
+                let mut request = match request.version() {
+                    http::Version::HTTP_2 => request.map(Body::received),
+                    _ => request.map(Body::wrap),
+                };
                 request.extensions_mut().insert(Peer(peer));
                 let user = match identity {
                     Some(Identity::User(user)) => Some(user),

@@ -38,7 +38,7 @@ pub async fn evict(
     write.admit_validated(Operation::Create, &mut eviction, None).await?;
     let mut options = match &eviction["deleteOptions"] {
         Value::Null => DeleteOptions::default(),
-        value => DeleteOptions::from_value(value)?,
+        value => DeleteOptions::from_value(value),
     };
     write.dry_run |= options.dry_run;
     write.admitted = false;

@@ -145,35 +145,25 @@ pub fn warnings(finding: &str) -> impl Iterator<Item = &str> {
 
 /// Fills in what the path says, and refuses what contradicts it.
 fn identify(gvk: &Gvk, schema: Option<&Schema>, mut value: Value, source: &[u8]) -> Result<Value, Status> {
+    let custom_resource = schema.is_some_and(|schema| schema.structural().is_some());
+    let refused = |error: &Error| refuse(gvk, None, error, source);
+    let (api_version, kind) = check::type_meta(&value).map_err(|error| refused(&error))?;
+    if api_version.matches('/').count() > 1 {
+        return Err(refused(&Error::Syntax(format!("unexpected GroupVersion string: {api_version}"))));
+    }
+    let (kind, api_version) = (kind.to_owned(), api_version.to_owned());
+    if value.is_null() && !custom_resource {
+        value = Value::Object(Map::new());
+    }
     let Some(map) = value.as_object_mut() else {
-        let error = if source.is_empty() || value.is_null() {
-            Error::Syntax(format!("Object 'Kind' is missing in '{}'", String::from_utf8_lossy(source)))
-        } else {
-            Error::Syntax(format!(
-                "couldn't get version/kind; json parse error: json: cannot unmarshal {} into Go value of type struct",
-                word(&value)
-            ))
-        };
-        return Err(refuse(gvk, None, &error, source));
+        let text = format!("Object 'Kind' is missing in '{}'", String::from_utf8_lossy(source));
+        return Err(refused(&Error::Syntax(text)));
     };
-    let text = |name: &str| map.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
-    let (kind, api_version) = (text("kind"), text("apiVersion"));
     let expected = gvk.api_version();
-    if schema.is_some_and(|schema| schema.structural().is_some()) {
+    if custom_resource {
         custom(gvk, (&kind, &api_version), map, source)?;
-    }
-    if !kind.is_empty() && *kind != *gvk.kind {
-        let (group, version) =
-            split_api_version(if api_version.is_empty() { &expected } else { &api_version });
-        let (own, own_group) = (&gvk.kind, &gvk.group);
-        return Err(Status::bad_request(format!(
-            "{kind} in version {version:?} cannot be handled as a {own}: converting ({group}/{version}.{kind}) to ({own_group}.{own}): unknown conversion"
-        )));
-    }
-    if !api_version.is_empty() && api_version != expected {
-        return Err(Status::bad_request(format!(
-            "the API version in the data ({api_version}) does not match the expected API version ({expected})"
-        )));
+    } else {
+        built_in(gvk, &kind, &api_version)?;
     }
     map.insert("kind".into(), (&*gvk.kind).into());
     map.insert("apiVersion".into(), expected.into());
@@ -193,6 +183,34 @@ fn identify(gvk: &Gvk, schema: Option<&Schema>, mut value: Value, source: &[u8])
         }
     }
     Ok(value)
+}
+
+/// Refuses what is of another kind, which is looked for in all that there are, or of another version.
+fn built_in(gvk: &Gvk, kind: &str, api_version: &str) -> Result<(), Status> {
+    let (own, expected) = (&*gvk.kind, gvk.api_version());
+    let kind = if kind.is_empty() { own } else { kind };
+    let api_version = if api_version.is_empty() { &expected } else { api_version };
+    if kind == own && api_version == expected {
+        return Ok(());
+    }
+    let (group, version) = split_api_version(api_version);
+    let why = if Schema::builtin(group, version, kind).is_none() {
+        // Where upstream makes the one for all groups.
+        let scheme = "pkg/api/legacyscheme/scheme.go:30";
+        format!("no kind {kind:?} is registered for version {api_version:?} in scheme {scheme:?}")
+    } else if kind != own {
+        // Upstream's package of the group; events are those of the core in every version.
+        let package = match gvk.group.split('.').next() {
+            Some("" | "events") | None => "core",
+            Some(package) => package,
+        };
+        format!("converting ({version}.{kind}) to ({package}.{own}): unknown conversion")
+    } else {
+        return Err(Status::bad_request(format!(
+            "the API version in the data ({api_version}) does not match the expected API version ({expected})"
+        )));
+    };
+    Err(Status::bad_request(format!("{kind} in version {version:?} cannot be handled as a {own}: {why}")))
 }
 
 /// The same of a custom resource, which has to say itself what it is.
@@ -289,7 +307,13 @@ pub async fn decode_call(request: &Request<'_>, body: Body, gvk: &Gvk) -> Result
 
 fn read(encoding: Encoding, bytes: &[u8]) -> Result<parse::Parsed, Error> {
     match encoding {
-        Encoding::Json => parse::json(bytes),
+        Encoding::Json => parse::json(bytes).map_err(|error| match error {
+            // Upstream meets it when it looks for what the text is about.
+            Error::Syntax(text) => {
+                Error::Syntax(format!("couldn't get version/kind; json parse error: {text}"))
+            }
+            other => other,
+        }),
         Encoding::Yaml => parse::yaml(bytes),
         Encoding::Protobuf => {
             let value = protobuf::decode(bytes, &Schema::builtin)?;
@@ -298,12 +322,28 @@ fn read(encoding: Encoding, bytes: &[u8]) -> Result<parse::Parsed, Error> {
     }
 }
 
-/// Reads a body as any tree, by its encoding: options and patches.
+/// Reads a body as the options of a deletion.
 ///
 /// # Errors
-/// 400, 413.
-pub async fn tree(body: Body, limit: usize, encoding: Encoding) -> Result<(parse::Parsed, Bytes), Status> {
-    let bytes = body.read(limit).await?;
-    let parsed = read(encoding, &bytes).map_err(|error| Status::bad_request(error.to_string()))?;
-    Ok((parsed, bytes))
+/// 400 in upstream's words.
+pub fn options(encoding: Encoding, bytes: &[u8]) -> Result<Value, Status> {
+    const KIND: &str = "DeleteOptions";
+    let refused = |error: Error| Status::bad_request(error.to_string());
+    let mut value = read(encoding, bytes).map_err(refused)?.value;
+    let (api_version, kind) = check::type_meta(&value).map_err(refused)?;
+    if api_version.matches('/').count() > 1 {
+        return Err(Status::bad_request(format!("unexpected GroupVersion string: {api_version}")));
+    }
+    if !matches!(kind, "" | KIND) {
+        let version = if api_version.is_empty() { "meta.k8s.io/v1" } else { api_version };
+        // Where upstream makes the one for the kinds of all groups.
+        let scheme = "pkg/apis/meta/internalversion/scheme/register.go:27";
+        return Err(Status::bad_request(format!(
+            "no kind {kind:?} is registered for version {version:?} in scheme {scheme:?}"
+        )));
+    }
+    if let Some(schema) = Schema::builtin("meta.k8s.io", "v1", KIND).filter(|_| value.is_object()) {
+        check::check(&schema, &mut value).map_err(refused)?;
+    }
+    Ok(value)
 }

@@ -1,8 +1,8 @@
 //! `metav1.DeleteOptions`, from the body or from the query.
 
-use super::body::tree;
+use super::body::options as decode_options;
 use crate::body::Body;
-use crate::negotiate::{Encoding, body_encoding};
+use crate::negotiate::body_encoding;
 use crate::request::Request;
 use gifee_base::Status;
 use gifee_base::field::{FieldError, Path};
@@ -33,42 +33,22 @@ impl DeleteOptions {
     /// # Errors
     /// 400, 413, 415, 422.
     pub async fn read(request: &Request<'_>, body: Body) -> Result<Self, Status> {
-        let encoding = body_encoding(request.headers)?;
-        let options = if body.is_empty() {
-            None
+        let bytes = body.read(request.server.config.limits.body_bytes).await?;
+        let options = if bytes.is_empty() {
+            Self::from_query(request)?
         } else {
-            let (value, source) = tree_or_nothing(body, request, encoding).await?;
-            (!source.is_empty()).then_some(value)
-        };
-        let options = match options {
-            Some(value) => Self::from_value(&value)?,
-            None => Self::from_query(request)?,
+            Self::from_value(&decode_options(body_encoding(request.headers)?, &bytes)?)
         };
         options.validate()?;
         Ok(options)
     }
 
-    /// As the options of an Eviction carry them.
-    ///
-    /// # Errors
-    /// 400 if they are malformed.
-    pub fn from_value(value: &Value) -> Result<Self, Status> {
-        let kind = value["kind"].as_str().unwrap_or_default();
-        if !matches!(kind, "" | "DeleteOptions") {
-            return Err(Status::bad_request(format!(
-                "the object provided is unrecognized (must be of type DeleteOptions): {kind}"
-            )));
-        }
+    /// Of a tree that has been checked, such as an Eviction carries.
+    pub fn from_value(value: &Value) -> Self {
         let text = |value: &Value| value.as_str().filter(|text| !text.is_empty()).map(str::to_owned);
         let preconditions = &value["preconditions"];
-        let grace = &value["gracePeriodSeconds"];
-        if !grace.is_null() && !grace.is_i64() {
-            return Err(Status::bad_request(
-                "json: cannot unmarshal into Go struct field DeleteOptions.gracePeriodSeconds of type int64",
-            ));
-        }
-        Ok(Self {
-            grace_period_seconds: grace.as_i64(),
+        Self {
+            grace_period_seconds: value["gracePeriodSeconds"].as_i64(),
             uid: text(&preconditions["uid"]),
             resource_version: text(&preconditions["resourceVersion"]),
             orphan_dependents: value["orphanDependents"].as_bool(),
@@ -80,7 +60,7 @@ impl DeleteOptions {
                 }
                 _ => Vec::new(),
             },
-        })
+        }
     }
 
     fn from_query(request: &Request<'_>) -> Result<Self, Status> {
@@ -164,17 +144,4 @@ impl DeleteOptions {
         let known = finalizers.iter().find(|one| matches!(one.as_str(), "orphan" | "foregroundDeletion"));
         known.is_some_and(|one| one == "foregroundDeletion")
     }
-}
-
-async fn tree_or_nothing(
-    body: Body,
-    request: &Request<'_>,
-    encoding: Encoding,
-) -> Result<(Value, bytes::Bytes), Status> {
-    let bytes = body.read(request.server.config.limits.body_bytes).await?;
-    if bytes.is_empty() {
-        return Ok((Value::Null, bytes));
-    }
-    let (parsed, bytes) = tree(bytes.into(), request.server.config.limits.body_bytes, encoding).await?;
-    Ok((parsed.value, bytes))
 }

@@ -3,12 +3,12 @@
 //! Invariant: the patch functions are pure, tree and patch to tree; what they give is decoded as strictly as a
 //! PUT's body. Answers to apiserver's `endpoints/handlers/patch.go`.
 
-use super::body::{FieldValidation, refuse, tree, warnings};
+use super::body::{FieldValidation, refuse, warnings};
 use super::update::{named, update_object};
 use super::{Write, managed, metadata};
 use crate::body::Body;
 use crate::kinds::Resource;
-use crate::negotiate::{Encoding, Offer, content_type, unsupported_media};
+use crate::negotiate::{Offer, content_type, unsupported_media};
 use crate::read::respond_object;
 use crate::request::Request;
 use gifee_base::field::{FieldError, Path};
@@ -71,7 +71,8 @@ impl Patch {
             let (value, findings) = configuration(&source)?;
             return Ok(Self { strategy, value, findings, source, validation, force });
         }
-        let (parsed, source) = tree(body, limit, Encoding::Json).await?;
+        let source = body.read(limit).await?;
+        let parsed = parse::json(&source).map_err(|error| Status::bad_request(error.to_string()))?;
         let mut findings = parsed.duplicates;
         if strategy == Strategy::Json {
             findings.iter_mut().for_each(|finding| *finding = format!("json patch {finding}"));

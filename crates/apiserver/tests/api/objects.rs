@@ -74,7 +74,7 @@ async fn failures_are_in_upstreams_words() {
             "409 Conflict: Operation cannot be fulfilled on configmaps \"{name}\": StorageError: invalid object, Code: 4, Key: /registry/configmaps/default/{name}, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: UID in precondition: x, UID in object meta: "
         )
     };
-    let cases: [(&str, Value, &str); 17] = [
+    let cases: [(&str, Value, &str); 18] = [
         (&format!("POST {MAPS}"), big, "413 RequestEntityTooLarge: Request entity too large: limit is 10000"),
         (
             &format!("POST {MAPS}"),
@@ -105,12 +105,17 @@ async fn failures_are_in_upstreams_words() {
         (
             &format!("POST {MAPS}"),
             json!({ "apiVersion": "v1", "kind": "Secret" }),
-            "400 BadRequest: Secret in version \"v1\" cannot be handled as a ConfigMap",
+            "400 BadRequest: Secret in version \"v1\" cannot be handled as a ConfigMap: converting (v1.Secret) to (core.ConfigMap): unknown conversion",
+        ),
+        (
+            "POST /apis/autoscaling/v2/namespaces/default/horizontalpodautoscalers",
+            json!({ "apiVersion": "autoscaling/v1", "kind": "HorizontalPodAutoscaler" }),
+            "400 BadRequest: the API version in the data (autoscaling/v1) does not match the expected API version (autoscaling/v2)",
         ),
         (
             &format!("POST {MAPS}"),
             json!({ "apiVersion": "v2", "kind": "ConfigMap" }),
-            "400 BadRequest: the API version in the data (v2) does not match the expected API version (v1)",
+            "400 BadRequest: ConfigMap in version \"v2\" cannot be handled as a ConfigMap: no kind \"ConfigMap\" is registered for version \"v2\" in scheme \"pkg/api/legacyscheme/scheme.go:30\"",
         ),
         (
             &format!("PUT {MAPS}/taken"),
@@ -171,7 +176,22 @@ async fn broken_bodies_are_refused() {
         (
             "application/json",
             "{\"a\": nonsense}".to_owned(),
-            "400 BadRequest: the object provided is unrecognized (must be of type ConfigMap)",
+            "400 BadRequest: the object provided is unrecognized (must be of type ConfigMap): couldn't get version/kind; json parse error: invalid character 'o' in literal null (expecting 'u') ({\"a\": nonsense})",
+        ),
+        (
+            "application/json",
+            "{\"kind\": 1}".to_owned(),
+            "400 BadRequest: the object provided is unrecognized (must be of type ConfigMap): couldn't get version/kind; json parse error: json: cannot unmarshal number into Go struct field .kind of type string ({\"kind\": 1})",
+        ),
+        (
+            "application/json",
+            "{\"apiVersion\":\"a/b/c\"}".to_owned(),
+            "400 BadRequest: the object provided is unrecognized (must be of type ConfigMap): unexpected GroupVersion string: a/b/c",
+        ),
+        (
+            "application/json",
+            "null".to_owned(),
+            "422 Invalid: ConfigMap \"\" is invalid: metadata.name: Required value",
         ),
         ("application/json", deep.clone(), "400 BadRequest"),
         ("application/json", String::new(), "400 BadRequest"),
@@ -200,6 +220,48 @@ async fn broken_bodies_are_refused() {
         ),
         "{text}"
     );
+}
+
+/// What a deletion says of itself is read as strictly as upstream reads it.
+#[tokio::test]
+async fn broken_options_of_deletions_are_refused() {
+    let world = World::new().await;
+    let parse = "couldn't get version/kind; json parse error:";
+    let scheme = "in scheme \"pkg/apis/meta/internalversion/scheme/register.go:27\"";
+    let unmarshal = "json: cannot unmarshal";
+    for (body, expect) in [
+        ("{", format!("{parse} unexpected end of JSON input")),
+        ("{\"kind\":1}", format!("{parse} {unmarshal} number into Go struct field .kind of type string")),
+        (
+            "{\"kind\":\"Pod\",\"apiVersion\":\"v1\"}",
+            format!("no kind \"Pod\" is registered for version \"v1\" {scheme}"),
+        ),
+        ("{\"kind\":\"X\"}", format!("no kind \"X\" is registered for version \"meta.k8s.io/v1\" {scheme}")),
+        ("{\"apiVersion\":\"a/b/c\"}", "unexpected GroupVersion string: a/b/c".into()),
+        (
+            "{\"gracePeriodSeconds\":\"x\"}",
+            format!("{unmarshal} string into Go struct field DeleteOptions.gracePeriodSeconds of type int64"),
+        ),
+        (
+            "{\"preconditions\":{\"uid\":1}}",
+            format!(
+                "{unmarshal} number into Go struct field Preconditions.preconditions.uid of type types.UID"
+            ),
+        ),
+        (
+            "{\"dryRun\":\"All\"}",
+            format!("{unmarshal} string into Go struct field DeleteOptions.dryRun of type []string"),
+        ),
+    ] {
+        let request = http::Request::delete(format!("{MAPS}/a")).header("content-type", "application/json");
+        let failure = world.send(request.body(body.to_owned().into()).unwrap()).await.failure();
+        assert_eq!(failure, format!("400 BadRequest: {expect}"), "{body}");
+    }
+    for body in ["null", "{\"kind\":\"DeleteOptions\",\"apiVersion\":\"v9\",\"foo\":1}", ""] {
+        let request = http::Request::delete(format!("{MAPS}/a")).header("content-type", "application/json");
+        let failure = world.send(request.body(body.to_owned().into()).unwrap()).await.failure();
+        assert_eq!(failure, "404 NotFound: configmaps \"a\" not found", "{body}");
+    }
 }
 
 #[tokio::test]
