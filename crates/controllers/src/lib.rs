@@ -76,6 +76,8 @@ pub struct Config {
     pub elect_as: Option<String>,
     /// What the ranges of nodes are cut out of, one of each family; none: nodes are given none.
     pub cluster_ranges: Vec<String>,
+    /// Prefix length of a node's IPv4 range; none: 24.
+    pub node_prefix: Option<u8>,
     /// Where queues and controllers are counted; none: nowhere.
     pub meters: Option<Metering>,
     /// Clients of the controllers' own service accounts; none: all write under the identity that watches.

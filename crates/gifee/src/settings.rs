@@ -34,12 +34,20 @@ pub struct Settings {
     pub kubelet_port: u16,
     /// Addresses of all pods, such as `10.244.0.0/16`.
     pub cluster_cidr: String,
+    /// Prefix length of a node's range of them.
+    #[serde(default = "node_cidr_mask_size")]
+    pub node_cidr_mask_size: u8,
     /// Addresses of this machine's pods.
     pub pod_cidr: String,
     /// Addresses of Services.
     pub service_cidr: String,
     /// DNS domain.
     pub cluster_domain: String,
+}
+
+/// The usual size: 254 pods.
+fn node_cidr_mask_size() -> u8 {
+    24
 }
 
 /// What the command line asks for; absent values are chosen.
@@ -53,6 +61,8 @@ pub struct Wanted {
     pub kubelet_port: Option<u16>,
     /// Addresses of pods.
     pub cluster_cidr: Option<String>,
+    /// Prefix length of a node's range of them.
+    pub node_cidr_mask_size: Option<u8>,
     /// Addresses of Services.
     pub service_cidr: Option<String>,
 }
@@ -120,6 +130,8 @@ impl Settings {
             wanted.kubelet_port.map(|port| port.to_string()),
         )?;
         differs("--cluster-cidr", &self.cluster_cidr, wanted.cluster_cidr.clone())?;
+        let (have, want) = (self.node_cidr_mask_size, wanted.node_cidr_mask_size);
+        differs("--node-cidr-mask-size", &have.to_string(), want.map(|size| size.to_string()))?;
         differs("--service-cidr", &self.service_cidr, wanted.service_cidr.clone())
     }
 
@@ -229,13 +241,15 @@ fn choose(wanted: &Wanted, taken: &[Settings]) -> Result<Settings> {
                 "no free port was found for the API server and the node agent; name them with --api-port and --kubelet-port"
             );
         };
+        let node_cidr_mask_size = wanted.node_cidr_mask_size.unwrap_or_else(node_cidr_mask_size);
         return Ok(Settings {
             instance: format!("g{index}"),
             index,
             node_name: wanted.node_name.clone().unwrap_or_else(host_name),
             api_port,
             kubelet_port,
-            pod_cidr: first_node_cidr(&cluster_cidr),
+            node_cidr_mask_size,
+            pod_cidr: first_node_cidr(&cluster_cidr, node_cidr_mask_size),
             cluster_cidr,
             service_cidr,
             cluster_domain: "cluster.local".into(),
@@ -244,10 +258,12 @@ fn choose(wanted: &Wanted, taken: &[Settings]) -> Result<Settings> {
     bail!("this machine holds {INSTANCES} instances already, or routes to all of their ranges")
 }
 
-/// The /24 of the first node in a cluster range; a smaller range is the node's whole.
-fn first_node_cidr(cluster_cidr: &str) -> String {
+/// The part of the first node in a cluster range; a smaller range is the node's whole.
+fn first_node_cidr(cluster_cidr: &str, size: u8) -> String {
     match cluster_cidr.split_once('/') {
-        Some((base, prefix)) if prefix.parse::<u8>().is_ok_and(|prefix| prefix < 24) => format!("{base}/24"),
+        Some((base, prefix)) if prefix.parse::<u8>().is_ok_and(|prefix| prefix < size) => {
+            format!("{base}/{size}")
+        }
         _ => cluster_cidr.to_owned(),
     }
 }
@@ -325,6 +341,8 @@ mod tests {
         assert!(overlap(&route, "10.244.0.0/16"));
         assert!(!overlap(&route, "10.243.0.0/16"));
         assert!(overlap(&route, "10.244.3.128/25"));
+        assert_eq!(first_node_cidr("10.244.0.0/16", 22), "10.244.0.0/22");
+        assert_eq!(first_node_cidr("10.244.0.0/26", 24), "10.244.0.0/26");
         assert!(!overlap(&route, "nonsense"));
     }
 

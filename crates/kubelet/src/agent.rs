@@ -112,7 +112,7 @@ impl Agent {
 
     /// What containers without limits may take.
     pub fn allocatable(&self) -> BTreeMap<String, Quantity> {
-        self.machine.allocatable(self.config.max_pods)
+        self.machine.allocatable(&self.config)
     }
 
     /// Records that something went as it should.

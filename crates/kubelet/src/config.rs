@@ -9,7 +9,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use gifee_base::Quantity;
+use gifee_oci::spec::LogRotation;
+use jiff::SignedDuration;
 use k8s_openapi::api::core::v1::Taint;
+
+use crate::eviction::thresholds::Thresholds;
 
 /// Who asks the agent's server.
 #[derive(Clone, Debug, Default)]
@@ -26,6 +31,24 @@ pub trait Access: Send + Sync {
     /// Whether the peer may use `verb` (`get`, `create`) on the node's `subresource`: `proxy`, `log`, `stats`,
     /// `metrics`, `healthz`, `pods`. The error is for the peer.
     async fn allowed(&self, peer: &Peer, verb: &str, subresource: &str) -> Result<(), gifee_base::Status>;
+}
+
+/// When images that nobody uses go.
+#[derive(Clone, Debug)]
+pub struct ImageCollection {
+    /// Percent of the disk in use from which on they go.
+    pub high_percent: u64,
+    /// Percent down to which they go.
+    pub low_percent: u64,
+    /// One that has not been there for longer stays.
+    pub minimum_age: SignedDuration,
+}
+
+impl Default for ImageCollection {
+    /// The kubelet's.
+    fn default() -> Self {
+        Self { high_percent: 85, low_percent: 80, minimum_age: SignedDuration::from_secs(120) }
+    }
 }
 
 /// The settings.
@@ -61,6 +84,14 @@ pub struct Config {
     pub labels: BTreeMap<String, String>,
     /// Taints that the node is registered with.
     pub taints: Vec<Taint>,
+    /// What must be available, lest pods go.
+    pub thresholds: Thresholds,
+    /// When images go.
+    pub images: ImageCollection,
+    /// When a container's log begins a new file.
+    pub log_rotation: LogRotation,
+    /// What pods are not given, by resource: for the system and for the agent.
+    pub reserved: BTreeMap<String, Quantity>,
 }
 
 impl Config {
@@ -88,6 +119,10 @@ impl Config {
             seccomp_default: true,
             labels: BTreeMap::new(),
             taints: Vec::new(),
+            thresholds: Thresholds::default(),
+            images: ImageCollection::default(),
+            log_rotation: LogRotation::default(),
+            reserved: BTreeMap::new(),
         }
     }
 }

@@ -7,11 +7,12 @@
 mod admission;
 mod agent;
 mod config;
+pub mod configuration;
 mod container;
 mod dispatch;
 pub mod environment;
 mod error;
-mod eviction;
+pub mod eviction;
 pub mod files;
 pub mod hooks;
 mod images;

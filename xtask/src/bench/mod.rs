@@ -22,6 +22,8 @@ mod objects;
 #[cfg(feature = "bench")]
 mod peer;
 #[cfg(feature = "bench")]
+mod pods;
+#[cfg(feature = "bench")]
 mod process;
 #[cfg(feature = "bench")]
 mod report;

@@ -99,7 +99,10 @@ async fn scaled(target: &Target, name: &str) -> Result<Duration> {
 }
 
 /// A root file system of one program, as a tar.
-fn rootfs(folder: &Path) -> Result<PathBuf> {
+///
+/// # Errors
+/// If the program is not there.
+pub fn rootfs(folder: &Path) -> Result<PathBuf> {
     let path = folder.join("rootfs.tar");
     let mut archive = tar::Builder::new(std::fs::File::create(&path)?);
     archive

@@ -54,6 +54,15 @@ impl Process {
         self.megabytes("smaps_rollup", "Pss")
     }
 
+    /// Memory in MB that no other process shares.
+    ///
+    /// # Errors
+    /// If the process has ended.
+    pub fn private(self) -> Result<f64> {
+        Ok(self.megabytes("smaps_rollup", "Private_Clean")?
+            + self.megabytes("smaps_rollup", "Private_Dirty")?)
+    }
+
     /// Highest resident memory in MB since [`Process::reset_peak`].
     ///
     /// # Errors

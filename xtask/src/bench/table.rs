@@ -3,7 +3,7 @@
 //! Upstream's are kube-apiserver's with etcd on two cores; goals and budgets are the project's own.
 
 use super::measure::{Bed, Outcome};
-use super::{api, lists, node, simulate, verbs, watches};
+use super::{api, lists, node, pods, simulate, verbs, watches};
 use std::pin::Pin;
 
 /// One figure.
@@ -294,6 +294,29 @@ pub const BENCHES: &[Bench] = &[
             less("scale-50", "scaled from 1 to 50, all Ready", "s", 10.0, NONE),
         ],
         run: |bed| Box::pin(node::deployment_scaled(bed)),
+    },
+    Bench {
+        name: "pods",
+        node: true,
+        rows: &[
+            less("pod-p50", "Pod created to Running seen by a watcher, one by one", "ms", 30.0, NONE),
+            less("pod-p99", "its p99", "ms", 50.0, NONE),
+            less("stop-p50", "Pod deleted to gone, its program ends at once", "ms", 30.0, NONE),
+            more("pods-parallel", "Pods started at once, to Running", 150.0, NONE),
+            less("pods-500", "500 Pods of a Deployment all Ready", "s", 20.0, NONE),
+            less("pods-500-rss", "RSS: all in one with them", "MB", 100.0, NONE),
+            less("shim-private", "private memory for each Pod beside its own", "MB", 0.5, NONE),
+        ],
+        run: |bed| Box::pin(pods::pods(bed)),
+    },
+    Bench {
+        name: "streams",
+        node: true,
+        rows: &[
+            more("log-rate", "MB written to a log", 100.0, NONE),
+            more("import-rate", "MB of an image's root file system imported", 300.0, NONE),
+        ],
+        run: |bed| Box::pin(pods::streams(bed)),
     },
 ];
 

@@ -51,11 +51,25 @@ impl Cluster {
     /// # Errors
     /// With what it printed, if it fails.
     pub async fn start(&self, role: &str) -> Result<Duration> {
+        self.start_with(role, &[]).await
+    }
+
+    /// The same with further flags.
+    ///
+    /// # Errors
+    /// With what it printed, if it fails.
+    pub async fn start_with(&self, role: &str, more: &[&str]) -> Result<Duration> {
         let [api, kubelet] = self.ports.map(|port| port.to_string());
-        let words = [role, "--detach", "--api-port", &api, "--kubelet-port", &kubelet];
+        let mut words = vec![role, "--detach", "--api-port", &api, "--kubelet-port", &kubelet];
+        words.extend(more);
         let begun = Instant::now();
         self.run(&words).await?;
         Ok(begun.elapsed())
+    }
+
+    /// Its data directory.
+    pub fn folder(&self) -> &Path {
+        &self.folder
     }
 
     /// Runs an applet on the data directory.

@@ -37,8 +37,9 @@ fn nodes() -> Gvr {
 /// Runs until the context's shutdown; without a range it has nothing to do.
 pub fn run(context: Context, config: Arc<Config>) -> BoxFuture<'static, ()> {
     async move {
+        let cut = |range| Range::new(range, config.node_prefix);
         let ranges: Vec<Range> =
-            config.cluster_ranges.iter().filter_map(|range| range.parse().ok()).map(Range::new).collect();
+            config.cluster_ranges.iter().filter_map(|range| range.parse().ok()).map(cut).collect();
         let queue = Arc::new(Queue::new());
         let cache = context.caches.scope(Scope::all(nodes()));
         if !ranges.is_empty() {

@@ -5,7 +5,7 @@
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use std::collections::HashSet;
 
-/// How large a node's part is, of each family.
+/// How large a node's part is unless it is said, of each family.
 const PREFIX: (u8, u8) = (24, 64);
 
 /// A cluster's range, in parts.
@@ -17,9 +17,9 @@ pub struct Range {
 }
 
 impl Range {
-    /// Cuts a range; one that is no larger than a part is one part.
-    pub fn new(network: IpNet) -> Self {
-        let usual = if network.addr().is_ipv4() { PREFIX.0 } else { PREFIX.1 };
+    /// Cuts a range; one that is no larger than a part is one part. `prefix` is the length of an IPv4 part's prefix.
+    pub fn new(network: IpNet, prefix: Option<u8>) -> Self {
+        let usual = if network.addr().is_ipv4() { prefix.unwrap_or(PREFIX.0).min(32) } else { PREFIX.1 };
         Self { network: network.trunc(), prefix: usual.max(network.prefix_len()) }
     }
 

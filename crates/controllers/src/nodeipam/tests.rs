@@ -9,7 +9,8 @@ use tokio_util::sync::CancellationToken;
 fn parts_are_given_in_turn_and_never_twice() {
     let check = |range: &str, used: &[&str], last: Option<u32>, expect: Option<&str>| {
         let used = used.iter().map(|one| one.parse().unwrap()).collect();
-        let found = Range::new(range.parse().unwrap()).free(&used, last).map(|(part, _)| part.to_string());
+        let found =
+            Range::new(range.parse().unwrap(), None).free(&used, last).map(|(part, _)| part.to_string());
         assert_eq!(found.as_deref(), expect, "{range} {used:?}");
     };
     check("10.244.0.0/16", &[], None, Some("10.244.0.0/24"));

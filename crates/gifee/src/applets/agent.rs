@@ -104,6 +104,9 @@ struct Arguments {
     /// Port of the node agent [default: 10250 if it is free]
     #[arg(long, value_name = "PORT")]
     kubelet_port: Option<u16>,
+    /// KubeletConfiguration of this node
+    #[arg(long, value_name = "FILE")]
+    kubelet_config: Option<PathBuf>,
 }
 
 /// Runs a node of a control plane elsewhere, until it is asked to end. Its containers go on.
@@ -154,6 +157,7 @@ async fn serve(arguments: Arguments, bundle: Bundle) -> Result<()> {
         roots,
         address: bundle.address,
         pod_cidr: None,
+        configuration: node::configuration(arguments.kubelet_config.as_deref())?,
         clients,
         progress: &progress,
         shutdown: shutdown.clone(),

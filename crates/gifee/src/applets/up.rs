@@ -48,12 +48,18 @@ pub struct Arguments {
     /// Addresses of pods [default: 10.244.0.0/16 if it is free]
     #[arg(long, value_name = "CIDR")]
     cluster_cidr: Option<String>,
+    /// Prefix length of each node's part of them: 24 has room for 254 pods, 22 for 1,022 [default: 24]
+    #[arg(long, value_name = "LENGTH", value_parser = clap::value_parser!(u8).range(16..=29))]
+    node_cidr_mask_size: Option<u8>,
     /// Addresses of Services [default: 10.96.0.0/16 if it is free]
     #[arg(long, value_name = "CIDR")]
     service_cidr: Option<String>,
     /// KubeSchedulerConfiguration: profiles, plugins and their arguments
     #[arg(long, value_name = "FILE")]
     scheduler_config: Option<PathBuf>,
+    /// KubeletConfiguration of this machine's node
+    #[arg(long, value_name = "FILE")]
+    kubelet_config: Option<PathBuf>,
     #[command(flatten)]
     access: Access,
 }
@@ -173,6 +179,7 @@ async fn serve(arguments: &Arguments, with_node: bool) -> Result<()> {
         api_port: arguments.api_port,
         kubelet_port: arguments.kubelet_port,
         cluster_cidr: arguments.cluster_cidr.clone(),
+        node_cidr_mask_size: arguments.node_cidr_mask_size,
         service_cidr: arguments.service_cidr.clone(),
     };
     let settings = Settings::open(&arguments.data_dir, &wanted)?;
@@ -207,6 +214,7 @@ async fn serve(arguments: &Arguments, with_node: bool) -> Result<()> {
             roots: authority.roots()?,
             address: advertise,
             pod_cidr: Some(settings.pod_cidr.clone()),
+            configuration: node::configuration(arguments.kubelet_config.as_deref())?,
             clients,
             progress: &progress,
             shutdown: shutdown.clone(),

@@ -49,12 +49,22 @@ pub struct Start<'a> {
     pub address: IpAddr,
     /// Addresses of this machine's pods; None: those that the control plane gives the node.
     pub pod_cidr: Option<String>,
+    /// What the node's configuration says.
+    pub configuration: Option<Value>,
     /// Clients of the API.
     pub clients: Clients,
     /// Where steps are told.
     pub progress: &'a Progress,
     /// Ends the role; containers go on.
     pub shutdown: CancellationToken,
+}
+
+/// The tree of a KubeletConfiguration, if a file is named.
+///
+/// # Errors
+/// If it cannot be read.
+pub fn configuration(file: Option<&Path>) -> Result<Option<Value>> {
+    file.map(crate::server::access::tree).transpose()
 }
 
 impl Start<'_> {
@@ -127,6 +137,15 @@ impl Start<'_> {
         config.cluster_dns = vec![self.settings.dns_address()?];
         config.cluster_domain.clone_from(&self.settings.cluster_domain);
         config.cgroup_root = format!("/{}", layout::cgroup(self.settings));
+        if let Some(tree) = &self.configuration {
+            let outcome = gifee_kubelet::configuration::apply(tree, &mut config);
+            let warnings = outcome.map_err(|mistakes| {
+                anyhow::anyhow!("the KubeletConfiguration is wrong:\n  {}", mistakes.join("\n  "))
+            })?;
+            for warning in warnings {
+                tracing::warn!("KubeletConfiguration: {warning}");
+            }
+        }
         Ok(config)
     }
 

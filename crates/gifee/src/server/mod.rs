@@ -265,6 +265,7 @@ impl Start<'_> {
             elect_as: Some(self.identity.to_owned()),
             meters: Some(Metering(meters)),
             cluster_ranges: vec![self.settings.cluster_cidr.clone()],
+            node_prefix: Some(self.settings.node_cidr_mask_size),
             clients: Some(gifee_controllers::Clients({
                 let loopback = loopback.clone();
                 Arc::new(move |account: &str| loopback.controller(account))

@@ -38,6 +38,8 @@ pub struct Parts {
     pub seccomp_default: bool,
     /// Where profiles with a name are.
     pub seccomp_folder: PathBuf,
+    /// When its log begins a new file.
+    pub log_rotation: LogRotation,
 }
 
 /// The file that a container leaves its last words in.
@@ -90,7 +92,7 @@ pub fn spec(pod: &Pod, member: &Member, paths: &PodPaths, parts: Parts) -> Resul
         oom_score_adj: Some(qos::oom_score_adj(pod, container, parts.memory_capacity)),
         pid: pid(pod, parts.target),
         log_path: Some(log_path(member.name(), parts.number)),
-        log_rotation: LogRotation::default(),
+        log_rotation: parts.log_rotation,
         tty: container.tty == Some(true),
         stdin: container.stdin == Some(true),
         stdin_once: container.stdin_once == Some(true),

@@ -28,6 +28,7 @@ fn make(pod: Value, image_user: &str) -> Result<ContainerSpec, String> {
         memory_capacity: 1 << 30,
         seccomp_default: true,
         seccomp_folder: "/r/seccomp".into(),
+        log_rotation: Default::default(),
     };
     spec(&pod, &members(&pod)[0], &PodPaths::new(Path::new("/r"), "u1"), parts)
 }

@@ -6,27 +6,23 @@
 use std::collections::{BTreeSet, HashMap};
 
 use gifee_oci::Image;
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
 use crate::agent::Agent;
+use crate::config::ImageCollection;
 use crate::pod::members;
 use crate::usage::Room;
-
-/// Percent of the disk in use from which on images go, and down to which.
-const HIGH: u64 = 85;
-const LOW: u64 = 80;
-/// An image that has not been there for longer stays.
-const AGE: SignedDuration = SignedDuration::from_secs(120);
 
 /// When each image was first seen, and last seen in use; as many as there are images.
 #[derive(Default)]
 pub(super) struct Known(HashMap<String, (Timestamp, Timestamp)>);
 
 /// Bytes to be freed of a disk; none below the threshold. As df counts: what is set aside for others is not there.
-pub(super) fn needed(room: Room) -> u64 {
+pub(super) fn needed(room: Room, collection: &ImageCollection) -> u64 {
     let usable = room.used.saturating_add(room.available);
     let percent = |share: u64| usable / 100 * share;
-    if usable == 0 || room.used < percent(HIGH) { 0 } else { room.used.saturating_sub(percent(LOW)) }
+    let full = usable > 0 && room.used >= percent(collection.high_percent);
+    if full { room.used.saturating_sub(percent(collection.low_percent)) } else { 0 }
 }
 
 impl Known {
@@ -36,6 +32,7 @@ impl Known {
         images: &[Image],
         used: &BTreeSet<String>,
         need: u64,
+        collection: &ImageCollection,
         now: Timestamp,
     ) -> Vec<String> {
         self.0.retain(|id, _| images.iter().any(|image| image.id == *id));
@@ -46,7 +43,7 @@ impl Known {
             }
         }
         let first = |image: &Image| self.0.get(&image.id).copied().unwrap_or((now, now));
-        let old = |image: &&Image| now.duration_since(first(image).0) >= AGE;
+        let old = |image: &&Image| now.duration_since(first(image).0) >= collection.minimum_age;
         let mut free: Vec<&Image> = images
             .iter()
             .filter(|image| !used.contains(&image.id) && !image.digests.is_empty())

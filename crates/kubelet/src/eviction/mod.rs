@@ -9,6 +9,7 @@ mod limits;
 mod plan;
 #[cfg(test)]
 mod tests;
+pub mod thresholds;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,10 +26,6 @@ use plan::{Candidate, Part, Reading, Signal};
 
 /// Between two looks.
 const LOOK: Duration = Duration::from_secs(10);
-/// Bytes of memory that are to be left, and percent of the disk and of its files.
-const MEMORY: i64 = 100 << 20;
-const DISK_PERCENT: i64 = 10;
-const INODES_PERCENT: i64 = 5;
 
 /// Looks until it is dropped.
 pub(crate) async fn keep(agent: Arc<Agent>) {
@@ -45,7 +42,8 @@ pub(crate) async fn keep(agent: Arc<Agent>) {
                 mailbox.evict(message);
             }
         }
-        collect(&agent, &mut known, images::needed(usage::room(&agent.config.root))).await;
+        collect(&agent, &mut known, images::needed(usage::room(&agent.config.root), &agent.config.images))
+            .await;
         let Some(reading) = readings(&agent).into_iter().find(Reading::low) else { continue };
         tracing::warn!(
             resource = reading.signal.resource(),
@@ -98,7 +96,7 @@ async fn collect(agent: &Agent, known: &mut Known, need: u64) -> bool {
     let service = agent.images.service();
     let (Ok(images), Ok(used)) = (service.list().await, images::used(agent).await) else { return false };
     let mut any = false;
-    for id in known.choose(&images, &used, need, agent.clock.now()) {
+    for id in known.choose(&images, &used, need, &agent.config.images, agent.clock.now()) {
         match service.remove(&id).await {
             Ok(()) => any = true,
             Err(error) => tracing::warn!(id, %error, "an image was not removed"),
@@ -110,18 +108,19 @@ async fn collect(agent: &Agent, known: &mut Known, need: u64) -> bool {
 fn readings(agent: &Agent) -> Vec<Reading> {
     let number = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
     let room = usage::room(&agent.config.root);
-    let percent = |all: u64, percent: i64| number(all) / 100 * percent;
+    let thresholds = &agent.config.thresholds;
     let mut readings = Vec::new();
     // Nothing is sampled as long as there is enough.
     if let Some(available) = machine::memory_available() {
-        readings.push(Reading { signal: Signal::Memory, available, threshold: MEMORY });
+        let threshold = thresholds.memory.of(agent.machine.memory_bytes);
+        readings.push(Reading { signal: Signal::Memory, available, threshold });
     }
     if room.capacity > 0 {
         // As df counts: what is set aside for others is nothing that pods could have used up.
         let usable = room.used.saturating_add(room.available);
-        let (available, threshold) = (number(room.available), percent(usable, DISK_PERCENT));
+        let (available, threshold) = (number(room.available), thresholds.disk(number(usable)));
         readings.push(Reading { signal: Signal::Disk, available, threshold });
-        let (available, threshold) = (number(room.inodes_free), percent(room.inodes, INODES_PERCENT));
+        let (available, threshold) = (number(room.inodes_free), thresholds.inodes(number(room.inodes)));
         readings.push(Reading { signal: Signal::Inodes, available, threshold });
     }
     readings

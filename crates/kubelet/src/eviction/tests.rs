@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::images::{Known, needed};
 use super::limits::{Taken, exceeded, limited};
 use super::plan::{Candidate, Part, Reading, Signal, message, victim};
+use crate::config::ImageCollection;
 use crate::usage::Room;
 
 fn candidate(uid: &str, priority: i64, used: i64, requested: i64) -> Candidate {
@@ -95,20 +96,22 @@ fn the_longest_unused_images_go() {
     let at = |second| Timestamp::from_second(second).unwrap();
     let images = [image("a", 10, true), image("b", 10, true), image("c", 10, true), image("own", 10, false)];
     let used = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<BTreeSet<String>>();
+    let usual = ImageCollection::default();
     let mut known = Known::default();
     // What is new stays.
-    assert_eq!(known.choose(&images, &used(&["c"]), 100, at(0)), Vec::<String>::new());
-    assert_eq!(known.choose(&images, &used(&["c", "a"]), 100, at(60)), Vec::<String>::new());
-    assert_eq!(known.choose(&images, &used(&["c"]), 1, at(200)), ["b"]);
+    assert_eq!(known.choose(&images, &used(&["c"]), 100, &usual, at(0)), Vec::<String>::new());
+    assert_eq!(known.choose(&images, &used(&["c", "a"]), 100, &usual, at(60)), Vec::<String>::new());
+    assert_eq!(known.choose(&images, &used(&["c"]), 1, &usual, at(200)), ["b"]);
     // What was not pulled could not be had again.
-    assert_eq!(known.choose(&images, &used(&[]), 100, at(300)), ["b", "a", "c"]);
-    assert_eq!(known.choose(&images, &used(&[]), 0, at(300)), Vec::<String>::new());
+    assert_eq!(known.choose(&images, &used(&[]), 100, &usual, at(300)), ["b", "a", "c"]);
+    assert_eq!(known.choose(&images, &used(&[]), 0, &usual, at(300)), Vec::<String>::new());
 }
 
 #[test]
 fn images_go_when_the_disk_is_fuller_than_it_is_to_be() {
+    let usual = ImageCollection::default();
     let room = |used: u64| Room { capacity: 1000, available: 1000 - used, used, inodes: 0, inodes_free: 0 };
-    assert_eq!(needed(room(840)), 0);
-    assert_eq!(needed(room(900)), 100);
-    assert_eq!(needed(Room::default()), 0);
+    assert_eq!(needed(room(840), &usual), 0);
+    assert_eq!(needed(room(900), &usual), 100);
+    assert_eq!(needed(Room::default(), &usual), 0);
 }

@@ -6,14 +6,13 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
+use crate::config::Config;
+use crate::eviction::thresholds::Thresholds;
+use crate::usage;
 use gifee_base::Quantity;
 use gifee_base::quantity::Format;
 use k8s_openapi::api::core::v1::NodeSystemInfo;
 
-/// Memory that pods are not promised: below it the node is under pressure.
-const MEMORY_KEPT: i64 = 100 << 20;
-/// The share of the disk that pods are not promised, in percent.
-const DISK_KEPT_PERCENT: i64 = 10;
 /// The Kubernetes version that the agent speaks.
 pub const VERSION: &str = "v1.37.0";
 
@@ -67,9 +66,17 @@ impl Machine {
     }
 
     /// What pods can have.
-    pub fn allocatable(&self, pods: usize) -> BTreeMap<String, Quantity> {
-        let memory = (self.memory_bytes - MEMORY_KEPT).max(0);
-        self.resources(pods, memory, self.disk_bytes / 100 * (100 - DISK_KEPT_PERCENT))
+    pub fn allocatable(&self, config: &Config) -> BTreeMap<String, Quantity> {
+        let thresholds = &config.thresholds;
+        let memory = (self.memory_bytes - thresholds.memory.of(self.memory_bytes)).max(0);
+        let disk = (self.disk_bytes - thresholds.disk(self.disk_bytes)).max(0);
+        let mut resources = self.resources(config.max_pods, memory, disk);
+        for (name, reserved) in &config.reserved {
+            if let Some(amount) = resources.get_mut(name) {
+                *amount = amount.minus(*reserved).max(Quantity::ZERO);
+            }
+        }
+        resources
     }
 
     fn resources(&self, pods: usize, memory: i64, disk: i64) -> BTreeMap<String, Quantity> {
@@ -119,21 +126,21 @@ pub struct Pressure {
     pub pids: bool,
 }
 
-/// Looks what the machine runs short of, by upstream's default thresholds. What cannot be read is no pressure.
-pub fn pressure(root: &Path) -> Pressure {
-    let available = memory().map_or(i64::MAX, |(_, available)| available);
-    let disk = rustix::fs::statvfs(root).is_ok_and(|disk| {
-        let short = |free: u64, all: u64, percent: u64| all > 0 && free < all / 100 * percent;
-        // As df counts: what is set aside for others is nothing that pods could have used up.
-        let usable = disk.f_blocks.saturating_sub(disk.f_bfree).saturating_add(disk.f_bavail);
-        short(disk.f_bavail, usable, 10) || short(disk.f_favail, disk.f_files, 5)
-    });
-    let number = |path: &str| fs::read_to_string(path).ok().and_then(|text| text.trim().parse::<u64>().ok());
+/// Looks what the machine runs short of. What cannot be read is no pressure.
+pub fn pressure(root: &Path, thresholds: &Thresholds) -> Pressure {
+    let memory = memory().is_ok_and(|(all, available)| available < thresholds.memory.of(all));
+    let number = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+    let room = usage::room(root);
+    // As df counts: what is set aside for others is nothing that pods could have used up.
+    let usable = number(room.used.saturating_add(room.available));
+    let disk = number(room.available) < thresholds.disk(usable)
+        || number(room.inodes_free) < thresholds.inodes(number(room.inodes));
+    let read = |path: &str| fs::read_to_string(path).ok().and_then(|text| text.trim().parse::<i64>().ok());
     let used = fs::read_to_string("/proc/loadavg").ok().and_then(|text| {
         let field = text.split_whitespace().nth(3)?;
-        field.split('/').nth(1)?.parse::<u64>().ok()
+        field.split('/').nth(1)?.parse::<i64>().ok()
     });
-    let most = number("/proc/sys/kernel/pid_max");
-    let pids = used.zip(most).is_some_and(|(used, most)| used > most / 10 * 9);
-    Pressure { memory: available < MEMORY_KEPT, disk, pids }
+    let most = read("/proc/sys/kernel/pid_max");
+    let pids = used.zip(most).is_some_and(|(used, most)| most - used < thresholds.processes.of(most));
+    Pressure { memory, disk, pids }
 }

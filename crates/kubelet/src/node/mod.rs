@@ -89,7 +89,7 @@ impl Heart {
     async fn status(&self, now: Timestamp) -> Value {
         let agent = &self.agent;
         let images = agent.images.service().list().await.unwrap_or_default();
-        let pressure = machine::pressure(&agent.config.root);
+        let pressure = machine::pressure(&agent.config.root, &agent.config.thresholds);
         status::status(&agent.config, &agent.machine, pressure, &images, &self.conditions, self.port, now)
     }
 

@@ -76,7 +76,7 @@ pub fn status(
         .collect();
     json!({
         "addresses": addresses,
-        "allocatable": quantities(machine.allocatable(config.max_pods)),
+        "allocatable": quantities(machine.allocatable(config)),
         "capacity": quantities(machine.capacity(config.max_pods)),
         "conditions": conditions(pressure, old, now),
         "daemonEndpoints": {"kubeletEndpoint": {"Port": port}},

@@ -194,6 +194,7 @@ impl Start {
             memory_capacity: self.agent.machine.memory_bytes,
             seccomp_default: self.agent.config.seccomp_default,
             seccomp_folder: self.agent.config.root.join("seccomp"),
+            log_rotation: self.agent.config.log_rotation,
         };
         container::spec(pod, &self.member, &self.paths, parts)
     }
