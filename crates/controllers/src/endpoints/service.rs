@@ -28,6 +28,8 @@ pub struct Service {
     pub ports: Vec<Value>,
     /// `spec.publishNotReadyAddresses`
     pub publish_not_ready: bool,
+    /// `spec.trafficDistribution`; empty: any endpoint is as good as another.
+    pub traffic_distribution: String,
 }
 
 impl Service {
@@ -60,6 +62,7 @@ impl Service {
             families,
             ports: spec["ports"].as_array().cloned().unwrap_or_default(),
             publish_not_ready: spec["publishNotReadyAddresses"] == true,
+            traffic_distribution: spec["trafficDistribution"].as_str().unwrap_or_default().to_owned(),
         }))
     }
 

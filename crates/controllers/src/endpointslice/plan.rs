@@ -230,10 +230,11 @@ fn groups(view: &View, family: &str) -> BTreeMap<String, Group> {
 
 fn endpoint(view: &View, pod: &Brief, ip: &str) -> Value {
     let (serving, terminating) = (pod.ready(), pod.deleted.is_some());
+    let ready = view.service.publish_not_ready || (serving && !terminating);
     let mut endpoint = json!({
         "addresses": [ip],
         "conditions": {
-            "ready": view.service.publish_not_ready || (serving && !terminating),
+            "ready": ready,
             "serving": serving,
             "terminating": terminating,
         },
@@ -249,5 +250,23 @@ fn endpoint(view: &View, pod: &Brief, ip: &str) -> Value {
     if let Some(hostname) = view.service.hostname(pod) {
         endpoint["hostname"] = hostname.into();
     }
+    let hints = hints(&view.service.traffic_distribution, &endpoint);
+    if ready && hints != json!({}) {
+        endpoint["hints"] = hints;
+    }
     endpoint
+}
+
+/// For whom an endpoint is, by where it is: its own zone, and its own node before it.
+fn hints(distribution: &str, endpoint: &Value) -> Value {
+    let mut hints = json!({});
+    let fields: &[(&str, &str)] = match distribution {
+        "PreferClose" | "PreferSameZone" => &[("forZones", "zone")],
+        "PreferSameNode" => &[("forZones", "zone"), ("forNodes", "nodeName")],
+        _ => &[],
+    };
+    for (hint, place) in fields.iter().filter(|(_, place)| endpoint[place].is_string()) {
+        hints[hint] = json!([{ "name": endpoint[place] }]);
+    }
+    hints
 }

@@ -53,6 +53,27 @@ impl Slices {
     }
 }
 
+#[test]
+fn traffic_may_stay_where_it_is() {
+    let hints = |distribution: &str, zoned: bool, ready: bool| {
+        let zones = if zoned { BTreeMap::from([("one".into(), "z".into())]) } else { BTreeMap::new() };
+        let service = service(|service| service["spec"]["trafficDistribution"] = distribution.into());
+        let pods = vec![pod(1, ready, |_| {})];
+        let planned = plan(&View { service, pods, zones, slices: Vec::new() });
+        planned.create[0]["endpoints"][0]["hints"].clone()
+    };
+    let zone = json!({ "forZones": [{ "name": "z" }] });
+    assert_eq!(hints("PreferClose", true, true), zone);
+    assert_eq!(hints("PreferSameZone", true, true), zone);
+    assert_eq!(hints("PreferSameZone", true, false), Value::Null, "nobody is sent to what is not ready");
+    assert_eq!(hints("PreferSameZone", false, true), Value::Null);
+    let node = json!([{ "name": "one" }]);
+    assert_eq!(hints("PreferSameNode", false, true), json!({ "forNodes": node }));
+    let both = json!({ "forZones": [{ "name": "z" }], "forNodes": node });
+    assert_eq!(hints("PreferSameNode", true, true), both);
+    assert_eq!(hints("", true, true), Value::Null);
+}
+
 fn merge(target: &mut Value, patch: &Value) {
     match patch {
         Value::Object(changes) => {
