@@ -145,8 +145,9 @@ fn start(view: &View, now: Timestamp, active: &mut Vec<Value>, plan: &mut Plan) 
         None => TimeZone::UTC,
         Some(name) => match TimeZone::get(name) {
             Ok(zone) => zone,
-            Err(error) => {
-                plan.note(true, "UnknownTimeZone", format!("invalid timeZone: {name:?}: {error}"));
+            Err(_) => {
+                let message = format!("invalid timeZone: {name:?}: unknown time zone {name}");
+                plan.note(true, "UnknownTimeZone", message);
                 return;
             }
         },
@@ -174,7 +175,8 @@ fn start(view: &View, now: Timestamp, active: &mut Vec<Value>, plan: &mut Plan) 
         plan.note(true, "TooManyMissedTimes", message.into());
     }
     if deadline.is_some_and(|deadline| scheduled.as_second().saturating_add(deadline) < now.as_second()) {
-        let message = format!("Missed scheduled time to start a job: {scheduled}");
+        let time = scheduled.strftime("%a, %d %b %Y %H:%M:%S +0000");
+        let message = format!("Missed scheduled time to start a job: {time}");
         plan.note(true, "MissSchedule", message);
         return;
     }

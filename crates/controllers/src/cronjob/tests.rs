@@ -129,6 +129,7 @@ fn a_job_is_started_for_each_time() {
     assert_eq!(started(&planned(late, &[], &[], "2026-01-01T01:00:30Z")), None);
     let plan = planned(json!({ "timeZone": "Mars/Base" }), &[], &[], "2026-01-01T00:03:10Z");
     assert_eq!((started(&plan), plan.notes[0].reason), (None, "UnknownTimeZone"));
+    assert_eq!(plan.notes[0].message, "invalid timeZone: \"Mars/Base\": unknown time zone Mars/Base");
 }
 
 #[test]

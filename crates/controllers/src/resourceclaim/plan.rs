@@ -22,7 +22,8 @@ fn list(value: &Value) -> impl Iterator<Item = &Value> + Clone {
 
 /// Whether a pod may name claims of devices; cheap, and true now and then although it names none.
 pub fn names_claims(pod: &Object) -> bool {
-    memchr::memmem::find(pod.raw(), b"\"resourceClaims\":").is_some()
+    let found = |field: &[u8]| memchr::memmem::find(pod.raw(), field).is_some();
+    found(b"\"resourceClaims\":") || found(b"\"extendedResourceClaimStatus\":")
 }
 
 /// Which claim a pod means by a name of its own.
@@ -50,11 +51,13 @@ pub fn meant<'a>(pod: &'a Value, entry: &'a Value) -> Meant<'a> {
     }
 }
 
-/// The names of all claims that a pod means and that are known.
+/// The names of all claims that a pod means and that are known, that which a scheduler made for its extended resources
+/// among them.
 pub fn claims(pod: &Value) -> Vec<&str> {
     let names = list(&pod["spec"]["resourceClaims"]).map(|entry| meant(pod, entry));
     names
         .filter_map(|one| if let Meant::Named(name) | Meant::Made(name) = one { Some(name) } else { None })
+        .chain(pod["status"]["extendedResourceClaimStatus"]["resourceClaimName"].as_str())
         .collect()
 }
 

@@ -119,5 +119,17 @@ async fn claims_come_and_go_with_their_pods() {
     assert_eq!(fake.writes(), Vec::<String>::new());
     fake.change(&pods(), &key, |pod| pod["status"]["phase"] = "Succeeded".into());
     until("gone", &|| fake.objects(&resource_claims()).is_empty()).await;
+    // A scheduler makes claims of its own for extended resources; they go the same way.
+    let mut extended = pod("e", "Running");
+    extended["spec"] = json!({ "nodeName": "n" });
+    extended["status"]["extendedResourceClaimStatus"] = json!({ "resourceClaimName": "made" });
+    fake.put(extended);
+    fake.put(json!({ "apiVersion": "resource.k8s.io/v1", "kind": "ResourceClaim",
+        "metadata": { "name": "made", "namespace": "web", "ownerReferences": [{ "apiVersion": "v1", "kind": "Pod",
+            "name": "e", "uid": "uid-e", "controller": true }] },
+        "status": { "allocation": {}, "reservedFor": [{ "resource": "pods", "name": "e", "uid": "uid-e" }] } }));
+    let key = ObjectKey::new("web", "e");
+    fake.change(&pods(), &key, |pod| pod["status"]["phase"] = "Succeeded".into());
+    until("given back", &|| fake.objects(&resource_claims()).is_empty()).await;
     stop.cancel();
 }
