@@ -1,4 +1,4 @@
-//! ConfigMaps and Secrets that pods of this node name: one watch for each object, shared by all pods that name it.
+//! ConfigMaps, Secrets and trust bundles that pods of this node name: one watch for each object, shared by all pods that name it.
 //!
 //! Invariant: an object is watched exactly as long as a pod holds a [`Claim`] on it; a node asks for no list of all
 //! Secrets, which it would not be allowed. Answers to the kubelet's `watch_based_manager`.
@@ -10,6 +10,7 @@ use std::time::Duration;
 use gifee_base::{FieldSelector, LabelSelector, ObjectKey};
 use gifee_client::{Cache, Client, Scope};
 use gifee_reconcile::{decode, gvr};
+use k8s_openapi::api::certificates::v1::ClusterTrustBundle;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
@@ -28,6 +29,10 @@ pub enum Kind {
     ConfigMap,
     /// `v1.Secret`
     Secret,
+    /// `certificates.k8s.io/v1.ClusterTrustBundle`, which has no namespace.
+    TrustBundle,
+    /// All ClusterTrustBundles of the signer of this name.
+    Signer,
 }
 
 /// A name in the pod's namespace.
@@ -43,6 +48,16 @@ impl Reference {
     /// To a ConfigMap.
     pub fn config_map(name: &str) -> Reference {
         Reference { kind: Kind::ConfigMap, name: name.to_owned() }
+    }
+
+    /// To a ClusterTrustBundle.
+    pub fn trust_bundle(name: &str) -> Reference {
+        Reference { kind: Kind::TrustBundle, name: name.to_owned() }
+    }
+
+    /// To all ClusterTrustBundles of a signer.
+    pub fn signer(name: &str) -> Reference {
+        Reference { kind: Kind::Signer, name: name.to_owned() }
     }
 
     /// To a Secret.
@@ -114,17 +129,19 @@ impl References {
     }
 
     fn watch(&self, namespace: &str, reference: &Reference) -> Arc<Watched> {
+        let (resource, namespace, field) = match reference.kind {
+            Kind::ConfigMap => (gvr::<ConfigMap>(), namespace, "metadata.name"),
+            Kind::Secret => (gvr::<Secret>(), namespace, "metadata.name"),
+            Kind::TrustBundle => (gvr::<ClusterTrustBundle>(), "", "metadata.name"),
+            Kind::Signer => (gvr::<ClusterTrustBundle>(), "", "spec.signerName"),
+        };
         let key = (namespace.to_owned(), reference.clone());
         let mut all = self.watched.lock();
         all.retain(|_, watched| watched.strong_count() > 0);
         if let Some(watched) = all.get(&key).and_then(Weak::upgrade) {
             return watched;
         }
-        let resource = match reference.kind {
-            Kind::ConfigMap => gvr::<ConfigMap>(),
-            Kind::Secret => gvr::<Secret>(),
-        };
-        let fields = FieldSelector::parse(&format!("metadata.name={}", reference.name));
+        let fields = FieldSelector::parse(&format!("{field}={}", reference.name));
         let scope = Scope {
             gvr: resource,
             namespace: namespace.to_owned(),
@@ -164,6 +181,9 @@ impl Claim {
             seen.map_err(|_| match reference.kind {
                 Kind::ConfigMap => "failed to sync configmap cache: timed out waiting for the condition",
                 Kind::Secret => "failed to sync secret cache: timed out waiting for the condition",
+                Kind::TrustBundle | Kind::Signer => {
+                    "failed to sync clustertrustbundle cache: timed out waiting for the condition"
+                }
             })
         });
         let all = futures_util::future::join_all(all).await;
@@ -175,7 +195,8 @@ impl Claim {
         T: k8s_openapi::Resource + serde::de::DeserializeOwned,
     {
         let watched = self.held.get(&Reference { kind, name: name.to_owned() })?;
-        let object = watched.cache.get(&ObjectKey::new(&self.namespace, name))?;
+        let namespace = if kind == Kind::TrustBundle { "" } else { &self.namespace };
+        let object = watched.cache.get(&ObjectKey::new(namespace, name))?;
         decode::<T>(&object).ok().map(Arc::new)
     }
 }
@@ -187,6 +208,16 @@ impl Sources for Claim {
 
     fn secret(&self, name: &str) -> Option<Arc<Secret>> {
         self.get(Kind::Secret, name)
+    }
+
+    fn trust_bundle(&self, name: &str) -> Option<Arc<ClusterTrustBundle>> {
+        self.get(Kind::TrustBundle, name)
+    }
+
+    fn trust_bundles(&self, signer: &str) -> Vec<Arc<ClusterTrustBundle>> {
+        let Some(watched) = self.held.get(&Reference::signer(signer)) else { return Vec::new() };
+        let snapshot = watched.cache.read();
+        snapshot.all().filter_map(|object| decode(object).ok().map(Arc::new)).collect()
     }
 }
 

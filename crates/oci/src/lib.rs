@@ -13,6 +13,7 @@ pub mod disk;
 pub mod error;
 pub mod images;
 pub mod local;
+pub mod mounts;
 pub mod netns;
 mod rooted;
 pub mod runtime;
@@ -21,6 +22,7 @@ pub mod shim;
 mod signals;
 pub mod spec;
 pub mod status;
+pub mod trees;
 
 pub use error::{Error, Result};
 pub use images::{Auth, Image, ImageStore};

@@ -7,8 +7,6 @@ use crate::layout;
 use crate::settings::Settings;
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use nix::mount::{MntFlags, umount2};
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -50,13 +48,15 @@ pub fn down(words: &[String]) -> Result<ExitCode> {
     let instance = Instance::take(&data_dir)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(clear(&data_dir, &settings))?;
-    unmount_below(&data_dir)?;
+    gifee_oci::mounts::unmount_below(&data_dir).map_err(|(point, error)| {
+        anyhow::Error::new(error).context(format!("unmounting {}", point.display()))
+    })?;
     remove_cgroup(&layout::cgroup(&settings))?;
     drop(instance);
     if arguments.purge {
         // Only now: a cluster that is merely down keeps its place, or another would take its addresses.
         settings.forget()?;
-        fs::remove_dir_all(&data_dir).with_context(|| format!("deleting {}", data_dir.display()))?;
+        gifee_oci::trees::remove(&data_dir).with_context(|| format!("deleting {}", data_dir.display()))?;
         println!("containers, network and data of {} are gone", data_dir.display());
     } else {
         println!("containers and network are gone; the data stays in {}", data_dir.display());
@@ -74,27 +74,6 @@ async fn clear(data_dir: &Path, settings: &Settings) -> Result<()> {
     gifee_net::teardown(&layout::network(data_dir, settings, &settings.pod_cidr)?)
         .await
         .context("removing the network")
-}
-
-/// Unmounts what is still mounted below a folder, the deepest first.
-fn unmount_below(folder: &Path) -> Result<()> {
-    let table = fs::read_to_string("/proc/self/mountinfo").context("reading the mounts of this machine")?;
-    let points = table.lines().filter_map(|line| line.split(' ').nth(4)).map(unescape);
-    let mut below: Vec<PathBuf> =
-        points.map(PathBuf::from).filter(|point| point.starts_with(folder)).collect();
-    below.sort_by_key(|point| std::cmp::Reverse(point.components().count()));
-    for point in below {
-        umount2(&point, MntFlags::MNT_DETACH).with_context(|| format!("unmounting {}", point.display()))?;
-    }
-    Ok(())
-}
-
-/// The kernel writes blanks and backslashes in paths as octal numbers.
-fn unescape(text: &str) -> String {
-    ["\\040", "\\011", "\\012", "\\134"]
-        .iter()
-        .zip([" ", "\t", "\n", "\\"])
-        .fold(text.to_owned(), |text, (code, plain)| text.replace(code, plain))
 }
 
 fn remove_cgroup(path: &str) -> Result<()> {

@@ -16,6 +16,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use gifee_base::Quantity as Amount;
+use k8s_openapi::api::certificates::v1::ClusterTrustBundle;
 use k8s_openapi::api::core::v1::{ConfigMap, Container, EnvFromSource, EnvVar, FileKeySelector, Pod, Secret};
 
 use crate::pod::members;
@@ -26,6 +27,14 @@ pub trait Sources {
     fn config_map(&self, name: &str) -> Option<Arc<ConfigMap>>;
     /// A Secret of the pod's namespace; `None` if there is none.
     fn secret(&self, name: &str) -> Option<Arc<Secret>>;
+    /// A ClusterTrustBundle; `None` if there is none.
+    fn trust_bundle(&self, _name: &str) -> Option<Arc<ClusterTrustBundle>> {
+        None
+    }
+    /// The ClusterTrustBundles of a signer.
+    fn trust_bundles(&self, _signer: &str) -> Vec<Arc<ClusterTrustBundle>> {
+        Vec::new()
+    }
 }
 
 /// Files in the volumes of a pod.

@@ -61,29 +61,10 @@ pub fn mounted(path: &Path) -> Result<bool, Error> {
 
 /// Unmounts what is mounted at or below a folder, the deepest first.
 pub fn unmount_below(root: &Path) -> Result<(), Error> {
-    let table = Path::new("/proc/self/mountinfo");
-    let text = std::fs::read_to_string(table).map_err(Error::file("read", table))?;
-    let points = text.lines().filter_map(|line| line.split(' ').nth(4)).map(unescape);
-    let mut below: Vec<PathBuf> = points.filter(|point| point.starts_with(root)).collect();
-    below.sort_by_key(|point| std::cmp::Reverse(point.as_os_str().len()));
-    for point in below {
-        rustix::mount::unmount(&point, rustix::mount::UnmountFlags::DETACH)
-            .map_err(Error::file("unmount", &point))?;
-    }
-    Ok(())
-}
-
-/// Spaces and their like are octal in the mount table.
-fn unescape(field: &str) -> PathBuf {
-    let field =
-        field.replace("\\040", " ").replace("\\011", "\t").replace("\\012", "\n").replace("\\134", "\\");
-    PathBuf::from(field)
+    gifee_oci::mounts::unmount_below(root).map_err(|(point, error)| Error::file("unmount", &point)(error))
 }
 
 /// Removes a tree. Succeeds if there is none.
 pub fn remove_tree(root: &Path) -> Result<(), Error> {
-    match std::fs::remove_dir_all(root) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Error::file("remove", root)(error)),
-        _ => Ok(()),
-    }
+    gifee_oci::trees::remove(root).map_err(Error::file("remove", root))
 }

@@ -29,10 +29,7 @@ impl Hook for Folders {
         let logs = run.paths.logs(members::namespace(&run.pod), members::name(&run.pod));
         let folders = [run.paths.folder(), logs];
         blocking("FailedKillPod", move || {
-            folders.iter().try_for_each(|folder| match std::fs::remove_dir_all(folder) {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
-                _ => Ok(()),
-            })
+            folders.iter().try_for_each(|folder| gifee_oci::trees::remove(folder))
         })
         .await
     }

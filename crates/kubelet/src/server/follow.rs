@@ -41,6 +41,13 @@ enum Step {
     Enough,
 }
 
+/// Opens a log. Whoever may write to the folder of logs cannot have another file read, or a pipe waited for.
+async fn open(path: &std::path::Path) -> std::io::Result<File> {
+    let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
+    let flags = i32::try_from(flags.bits()).unwrap_or_default();
+    tokio::fs::OpenOptions::new().read(true).custom_flags(flags).open(path).await
+}
+
 impl Reader {
     pub(super) fn new(path: PathBuf, options: Options, sender: mpsc::Sender<Bytes>) -> Reader {
         let left = options.limit.unwrap_or(u64::MAX);
@@ -54,7 +61,7 @@ impl Reader {
         let folder = self.path.parent().map(PathBuf::from).unwrap_or_default();
         let listener = if self.options.follow { Listener::new(&folder).ok() } else { None };
         let mut ended = has_ended(runtime.as_ref(), id).await;
-        let mut file = match File::open(&self.path).await {
+        let mut file = match open(&self.path).await {
             Ok(file) => file,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
             Err(error) => return Err(error),
@@ -189,7 +196,7 @@ impl Reader {
         if identity(now) == identity(reader.get_ref().metadata().await?) {
             return Ok(None);
         }
-        File::open(&self.path).await.map(Some)
+        open(&self.path).await.map(Some)
     }
 }
 

@@ -13,6 +13,7 @@ mod projected;
 mod secret;
 #[cfg(test)]
 mod tests;
+mod trust;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

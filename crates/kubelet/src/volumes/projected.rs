@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ServiceAccountTokenProjection, Volume, VolumeProjection};
 
-use super::{Context, Error, Mounted, VolumeType, publish};
+use super::{Context, Error, Mounted, VolumeType, publish, trust};
 use crate::files::payload::Payload;
 use crate::files::{ownership, payload};
 use crate::pod::members;
@@ -32,6 +32,7 @@ impl VolumeType for Projected {
         for source in sources {
             found.extend(source.config_map.iter().map(|map| Reference::config_map(&map.name)));
             found.extend(source.secret.iter().map(|secret| Reference::secret(&secret.name)));
+            found.extend(source.cluster_trust_bundle.as_ref().and_then(trust::reference));
         }
         found
     }
@@ -75,6 +76,9 @@ fn object_files(context: &Context<'_>, one: &VolumeProjection, mode: Option<i32>
     }
     if let Some(source) = &one.downward_api {
         return payload::downward(context.pod, source.items.as_ref(), mode, context.facts);
+    }
+    if let Some(source) = &one.cluster_trust_bundle {
+        return trust::file(context, source, mode);
     }
     Err(Error::Invalid("a projected source of a type that this node does not support".to_owned()))
 }

@@ -94,7 +94,7 @@ impl Content {
         // What a crash left: nobody else is at work if the lock can be had.
         if let Some(_lock) = content.try_exclusive()? {
             for entry in std::fs::read_dir(root.join("tmp")).map_err(Error::io("read", root))?.flatten() {
-                let _ = std::fs::remove_dir_all(entry.path()).or_else(|_| std::fs::remove_file(entry.path()));
+                let _ = crate::trees::remove(&entry.path());
             }
         }
         Ok(content)

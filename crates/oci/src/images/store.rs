@@ -302,7 +302,7 @@ impl ImageStore {
                 // Out of the way at once, so that half of it is never taken for a layer.
                 let aside = self.content.root().join("tmp").join(entry.file_name());
                 std::fs::rename(entry.path(), &aside).map_err(Error::io("remove", entry.path()))?;
-                std::fs::remove_dir_all(&aside).map_err(Error::io("remove", aside))?;
+                crate::trees::remove(&aside).map_err(Error::io("remove", aside))?;
             }
         }
         Ok(())

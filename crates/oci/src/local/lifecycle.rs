@@ -349,10 +349,7 @@ pub(super) fn erase(images: &crate::ImageStore, id: &str, folder: &Path, cgroup:
     spawn::unmount(&folder.join("rootfs"))?;
     volumes::unmount(folder)?;
     images.unpin(id)?;
-    match std::fs::remove_dir_all(folder) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Error::io("remove", folder)(error)),
-        _ => Ok(()),
-    }
+    crate::trees::remove(folder).map_err(Error::io("remove", folder))
 }
 
 fn host_name() -> String {

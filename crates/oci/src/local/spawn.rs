@@ -46,10 +46,7 @@ pub(super) fn unmake(folder: &Path, cgroup: Option<&str>) -> Result<()> {
         cgroups::remove(cgroup)?;
     }
     unmount(&folder.join(SHM))?;
-    match std::fs::remove_dir_all(folder) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Error::io("remove", folder)(error)),
-        _ => Ok(()),
-    }
+    crate::trees::remove(folder).map_err(Error::io("remove", folder))
 }
 
 /// Unmounts what is mounted there, if anything.

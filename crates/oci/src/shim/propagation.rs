@@ -3,7 +3,7 @@
 //! Invariant: none but where that is asked for. libcontainer says so together with the bind, where the kernel does not
 //! look at it. Answers to the propagation of mounts in runc's `mountToRootfs`.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use rustix::mount::{MountPropagationFlags, mount_change};
 
@@ -23,19 +23,11 @@ pub(super) fn settle(propagating: &[(PathBuf, Propagation)]) -> std::io::Result<
         }
         kept.push(path);
     }
-    let table = std::fs::read_to_string("/proc/self/mountinfo")?;
-    for point in table.lines().filter_map(|line| line.split(' ').nth(4)).map(unescape) {
+    for point in crate::mounts::points()? {
         if !kept.iter().any(|path| point.starts_with(path)) {
             // What another one hides cannot be reached, by nobody.
-            let _ = mount_change(Path::new(&point), MountPropagationFlags::PRIVATE);
+            let _ = mount_change(&point, MountPropagationFlags::PRIVATE);
         }
     }
     Ok(())
-}
-
-/// Spaces and their like are octal in the mount table.
-fn unescape(field: &str) -> PathBuf {
-    let field =
-        field.replace("\\040", " ").replace("\\011", "\t").replace("\\012", "\n").replace("\\134", "\\");
-    PathBuf::from(field)
 }

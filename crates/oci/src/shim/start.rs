@@ -232,6 +232,8 @@ pub(crate) fn open_log(path: &Path) -> Result<std::fs::File> {
         .create(true)
         .append(true)
         .mode(0o640)
+        // Whoever may write to the folder cannot have the log of another file written.
+        .custom_flags(nix::libc::O_NOFOLLOW | nix::libc::O_NONBLOCK)
         .open(path)
         .map_err(Error::io("open log", path))
 }

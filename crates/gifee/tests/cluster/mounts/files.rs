@@ -19,6 +19,7 @@ pub const STEPS: &[Step] = &[
     ("races", many_volumes_do_not_race),
     ("many", ten_thousand_files),
     ("missing", what_is_missing_is_waited_for),
+    ("trust", trust_anchors_follow_their_bundles),
 ];
 
 /// Makes a ConfigMap or a Secret, with text in it.
@@ -166,11 +167,10 @@ fn files_follow_objects(api: &Api<'_>, kind: &str) {
         // Whoever looks where the link leads sees both as they belong together; a part stays as it was.
         (
             "changed",
-            format!(
-                "while d=/changed/$(busybox readlink /changed/..data); a=$(cat $d/data-1); b=$(cat $d/data-2); \
+            "while d=/changed/$(busybox readlink /changed/..data); a=$(cat $d/data-1); b=$(cat $d/data-2); \
                  [ \"$a\" != value-2 ]; do [ \"$a\" = \"$b\" ] || ! [ -e $d/data-2 ] || exit 1; busybox usleep 20000; done 2>/dev/null; \
                  echo $a $b $(cat /changed/data-1) $(cat /part)"
-            ),
+                .to_owned(),
             "value-2 value-2 value-2 value-1\n",
         ),
         (
@@ -267,6 +267,64 @@ fn ten_thousand_files(api: &Api<'_>) {
     let line = "busybox ls /v | wc -l; cat /v/key-9999";
     let cases: [Case<'_>; 1] = [("c", 0, at("v", "/v"), line.into(), "10000\nvalue-9999".into())];
     check(api, "many", &json!([volume("configMap", "v", "many", &json!({}))]), &json!({}), &cases);
+}
+
+/// The certificates of bundles, of one by its name and of all of a signer that have a label: each once, and the new ones.
+fn trust_anchors_follow_their_bundles(api: &Api<'_>) {
+    let certificate = || {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let mut parameters = rcgen::CertificateParams::default();
+        parameters.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        parameters.self_signed(&key).unwrap().pem()
+    };
+    let (first, second) = (certificate(), certificate());
+    let bundles = "/apis/certificates.k8s.io/v1/clustertrustbundles";
+    let bundle = |name: &str, signer: Value, text: &str| {
+        json!({ "apiVersion": "certificates.k8s.io/v1", "kind": "ClusterTrustBundle",
+            "metadata": { "name": name, "labels": { "live": "yes" } },
+            "spec": { "signerName": signer, "trustBundle": text } })
+    };
+    api.post(bundles, &bundle("mounts", Value::Null, &first));
+    api.post(bundles, &bundle("example.com:mounts:one", json!("example.com/mounts"), &first));
+    let source = |source: Value| json!({ "clusterTrustBundle": source });
+    let all = json!({ "matchLabels": { "live": "yes" } });
+    let sources = [
+        source(json!({ "name": "mounts", "path": "by-name" })),
+        source(json!({ "signerName": "example.com/mounts", "labelSelector": all, "path": "by-signer" })),
+        source(json!({ "name": "nobody", "path": "nothing", "optional": true })),
+        source(json!({ "signerName": "example.com/mounts", "path": "unselected", "optional": true })),
+    ];
+    let volumes = json!([{ "name": "v", "projected": { "sources": sources } }]);
+    let count = |file: &str, number: u32| format!("[ $(busybox grep -c BEGIN /v/{file}) = {number} ]");
+    let before = format!(
+        "{} && {} && ! [ -s /v/nothing ] && ! [ -s /v/unselected ]",
+        count("by-name", 1),
+        count("by-signer", 1)
+    );
+    let lines = ["by-name", "by-signer"].map(|file| (file, format!("{}; echo both", once(&count(file, 2)))));
+    let containers = lines.iter().map(|(name, line)| shell(name, 0, &at("v", "/v"), line)).collect();
+    start(
+        api,
+        "trusts",
+        &volumes,
+        containers,
+        &json!({ "initContainers": [shell("before", 0, &at("v", "/v"), &before)] }),
+    );
+    runs(api, "trusts", "by-name");
+    runs(api, "trusts", "by-signer");
+    api.patch(
+        &format!("{bundles}/mounts"),
+        &json!({ "spec": { "trustBundle": format!("{second}{first}") } }),
+    );
+    api.post(
+        bundles,
+        &bundle("example.com:mounts:two", json!("example.com/mounts"), &format!("{first}{second}")),
+    );
+    succeeds(api, "trusts");
+    let missing = json!([{ "name": "v", "projected": { "sources": [source(json!({ "name": "nobody", "path": "p" }))] } }]);
+    start(api, "waits", &missing, vec![shell("c", 0, &at("v", "/v"), "true")], &json!({}));
+    let said = super::unmounted(api, "waits");
+    assert!(said.ends_with("clustertrustbundle.certificates.k8s.io \"nobody\" not found"), "{said}");
 }
 
 /// A pod waits for what its volumes name, says so, and goes on when it is there; keys as well as objects.

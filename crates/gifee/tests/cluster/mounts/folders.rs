@@ -235,12 +235,6 @@ pub(super) struct Unmount(pub std::path::PathBuf);
 
 impl Drop for Unmount {
     fn drop(&mut self) {
-        let table = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
-        let points = table.lines().filter_map(|line| line.split(' ').nth(4)).map(std::path::PathBuf::from);
-        let mut below: Vec<_> = points.filter(|point| point.starts_with(&self.0)).collect();
-        below.sort();
-        for point in below.iter().rev() {
-            let _ = rustix::mount::unmount(point, rustix::mount::UnmountFlags::DETACH);
-        }
+        let _ = gifee_oci::mounts::unmount_below(&self.0);
     }
 }

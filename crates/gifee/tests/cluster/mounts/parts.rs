@@ -10,6 +10,7 @@ pub const STEPS: &[Step] = &[
     ("parts-of-folders", folders_of_volumes_are_mounted),
     ("escapes", parts_stay_in_their_volumes),
     ("escapes-later", what_is_exchanged_later_leads_nowhere),
+    ("logs", links_in_place_of_logs_are_not_read),
     ("restarts", a_container_starts_again_with_its_part),
 ];
 
@@ -181,6 +182,35 @@ fn what_is_exchanged_later_leads_nowhere(api: &Api<'_>) {
     if ended(&pod) {
         assert_eq!(log(api, "exchange", "victim"), "end\nlink\n");
     }
+}
+
+/// Who may write to the folder of logs cannot have another file of the host read or written as a log.
+fn links_in_place_of_logs_are_not_read(api: &Api<'_>) {
+    let outside = api.cluster.folder.path().join("not-a-log");
+    std::fs::write(&outside, "2026-01-01T00:00:00.000000000Z stdout F not yours\n").unwrap();
+    let logs = api.cluster.data_dir.join("kubelet/logs");
+    let volumes = json!([{ "name": "logs", "hostPath": { "path": logs } }]);
+    let line = format!(
+        "echo mine; cd /logs/$NAMESPACE_$NAME_$UID/c && busybox mv 0.log kept.log && busybox ln -s {} 0.log && echo linked > /dev/termination-log",
+        outside.display()
+    );
+    let mut one = shell(
+        "c",
+        0,
+        &at("logs", "/logs"),
+        &line.replace("$NAMESPACE_$NAME_$UID", "${NAMESPACE}_${NAME}_${UID}"),
+    );
+    let field =
+        |name: &str, path: &str| json!({ "name": name, "valueFrom": { "fieldRef": { "fieldPath": path } } });
+    one["env"] = json!([
+        field("NAMESPACE", "metadata.namespace"),
+        field("NAME", "metadata.name"),
+        field("UID", "metadata.uid")
+    ]);
+    start(api, "links", &volumes, vec![one], &json!({}));
+    let pod = succeeds(api, "links");
+    assert_eq!(pod["status"]["containerStatuses"][0]["state"]["terminated"]["message"], "linked\n");
+    assert_eq!(log(api, "links", "c"), "");
 }
 
 /// A part of a ConfigMap that changed meanwhile, and one that is a file: a container that ends is started again.
