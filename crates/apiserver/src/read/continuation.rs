@@ -2,6 +2,7 @@
 //!
 //! Answers to apiserver's `storage/continue.go`; the shape of the token is upstream's.
 
+use crate::write::json_word;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use base64::{DecodeError, Engine};
 use gifee_base::{Reason, Status};
@@ -74,16 +75,8 @@ fn undecodable(error: &DecodeError, text: &str) -> String {
 
 /// A field of a token; null if it is absent. A revision is a number, the others are texts.
 fn field<'a>(token: &'a Value, name: &str, refuse: impl Fn(&str) -> Status) -> Result<&'a Value, Status> {
-    let kind = |value: &Value| match value {
-        Value::Null => "null",
-        Value::Bool(_) => "bool",
-        Value::Number(_) => "number",
-        Value::String(_) => "string",
-        Value::Array(_) => "array",
-        Value::Object(_) => "object",
-    };
     if !token.is_object() {
-        let kind = kind(token);
+        let kind = json_word(token);
         let why = format!("json: cannot unmarshal {kind} into Go value of type storage.continueToken");
         return Err(refuse(&why));
     }
@@ -91,7 +84,7 @@ fn field<'a>(token: &'a Value, name: &str, refuse: impl Fn(&str) -> Status) -> R
     if value.is_null() || if name == "rv" { value.is_i64() } else { value.is_string() } {
         return Ok(value);
     }
-    let kind = kind(value);
+    let kind = json_word(value);
     let place = format!("Go struct field continueToken.{name} of type {wanted}");
     Err(refuse(&format!("json: cannot unmarshal {kind} into {place}")))
 }

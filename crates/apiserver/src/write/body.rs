@@ -175,7 +175,7 @@ fn identify(gvk: &Gvk, schema: Option<&Schema>, mut value: Value, source: &[u8])
             Some(other) => {
                 let error = Error::Decode(format!(
                     "json: cannot unmarshal {} into Go struct field {}.metadata of type v1.ObjectMeta",
-                    word(other),
+                    json_word(other),
                     gvk.kind
                 ));
                 return Err(refuse(gvk, Some(&gvk.kind), &error, source));
@@ -238,7 +238,8 @@ fn custom(
     Ok(())
 }
 
-fn word(value: &Value) -> &'static str {
+/// What a value is, in the words of Go's decoder.
+pub fn json_word(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
         Value::Bool(_) => "bool",

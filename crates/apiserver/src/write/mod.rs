@@ -22,7 +22,7 @@ mod shown;
 mod update;
 mod versions;
 
-pub use body::decode_call;
+pub use body::{decode_call, json_word};
 pub use charge::Turns;
 pub use collection::delete_collection;
 pub use commit::stored_form;

@@ -18,7 +18,7 @@ fn endpoint(url: &str, authority: &Authority) -> Endpoint {
 }
 
 async fn failure(outbound: &Outbound, endpoint: &Endpoint) -> String {
-    let timeout = Duration::from_millis(400);
+    let timeout = Duration::from_secs(60);
     outbound.post_json(endpoint, Bytes::from_static(b"{}"), timeout).await.unwrap_err().to_string()
 }
 
@@ -78,7 +78,7 @@ async fn failures_read_as_upstreams() {
     let good = backend::json(|body| body);
     let backend = Backend::tls(&authority, &["localhost"], good.clone()).await;
     let url = |path: &str| format!("Post \"{}\": ", backend.url(path));
-    let asked = url("/?timeout=1s");
+    let asked = url("/?timeout=1m0s");
     assert_eq!(
         failure(&outbound, &endpoint(&backend.url("/"), &other)).await,
         format!("{asked}tls: failed to verify certificate: x509: certificate signed by unknown authority")
@@ -88,7 +88,7 @@ async fn failures_read_as_upstreams() {
         failure(&outbound, &endpoint(&wrong.url("/"), &authority)).await,
         format!(
             "Post \"{}\": tls: failed to verify certificate: x509: certificate is valid for elsewhere, other.example, not localhost",
-            wrong.url("/?timeout=1s")
+            wrong.url("/?timeout=1m0s")
         )
     );
     let old = Backend::tls(&authority, &[], good.clone()).await;
@@ -96,18 +96,18 @@ async fn failures_read_as_upstreams() {
         failure(&outbound, &endpoint(&old.url("/"), &authority)).await,
         format!(
             "Post \"{}\": tls: failed to verify certificate: x509: certificate relies on legacy Common Name field, use SANs instead",
-            old.url("/?timeout=1s")
+            old.url("/?timeout=1m0s")
         )
     );
     let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     assert_eq!(
         failure(&outbound, &endpoint(&format!("https://{nobody}/x"), &authority)).await,
-        format!("Post \"https://{nobody}/x?timeout=1s\": dial tcp {nobody}: connect: connection refused")
+        format!("Post \"https://{nobody}/x?timeout=1m0s\": dial tcp {nobody}: connect: connection refused")
     );
     let plain = Backend::plain(good).await;
     assert_eq!(
         failure(&outbound, &endpoint(&plain.url("/"), &authority)).await,
-        format!("Post \"{}\": http: server gave HTTP response to HTTPS client", plain.url("/?timeout=1s"))
+        format!("Post \"{}\": http: server gave HTTP response to HTTPS client", plain.url("/?timeout=1m0s"))
     );
     for (code, expect) in [
         (400, "the server rejected our request for an unknown reason"),
@@ -174,7 +174,7 @@ async fn services_are_reached_at_their_ready_endpoints() {
     };
     assert_eq!(
         failure(&outbound, &config("hook", 443)).await,
-        "Post \"https://hook.default.svc:443/p?timeout=1s\": service \"hook\" not found"
+        "Post \"https://hook.default.svc:443/p?timeout=1m0s\": service \"hook\" not found"
     );
     world.add_service("hook", 443, &[("10.1.0.6", false)], 8443).await;
     assert!(
