@@ -14,11 +14,12 @@ use serde_json::Value;
 use crate::pod::members;
 use crate::pod::{Member, Role};
 
+pub mod preemption;
 #[cfg(test)]
 mod tests;
 
-/// What pods count as: with what the node gave them, and what running them takes.
-const COUNTING: Counting = Counting { given: true, overhead: true };
+/// What pods count as: what they were given, which stands in their place here, and what running them takes.
+const COUNTING: Counting = Counting { given: false, overhead: true };
 /// Addresses that stand for all.
 const ALL: [&str; 3] = ["", "0.0.0.0", "::"];
 
@@ -120,6 +121,69 @@ pub fn admit<'a>(
     Ok(())
 }
 
+/// What lacks for a pod beside others.
+pub fn shortage<'a>(
+    pod: &Pod,
+    allocatable: &BTreeMap<String, Quantity>,
+    others: impl Iterator<Item = &'a Taken>,
+) -> preemption::Shortage {
+    let (mut used, mut count) = (Amounts::new(), 0);
+    for other in others {
+        add(&mut used, &other.asked);
+        count += 1;
+    }
+    let mut short = preemption::Shortage::new();
+    for (name, wanted) in &Taken::by(pod).asked {
+        let Some(capacity) = allocatable.get(name) else { continue };
+        let used = used.get(name).map_or(0, |used| unit(name, used));
+        let wanted = unit(name, wanted);
+        let lack = wanted.saturating_sub(unit(name, capacity).saturating_sub(used));
+        if wanted > 0 && lack > 0 {
+            short.insert(name.clone(), lack);
+        }
+    }
+    let lack = count + 1 - allocatable.get("pods").map_or(i64::MAX, Quantity::value);
+    if lack > 0 {
+        short.insert("pods".to_owned(), lack);
+    }
+    short
+}
+
+/// Decides whether a pod that runs can be given other resources, which stand in its spec.
+///
+/// # Errors
+/// `Infeasible` if it never can be, `Deferred` if others have to make room.
+pub fn resize<'a>(
+    pod: &Pod,
+    allocatable: &BTreeMap<String, Quantity>,
+    others: impl Iterator<Item = &'a Taken>,
+) -> Result<Taken, (&'static str, String)> {
+    if pod.metadata.annotations.as_ref().is_some_and(|all| all.contains_key("kubernetes.io/config.mirror")) {
+        return Err(("Infeasible", "In-place resize of static-pods is not supported".to_owned()));
+    }
+    let own = Taken::by(pod);
+    for name in ["memory", "cpu"] {
+        let (Some(wanted), Some(capacity)) = (own.asked.get(name), allocatable.get(name)) else { continue };
+        let (wanted, capacity) = (unit(name, wanted), unit(name, capacity));
+        if wanted > capacity {
+            let why = format!("{name}, requested: {wanted}, capacity: {capacity}");
+            return Err(("Infeasible", format!("Node didn't have enough capacity: {why}")));
+        }
+    }
+    let (mut used, mut count) = (Amounts::new(), 0);
+    for other in others {
+        add(&mut used, &other.asked);
+        count += 1;
+    }
+    room(&own.asked, &used, count, allocatable).map_err(|refusal| ("Deferred", refusal.message))?;
+    Ok(own)
+}
+
+/// The kernel shares processors by thousandths, everything else is whole.
+fn unit(name: &str, amount: &Quantity) -> i64 {
+    if name == "cpu" { amount.milli() } else { amount.value() }
+}
+
 /// Whether there is room. What the node does not have at all is somebody else's to give.
 fn room(
     asked: &Amounts,
@@ -137,8 +201,6 @@ fn room(
     if count + 1 > pods {
         return Err(lacks("pods", 1, count, pods));
     }
-    // The kernel shares processors by thousandths, everything else is whole.
-    let unit = |name: &str, amount: &Quantity| if name == "cpu" { amount.milli() } else { amount.value() };
     let first = ["cpu", "memory", "ephemeral-storage"];
     let rest = asked.keys().map(String::as_str).filter(|name| !first.contains(name));
     for name in first.into_iter().chain(rest) {

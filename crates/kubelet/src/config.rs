@@ -115,7 +115,7 @@ impl Config {
             resolv_conf: PathBuf::from("/etc/resolv.conf"),
             cgroup_root: "/kubepods".to_owned(),
             max_pods: 110,
-            pod_pids_limit: None,
+            pod_pids_limit: Some(4096),
             seccomp_default: true,
             labels: BTreeMap::new(),
             taints: Vec::new(),

@@ -3,10 +3,10 @@
 //! Invariant: what waits here is names, each once; a missed event leads to a look at everything. Answers to the
 //! kubelet's sync loop.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use gifee_base::{FieldSelector, Gvr, LabelSelector, ObjectKey};
+use gifee_base::{FieldSelector, Gvr, LabelSelector, ObjectKey, Quantity};
 use gifee_client::{Cache, Client, Scope};
 use gifee_oci::status::{Event, EventKind};
 use gifee_reconcile::{decode, gvr};
@@ -17,11 +17,14 @@ use tokio::sync::{Notify, broadcast};
 
 use tokio_util::sync::CancellationToken;
 
+use crate::admission::preemption::{self, CRITICAL, Candidate};
 use crate::admission::{self, Refusal, Taken};
 use crate::agent::Agent;
 use crate::config::Config;
 use crate::labels;
-use crate::pod::members;
+use crate::pod::conditions::PREEMPTED;
+use crate::pod::resize::{Allotment, Pending, describe, overlay};
+use crate::pod::{members, qos};
 use crate::worker::{Mailbox, Records, Worker};
 
 /// The cache of the pods of this node.
@@ -87,6 +90,10 @@ struct Admitted {
     generation: Option<i64>,
     taken: Taken,
     over: bool,
+    class: qos::Class,
+    priority: i32,
+    /// The pod as it is, if it asks for other resources than it could be given.
+    pending: Option<Arc<Pod>>,
 }
 
 impl Dispatch {
@@ -165,6 +172,7 @@ impl Dispatch {
         for (uid, pod, revision) in pods {
             self.pod(&uid, pod, revision);
         }
+        self.retry();
     }
 
     fn pod(&mut self, uid: &str, pod: Arc<Pod>, revision: u64) {
@@ -175,7 +183,7 @@ impl Dispatch {
                     admitted.over = is_over(&pod);
                     if admitted.generation != pod.metadata.generation {
                         admitted.generation = pod.metadata.generation;
-                        admitted.taken = Taken::by(&pod);
+                        self.resize(uid, &pod, &mailbox);
                     }
                 }
                 mailbox.pod(pod, revision);
@@ -205,8 +213,13 @@ impl Dispatch {
             return None;
         }
         let mailbox = Arc::new(Mailbox::new(&pod));
+        let ran = !records.sandboxes.is_empty() && revision > 0;
+        if ran {
+            mailbox.allot(Allotment::reported(&pod));
+        }
         // What runs already, and what is over or on its way out, is not asked whether it fits.
-        let new = records.sandboxes.is_empty()
+        let new = !ran
+            && records.sandboxes.is_empty()
             && !is_over(&pod)
             && revision > 0
             && pod.metadata.deletion_timestamp.is_none();
@@ -217,22 +230,120 @@ impl Dispatch {
             Some(refusal) => worker.refuse(&refusal.reason, refusal.message),
             None => {
                 let (generation, over) = (pod.metadata.generation, is_over(&pod));
-                let admitted = Admitted { generation, taken: Taken::by(&pod), over };
+                let given = overlay(pod.clone(), &mailbox.allotment().given);
+                let (class, priority) = (qos::class(&pod), members::spec(&pod).priority.unwrap_or(0));
+                let taken = Taken::by(&given);
+                let admitted = Admitted { generation, taken, over, class, priority, pending: None };
                 self.taken.insert(uid.to_owned(), admitted);
+                if ran {
+                    self.resize(uid, &pod, &mailbox);
+                }
             }
         }
         self.agent.tasks.spawn(supervise(self.agent.clone(), mailbox.clone(), pod, worker));
         Some(mailbox)
     }
 
-    /// Whether there is room for a pod beside those that run.
-    fn admit(&mut self, pod: &Pod) -> Result<(), Refusal> {
+    /// Gives a pod what it asks for now, if there is room.
+    fn resize(&mut self, uid: &str, pod: &Arc<Pod>, mailbox: &Mailbox) {
+        let old = mailbox.allotment();
+        let generation = pod.metadata.generation;
+        let decided = if old.suffices(pod) {
+            Ok(None)
+        } else {
+            let others = self.taken.iter().filter(|(other, one)| *other != uid && !one.over);
+            let others = others.map(|(_, one)| &one.taken);
+            admission::resize(pod, &self.agent.allocatable(), others).map(Some)
+        };
+        let Some(admitted) = self.taken.get_mut(uid) else { return };
+        admitted.pending = None;
+        match decided {
+            Ok(None) if old.pending.is_none() => {}
+            Ok(None) => mailbox.allot(Allotment { pending: None, ..Allotment::clone(&old) }),
+            Ok(Some(taken)) => {
+                admitted.taken = taken;
+                self.agent.normal(pod, None, "ResizeStarted", describe("started", pod, generation, None));
+                mailbox.allot(Allotment { generation, ..Allotment::asked(pod) });
+            }
+            Err((reason, message)) => {
+                // What never fits need not be looked at again.
+                admitted.pending = (reason == "Deferred").then(|| pod.clone());
+                let pending = Some(Pending { reason, message, generation });
+                if old.pending != pending {
+                    let why = pending.as_ref().map(|pending| pending.message.as_str());
+                    let message = describe(reason, pod, generation, why);
+                    self.agent.warning(pod, None, &format!("Resize{reason}"), message);
+                    mailbox.allot(Allotment { pending, ..Allotment::clone(&old) });
+                }
+            }
+        }
+    }
+
+    /// Looks again at what could not be given: who asks for less, is of higher priority or has waited longer comes first.
+    fn retry(&mut self) {
+        if self.taken.values().all(|one| one.pending.is_none()) {
+            return;
+        }
+        self.forget_removed();
+        let waits = self.taken.iter().filter(|(_, one)| !one.over);
+        let mut waiting: Vec<(String, Arc<Pod>)> =
+            waits.filter_map(|(uid, one)| Some((uid.clone(), one.pending.clone()?))).collect();
+        waiting.sort_by_key(|(_, pod)| {
+            let guaranteed = qos::class(pod) == qos::Class::Guaranteed;
+            let priority = members::spec(pod).priority.unwrap_or(0);
+            (std::cmp::Reverse(priority), !guaranteed, pod.metadata.generation)
+        });
+        for (uid, pod) in waiting {
+            let mailbox = self.agent.pods.lock().get(&uid).cloned();
+            if let Some(mailbox) = mailbox {
+                self.resize(&uid, &pod, &mailbox);
+            }
+        }
+    }
+
+    /// What pods have had that are gone is free.
+    fn forget_removed(&mut self) {
         let pods = self.agent.pods.lock();
         self.taken.retain(|uid, _| pods.get(uid).is_some_and(|mailbox| !mailbox.removed()));
-        drop(pods);
+    }
+
+    /// Whether there is room for a pod beside those that run.
+    fn admit(&mut self, pod: &Pod) -> Result<(), Refusal> {
+        self.forget_removed();
         let node = self.agent.node.get(&ObjectKey::cluster(&self.agent.config.node_name));
         let others = self.taken.values().filter(|one| !one.over).map(|one| &one.taken);
-        admission::admit(pod, node.as_deref(), &self.agent.allocatable(), others)
+        let allocatable = self.agent.allocatable();
+        let decided = admission::admit(pod, node.as_deref(), &allocatable, others);
+        let critical = members::spec(pod).priority.unwrap_or(0) >= CRITICAL;
+        if !critical || !decided.as_ref().is_err_and(|refusal| refusal.reason.starts_with("OutOf")) {
+            return decided;
+        }
+        if !self.preempt(pod, &allocatable) {
+            return decided;
+        }
+        // What room does not mend stands all the same.
+        let others = self.taken.values().filter(|one| !one.over).map(|one| &one.taken);
+        admission::admit(pod, node.as_deref(), &allocatable, others)
+    }
+
+    /// Makes room for a critical pod, if those that are not can.
+    fn preempt(&mut self, pod: &Pod, allocatable: &BTreeMap<String, Quantity>) -> bool {
+        let others = self.taken.values().filter(|one| !one.over).map(|one| &one.taken);
+        let short = admission::shortage(pod, allocatable, others);
+        let open = self.taken.iter().filter(|(_, one)| !one.over && one.priority < CRITICAL);
+        let candidates: Vec<Candidate<'_>> =
+            open.map(|(uid, one)| Candidate { uid, taken: &one.taken, class: one.class }).collect();
+        let Some(victims) = preemption::victims(&short, &candidates) else { return false };
+        for uid in &victims {
+            if let Some(admitted) = self.taken.get_mut(uid) {
+                admitted.over = true;
+            }
+            let mailbox = self.agent.pods.lock().get(uid).cloned();
+            if let Some(mailbox) = mailbox {
+                mailbox.evict(PREEMPTED, "Preempted in order to admit critical pod".to_owned());
+            }
+        }
+        true
     }
 }
 

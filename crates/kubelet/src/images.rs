@@ -89,6 +89,11 @@ impl Puller {
         result
     }
 
+    /// Whether an image is present.
+    pub async fn present(&self, image: &str) -> bool {
+        self.inspect(image).await.is_ok_and(|found| found.is_some())
+    }
+
     async fn inspect(&self, image: &str) -> Result<Option<Image>, Failed> {
         self.service.inspect(image).await.map_err(|error| match error {
             gifee_oci::Error::Reference { .. } => Failed {

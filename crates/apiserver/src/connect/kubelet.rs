@@ -6,6 +6,7 @@ use super::forward::{Backend, Onward, forward, headers};
 use super::object;
 use crate::body::Body;
 use crate::kinds::Resource;
+use crate::read::socket;
 use crate::request::Request;
 use crate::respond;
 use crate::seam::Target;
@@ -116,6 +117,10 @@ pub async fn log(request: &Request<'_>, resource: &Arc<Resource>) -> Result<Resp
     let code = response.status().as_u16();
     if !(200..300).contains(&code) {
         return Err(refusal(request, response).await);
+    }
+    if socket::wanted(request.headers) {
+        let pieces = http_body_util::BodyDataStream::new(response.into_body());
+        return socket::upgrade(request, socket::shape(request.headers), pieces);
     }
     Ok(respond::text(200, response.into_body()))
 }

@@ -8,7 +8,7 @@ mod list;
 mod objects;
 mod options;
 mod pieces;
-mod socket;
+pub(crate) mod socket;
 mod watch;
 
 pub use get::{get, newest, respond_object};

@@ -1,11 +1,13 @@
-//! Watches over a WebSocket: each event is a message, of text for JSON and of bytes for protobuf.
+//! Watches and logs over a WebSocket: each event is a message, of text for JSON and of bytes for protobuf; a log comes in
+//! messages as it was read.
 //!
 //! Invariant: what the client sends is read, as far as it takes to see that it leaves, and thrown away. Answers to
-//! `WatchServer.HandleWS`.
+//! `WatchServer.HandleWS` and to `wsstream.Reader`.
 
 use crate::body::Body;
 use crate::negotiate::Media;
 use crate::request::Request;
+use base64::Engine;
 use bytes::{Buf, Bytes};
 use futures_util::{SinkExt, Stream, StreamExt};
 use gifee_base::Status;
@@ -15,13 +17,25 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderName, Response, StatusCode};
 use hyper_util::rt::TokioIo;
-use std::convert::Infallible;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::{Message, Role, WebSocketConfig};
 
+/// What the messages are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shape {
+    /// Events of a watch.
+    Events(Media),
+    /// What comes, as it comes; an empty one first, which says that it begins.
+    Bytes,
+    /// The same as text.
+    Base64,
+}
+
 /// Bytes of a message that a client may send: it has nothing to say.
 const RECEIVED_BYTES: usize = 4 << 10;
+/// What a token among the protocols begins with.
+const BEARER: &str = "base64url.bearer.";
 
 fn text(headers: &HeaderMap, name: HeaderName) -> &str {
     headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
@@ -33,13 +47,21 @@ pub fn wanted(headers: &HeaderMap) -> bool {
     upgrades && text(headers, UPGRADE).eq_ignore_ascii_case("websocket")
 }
 
+/// How a stream of bytes is sent that is asked for over a WebSocket.
+pub fn shape(headers: &HeaderMap) -> Shape {
+    let mut offered = text(headers, SEC_WEBSOCKET_PROTOCOL).split(',').map(str::trim);
+    let first = offered.find(|one| !one.is_empty() && !one.starts_with(BEARER));
+    if first == Some("base64.binary.k8s.io") { Shape::Base64 } else { Shape::Bytes }
+}
+
 /// Switches protocols and sends the frames as messages.
 ///
 /// # Errors
 /// 400 if the handshake is not one.
-pub fn upgrade<S>(request: &Request<'_>, media: Media, frames: S) -> Result<Response<Body>, Status>
+pub fn upgrade<S, E>(request: &Request<'_>, shape: Shape, frames: S) -> Result<Response<Body>, Status>
 where
-    S: Stream<Item = Result<Bytes, Infallible>> + Send + 'static,
+    S: Stream<Item = Result<Bytes, E>> + Send + 'static,
+    E: Send + 'static,
 {
     let key = text(request.headers, SEC_WEBSOCKET_KEY);
     if key.is_empty() || text(request.headers, SEC_WEBSOCKET_VERSION) != "13" {
@@ -59,7 +81,7 @@ where
         let socket = WebSocketStream::from_raw_socket(io, Role::Server, Some(config)).await;
         tokio::select! {
             () = stop.cancelled() => {}
-            () = send(socket, media, frames) => {}
+            () = send(socket, shape, frames) => {}
         }
     });
     let mut response = Response::new(Body::empty());
@@ -71,8 +93,7 @@ where
     headers.insert(SEC_WEBSOCKET_ACCEPT, accept);
     // The one protocol that is not a token is agreed to, whatever it is called.
     let offered = text(request.headers, SEC_WEBSOCKET_PROTOCOL).split(',').map(str::trim);
-    let offered: Vec<_> =
-        offered.filter(|one| !one.is_empty() && !one.starts_with("base64url.bearer.")).collect();
+    let offered: Vec<_> = offered.filter(|one| !one.is_empty() && !one.starts_with(BEARER)).collect();
     if let [one] = offered[..]
         && let Ok(one) = HeaderValue::from_str(one)
     {
@@ -81,12 +102,22 @@ where
     Ok(response)
 }
 
-async fn send<I, S>(socket: WebSocketStream<I>, media: Media, frames: S)
+async fn send<I, S, E>(socket: WebSocketStream<I>, shape: Shape, frames: S)
 where
     I: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
-    S: Stream<Item = Result<Bytes, Infallible>>,
+    S: Stream<Item = Result<Bytes, E>>,
 {
     let (mut sink, mut source) = socket.split();
+    let begins = match shape {
+        Shape::Events(_) => None,
+        Shape::Bytes => Some(Message::Binary(Bytes::new())),
+        Shape::Base64 => Some(Message::Text("".into())),
+    };
+    if let Some(begins) = begins
+        && sink.send(begins).await.is_err()
+    {
+        return;
+    }
     let mut frames = std::pin::pin!(frames);
     loop {
         let mut piece = tokio::select! {
@@ -99,7 +130,7 @@ where
                 _ => break,
             },
         };
-        while let Some(message) = message(&mut piece, media) {
+        while let Some(message) = message(&mut piece, shape) {
             if sink.feed(message).await.is_err() {
                 return;
             }
@@ -111,11 +142,19 @@ where
     let _ = sink.close().await;
 }
 
-/// Takes the next event off a piece that holds whole frames.
-fn message(piece: &mut Bytes, media: Media) -> Option<Message> {
+/// Takes the next event off a piece that holds whole frames, or all of it.
+fn message(piece: &mut Bytes, shape: Shape) -> Option<Message> {
     if piece.is_empty() {
         return None;
     }
+    let media = match shape {
+        Shape::Events(media) => media,
+        Shape::Bytes => return Some(Message::Binary(std::mem::take(piece))),
+        Shape::Base64 => {
+            let text = base64::engine::general_purpose::STANDARD.encode(std::mem::take(piece));
+            return Some(Message::Text(text.into()));
+        }
+    };
     if media == Media::Protobuf {
         // A message has a length of its own.
         let length = usize::try_from(piece.try_get_u32().ok()?).ok()?;

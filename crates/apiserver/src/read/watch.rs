@@ -106,7 +106,7 @@ pub async fn watch(request: &Request<'_>, resource: &Arc<Resource>) -> Result<Re
 /// The answer that a watch's frames are.
 fn told(request: &Request<'_>, media: Media, frames: Frames) -> Result<Response<Body>, Status> {
     if socket::wanted(request.headers) {
-        return socket::upgrade(request, media, frames);
+        return socket::upgrade(request, socket::Shape::Events(media), frames);
     }
     // What begins with a list is long.
     if frames.marked.is_some() && gzip(request.headers) {
@@ -124,8 +124,8 @@ fn told(request: &Request<'_>, media: Media, frames: Frames) -> Result<Response<
 fn failed(request: &Request<'_>, media: Media, status: &Status) -> Result<Response<Body>, Status> {
     let frame = failure_frame(media, status);
     if socket::wanted(request.headers) {
-        let only = futures_util::stream::iter([Ok(Bytes::from(frame))]);
-        return socket::upgrade(request, media, only);
+        let only = futures_util::stream::iter([Ok::<_, std::convert::Infallible>(Bytes::from(frame))]);
+        return socket::upgrade(request, socket::Shape::Events(media), only);
     }
     Ok(respond::bytes(200, media.stream_type(), frame))
 }

@@ -23,6 +23,7 @@ mod jobs;
 mod leftovers;
 mod mixed;
 mod mounts;
+mod pods;
 mod quotas;
 mod refusals;
 mod run;

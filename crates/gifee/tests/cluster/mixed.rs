@@ -137,14 +137,17 @@ impl Counts {
 
 /// Where the server is and who one is there.
 #[derive(Clone)]
-struct Place {
-    address: String,
+pub struct Place {
+    /// Host and port.
+    pub address: String,
     anonymous: TlsConnector,
-    known: TlsConnector,
+    /// Shows the administrator's certificate.
+    pub known: TlsConnector,
 }
 
 impl Place {
-    fn of(cluster: &Cluster) -> Self {
+    /// Of a cluster.
+    pub fn of(cluster: &Cluster) -> Self {
         let config = Kubeconfig::load(cluster.kubeconfig()).unwrap().tls(None).unwrap();
         let mut roots = RootCertStore::empty();
         for authority in CertificateDer::pem_slice_iter(&config.authorities) {
@@ -165,7 +168,8 @@ impl Place {
         }
     }
 
-    async fn connect(&self, connector: &TlsConnector) -> Result<TlsStream<TcpStream>> {
+    /// Connects.
+    pub async fn connect(&self, connector: &TlsConnector) -> Result<TlsStream<TcpStream>> {
         let stream = TcpStream::connect(&self.address).await?;
         let host = self.address.rsplit_once(':').map_or(self.address.as_str(), |(host, _)| host).to_owned();
         connector.connect(ServerName::try_from(host).unwrap(), stream).await

@@ -1,6 +1,7 @@
 //! Pods beside others, by table.
 
 use super::*;
+use crate::pod::qos;
 use bytes::Bytes;
 use gifee_base::quantity::Format;
 use serde_json::json;
@@ -101,4 +102,31 @@ fn the_node_has_to_be_one_that_is_wanted() {
         &[],
         "PodOSNotSupported: Failed to admit pod as the OS field doesn't match node OS",
     );
+}
+
+/// Who goes of these pods (class, amounts of processor in thousandths), for a shortage of so much.
+fn goes(short: i64, pods: &[(&str, qos::Class, &str)], expect: Option<&str>) {
+    let taken: Vec<Taken> = pods.iter().map(|(_, _, cpu)| Taken::by(&pod(asks(cpu, "0")))).collect();
+    let of = |((uid, class, _), taken)| preemption::Candidate { uid, taken, class: *class };
+    let candidates: Vec<preemption::Candidate<'_>> = pods.iter().zip(&taken).map(of).collect();
+    let short = [("cpu".to_owned(), short)].into();
+    let victims = preemption::victims(&short, &candidates).map(|all| all.join(" "));
+    assert_eq!(victims.as_deref(), expect, "{short:?} of {pods:?}");
+}
+
+#[test]
+fn as_few_and_as_little_as_can_be_make_room_for_critical_pods() {
+    use qos::Class::{BestEffort, Burstable, Guaranteed};
+    let pods = [
+        ("effort", BestEffort, "0"),
+        ("small", Burstable, "100m"),
+        ("middle", Burstable, "300m"),
+        ("large", Burstable, "500m"),
+        ("sure", Guaranteed, "400m"),
+    ];
+    goes(100, &pods, Some("small"));
+    goes(250, &pods, Some("middle"));
+    goes(600, &pods, Some("large small"));
+    goes(1000, &pods, Some("large small sure"));
+    goes(1400, &pods, None);
 }

@@ -88,6 +88,8 @@ fn last_words_come_from_the_file_or_the_log() {
         .unwrap();
     assert_eq!(termination_message(&file, None), "");
     assert_eq!(termination_message(&file, Some(&log)), "one two\nthree\n");
+    std::fs::write(&log, "2026-01-01T00:00:00Z stdout F one\n2026-01-01T00:00:01Z stdout P open\n").unwrap();
+    assert_eq!(termination_message(&file, Some(&log)), "one\nopen");
     std::fs::write(&file, "bye").unwrap();
     assert_eq!(termination_message(&file, Some(&log)), "bye");
 }

@@ -18,6 +18,7 @@ use gifee_reconcile::events::Reference;
 
 use crate::agent::Agent;
 use crate::node::machine;
+use crate::pod::conditions::EVICTED;
 use crate::pod::{members, qos};
 use crate::usage;
 use crate::worker::{Mailbox, Shown};
@@ -39,7 +40,7 @@ pub(crate) async fn keep(agent: Arc<Agent>) {
             if limits::limited(&shown.pod)
                 && let Some(message) = limits::exceeded(&shown.pod, &limits::taken(&agent, shown).await)
             {
-                mailbox.evict(message);
+                mailbox.evict(EVICTED, message);
             }
         }
         collect(&agent, &mut known, images::needed(usage::room(&agent.config.root), &agent.config.images))
@@ -69,7 +70,7 @@ pub(crate) async fn keep(agent: Arc<Agent>) {
         let Some(victim) = plan::victim(candidates) else { continue };
         let message = plan::message(&reading, &victim);
         if let Some((mailbox, _)) = pods.iter().find(|(_, shown)| members::uid(&shown.pod) == victim.uid) {
-            mailbox.evict(message);
+            mailbox.evict(EVICTED, message);
         }
     }
 }

@@ -20,6 +20,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use k8s_openapi::api::core::v1::Pod;
 
+pub(crate) use network::chain;
+
 use crate::agent::Agent;
 use crate::paths::PodPaths;
 use crate::pod::members;

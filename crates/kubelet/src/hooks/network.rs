@@ -77,7 +77,7 @@ async fn release(run: &Run, name: &str) -> Result<(), Failed> {
 }
 
 /// An error with what is behind it.
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(below) = source {

@@ -9,9 +9,15 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::members::{self, Member, Role};
 use super::phase::Phase;
+use super::view::Resizing;
 
 /// The reason of a pod that the node got rid of.
 pub const EVICTED: &str = "Evicted";
+/// The reason of a pod that made room for a critical one.
+pub const PREEMPTED: &str = "Preempting";
+
+/// The conditions of a pod whose resources change: it waits for that; it is being done.
+pub const RESIZE: [&str; 2] = ["PodResizePending", "PodResizeInProgress"];
 
 /// The condition of a pod that the node got rid of, beside those that it has.
 pub fn disruption(pod: &Pod, message: &str, all: &mut Vec<PodCondition>, now: Timestamp) {
@@ -23,6 +29,23 @@ pub fn disruption(pod: &Pod, message: &str, all: &mut Vec<PodCondition>, now: Ti
     let verdict =
         Verdict { status: true, reason: Some("TerminationByKubelet"), message: Some(message.to_owned()) };
     all.push(render(name, verdict, &[], pod.metadata.generation, now));
+}
+
+/// The conditions of a change of resources, beside those that the pod has.
+pub fn resizing(pod: &Pod, state: &Resizing, all: &mut Vec<PodCondition>, now: Timestamp) {
+    let old = pod.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
+    all.retain(|one| !RESIZE.contains(&&*one.type_));
+    if let Some(pending) = &state.allotment.pending {
+        let message = Some(pending.message.clone());
+        let verdict = Verdict { status: true, reason: Some(pending.reason), message };
+        all.push(render(RESIZE[0], verdict, old, pending.generation, now));
+    }
+    if state.generation.is_some() {
+        let failed = state.failure.as_ref();
+        let message = failed.map(|(message, _)| message.clone());
+        let verdict = Verdict { status: true, reason: failed.map(|_| "Error"), message };
+        all.push(render(RESIZE[1], verdict, old, state.generation, now));
+    }
 }
 
 /// What a condition says.

@@ -9,6 +9,7 @@ pub mod members;
 pub mod phase;
 pub mod plan;
 pub mod qos;
+pub mod resize;
 pub mod status;
 #[cfg(test)]
 mod tests;

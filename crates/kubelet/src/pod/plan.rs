@@ -6,10 +6,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use gifee_oci::spec::Resources;
 use jiff::{SignedDuration, Timestamp};
 
 use super::back_off::describe;
 use super::members::{self, Member, Role};
+use super::resize;
 use super::view::{Attempt, AttemptState, ContainerView, Ending, Setup, View, Work};
 
 /// How long `ErrImagePull` is shown before `ImagePullBackOff`.
@@ -26,6 +28,8 @@ pub enum Why {
     Liveness,
     /// The startup probe failed.
     Startup,
+    /// What it was given only holds for a new run.
+    Resized,
 }
 
 impl Why {
@@ -36,6 +40,7 @@ impl Why {
             Why::Changed => format!("Container {container} definition changed, will be restarted"),
             Why::Liveness => format!("Container {container} failed liveness probe, will be restarted"),
             Why::Startup => format!("Container {container} failed startup probe, will be restarted"),
+            Why::Resized => format!("Container {container} resize requires restart"),
         }
     }
 }
@@ -75,6 +80,13 @@ pub enum Action {
         /// The run.
         id: String,
     },
+    /// Bring other limits into force.
+    Resize {
+        /// Name and run of the containers.
+        containers: Vec<(String, String)>,
+        /// The pod's own limits while that is being done, and after.
+        footing: Box<[Resources; 2]>,
+    },
     /// Undo the steps, last first; records and logs stay.
     TearDown,
     /// Delete the object: all that was asked is done.
@@ -103,6 +115,8 @@ pub struct Plan {
     pub wake: Option<Timestamp>,
     /// Nothing of the pod will run again.
     pub finished: bool,
+    /// All that the pod was given is in force.
+    pub resized: bool,
 }
 
 /// Makes the plan.
@@ -154,7 +168,7 @@ impl Planner<'_> {
                 && container
                     .latest()
                     .and_then(Attempt::exit_code)
-                    .is_some_and(|code| !member.restarts_after(code))
+                    .is_some_and(|code| !container.owed && !member.restarts_after(code))
         };
         let failed_init = self.view.members.iter().any(|member| {
             let code = self.view.container(member.name()).latest().and_then(Attempt::exit_code);
@@ -176,6 +190,7 @@ impl Planner<'_> {
             }
             Setup::Done => {}
         }
+        self.resize();
         if !self.initialize() {
             return;
         }
@@ -215,6 +230,10 @@ impl Planner<'_> {
     fn keep(&mut self, member: &Member) {
         let view = self.view;
         let container = view.container(member.name());
+        if container.owed && container.latest().is_some_and(|attempt| attempt.exit_code().is_some()) {
+            // It looks as if it were over, and is not.
+            self.wait(member.name(), "ContainerCreating", String::new());
+        }
         if container.work.is_some() {
             return;
         }
@@ -224,7 +243,9 @@ impl Planner<'_> {
         }
         match view.current(member.name()) {
             Some(attempt) if attempt.running() => self.check(member, container, attempt),
-            Some(attempt) if attempt.exit_code().is_some_and(|code| !member.restarts_after(code)) => {}
+            Some(attempt)
+                if !container.owed
+                    && attempt.exit_code().is_some_and(|code| !member.restarts_after(code)) => {}
             _ if member.role == Role::Ephemeral && container.latest().is_some() => {}
             _ => self.start(member, container),
         }
@@ -234,11 +255,49 @@ impl Planner<'_> {
         let why = match &container.unhealthy {
             Some((why, grace)) => Some((*why, *grace)),
             None if attempt.hash != member.hash() => Some((Why::Changed, None)),
-            None => None,
+            None => {
+                let stale = container.stale.as_ref();
+                let again = stale.is_some_and(|had| resize::restarts(&member.container, had));
+                again.then_some((Why::Resized, None))
+            }
         };
         if let Some((why, grace)) = why {
             let grace = grace.unwrap_or_else(|| grace_seconds(self.view));
             self.stop(member, attempt, self.view.now + SignedDuration::from_secs(grace.max(1)), why);
+        }
+    }
+
+    /// Brings other limits into force where nothing has to be started again for that.
+    fn resize(&mut self) {
+        let view = self.view;
+        let state = &view.resizing;
+        if state.under_way || state.generation.is_none() {
+            return;
+        }
+        if let Some((_, retry_at)) = &state.failure
+            && *retry_at > view.now
+        {
+            return self.wake(*retry_at);
+        }
+        let mut containers = Vec::new();
+        let mut stale = false;
+        for member in view.members.iter() {
+            let container = view.container(member.name());
+            let (Some(had), Some(run)) = (&container.stale, container.running()) else { continue };
+            stale = true;
+            if container.work.is_none() && !resize::restarts(&member.container, had) {
+                containers.push((member.name().to_owned(), run.id.clone()));
+            }
+        }
+        let changed: Vec<&str> = containers.iter().map(|(name, _)| name.as_str()).collect();
+        let after = resize::footing(view, &changed);
+        let others = state.footing.as_ref().is_some_and(|footing| *footing != after);
+        if !containers.is_empty() || others {
+            let before = resize::footing(view, &[]);
+            self.plan.actions.push(Action::Resize { containers, footing: Box::new([before, after]) });
+        } else {
+            let busy = view.containers.values().any(|one| one.work.is_some() || one.owed);
+            self.plan.resized = !stale && !busy;
         }
     }
 

@@ -10,7 +10,7 @@ use k8s_openapi::api::core::v1::{
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::conditions::{EVICTED, conditions, disruption};
+use super::conditions::{EVICTED, PREEMPTED, conditions, disruption, resizing};
 use super::members::{self, Member, Restart, Role};
 use super::phase::{Phase, phase};
 use super::plan::Plan;
@@ -33,9 +33,17 @@ pub fn status(view: &View, plan: &Plan) -> PodStatus {
     let (phase, reason, message) = verdict(view, plan, &every);
     let sandbox_ready = view.live_sandbox().is_some() && !plan_is_over(view);
     let mut conditions = conditions(&view.pod, &view.members, &every, phase, sandbox_ready, view.now);
+    resizing(&view.pod, &view.resizing, &mut conditions, view.now);
     let failed = view.ending.as_ref().and_then(|ending| ending.failed.as_ref());
-    if let Some((_, message)) = failed.filter(|(reason, _)| reason == EVICTED) {
-        disruption(&view.pod, message, &mut conditions, view.now);
+    match failed {
+        Some((reason, message)) if reason == EVICTED => {
+            disruption(&view.pod, message, &mut conditions, view.now);
+        }
+        Some((reason, _)) if reason == PREEMPTED => {
+            let message = "Pod was preempted by Kubelet to accommodate a critical pod.";
+            disruption(&view.pod, message, &mut conditions, view.now);
+        }
+        _ => {}
     }
     let old = view.pod.status.as_ref();
     let start_time =
@@ -127,7 +135,8 @@ fn container_status(view: &View, plan: &Plan, member: &Member) -> ContainerStatu
             status.last_state = previous.or(status.last_state);
             status.started = Some(observed.started);
             status.ready = observed.started && observed.ready && member.role != Role::Init;
-            status.resources = Some(member.container.resources.clone().unwrap_or_default());
+            let had = observed.stale.as_ref().or(member.container.resources.as_ref());
+            status.resources = Some(had.cloned().unwrap_or_default());
         }
         AttemptState::Exited { code, .. } => {
             status.ready = *code == 0 && member.role == Role::Init;

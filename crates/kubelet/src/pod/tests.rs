@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use super::back_off::BackOff;
 use super::status::status;
+use super::view::Resizing;
 use super::*;
 
 fn at(seconds: i64) -> Timestamp {
@@ -36,6 +37,7 @@ fn view(spec: Value) -> View {
         setup: Setup::Done,
         host_addresses: vec!["192.168.1.1".parse().unwrap()],
         start_time: at(0),
+        resizing: Resizing::default(),
     }
 }
 
@@ -108,6 +110,11 @@ fn show_action(action: &Action) -> String {
             format!("stop {id} {why:?} in {}", deadline.duration_since(at(100)).as_secs())
         }
         Action::Remove { id, .. } => format!("remove {id}"),
+        Action::Resize { containers, footing } => {
+            let names: Vec<&str> = containers.iter().map(|(name, _)| name.as_str()).collect();
+            let limits = footing.each_ref().map(|one| one.memory_limit.unwrap_or(0) >> 20);
+            format!("resize {} within {limits:?} MiB", names.join(" "))
+        }
         Action::TearDown => "tear down".into(),
         Action::Delete => "delete".into(),
         Action::Purge => "purge".into(),
@@ -653,4 +660,84 @@ fn an_evicted_pod_says_so() {
     assert_eq!(target.len(), 1);
     assert_eq!((&*target[0].status, target[0].reason.as_deref()), ("True", Some("TerminationByKubelet")));
     assert_eq!(target[0].message, Some(message));
+}
+
+/// A running pod whose containers run with these limits of memory while they were given those of the spec.
+fn resizing(spec: Value, had: &[(&str, &str)]) -> View {
+    let mut one = view(spec);
+    for (name, memory) in had {
+        runs(&mut one, name, 0);
+        let stale = json!({"limits": {"memory": memory}, "requests": {"memory": memory}});
+        one.containers.get_mut(*name).unwrap().stale = Some(serde_json::from_value(stale).unwrap());
+    }
+    one.resizing.generation = Some(2);
+    one
+}
+
+fn limited(name: &str, memory: &str, policy: &str) -> Value {
+    json!({"name": name, "image": "i", "resources": {"limits": {"memory": memory}, "requests": {"memory": memory}},
+        "resizePolicy": [{"resourceName": "memory", "restartPolicy": policy}]})
+}
+
+#[test]
+fn other_limits_come_into_force_within_those_of_the_pod() {
+    let spec =
+        json!({"containers": [limited("a", "64Mi", "NotRequired"), limited("b", "16Mi", "NotRequired")]});
+    let mut one = resizing(spec, &[("a", "32Mi"), ("b", "32Mi")]);
+    check(&one, expect!["resize a b within [96, 80] MiB"]);
+    one.resizing.under_way = true;
+    check(&one, expect![""]);
+    one.resizing.under_way = false;
+    one.resizing.failure = Some(("no".into(), at(110)));
+    check(&one, expect!["wake 10"]);
+    one.resizing.failure = None;
+    one.containers.values_mut().for_each(|container| container.stale = None);
+    one.resizing.footing = Some(resize::footing(&one, &[]));
+    let settled = plan(&one);
+    assert!(settled.resized && settled.actions.is_empty());
+}
+
+#[test]
+fn a_container_that_is_started_again_gets_its_limits_so() {
+    let spec = json!({"restartPolicy": "OnFailure",
+        "containers": [limited("a", "64Mi", "RestartContainer"), limited("b", "16Mi", "NotRequired")]});
+    let mut one = resizing(spec, &[("a", "32Mi")]);
+    runs(&mut one, "b", 0);
+    one.resizing.footing = Some(resize::footing(&one, &[]));
+    check(&one, expect!["stop a0 Resized in 30"]);
+    // It ends well, and is started again nevertheless.
+    let view = one.containers.get_mut("a").unwrap();
+    (view.owed, view.stale) = (true, None);
+    exits(&mut one, "a", 0, 0);
+    let again = plan(&one);
+    assert_eq!(again.actions, [Action::Start { container: "a".into(), number: 1 }]);
+    assert!(!again.resized);
+    assert_eq!(status(&one, &again).phase.as_deref(), Some("Running"));
+}
+
+#[test]
+fn conditions_say_how_far_a_resize_is() {
+    let mut one = two("Always");
+    runs(&mut one, "a", 0);
+    one.resizing.generation = Some(2);
+    one.resizing.failure = Some(("too small".into(), at(110)));
+    let pending = resize::Pending { reason: "Deferred", message: "later".into(), generation: Some(3) };
+    one.resizing.allotment = Arc::new(resize::Allotment { pending: Some(pending), ..Default::default() });
+    let plan = plan(&one);
+    let conditions = status(&one, &plan).conditions.unwrap_or_default();
+    let said: Vec<String> = conditions
+        .iter()
+        .filter(|one| one.type_.starts_with("PodResize"))
+        .map(|one| {
+            let (reason, message) = (one.reason.as_deref(), one.message.as_deref());
+            format!("{} {reason:?} {message:?} {:?}", one.type_, one.observed_generation)
+        })
+        .collect();
+    assert_eq!(
+        said,
+        [
+            r#"PodResizePending Some("Deferred") Some("later") Some(3)"#,
+            r#"PodResizeInProgress Some("Error") Some("too small") Some(2)"#
+        ]
+    );
 }

@@ -8,11 +8,13 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use gifee_oci::spec::Resources;
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
+use k8s_openapi::api::core::v1::{ContainerStatus, Pod, ResourceRequirements};
 
 use super::members::{Member, Role};
 use super::plan::Why;
+use super::resize::Allotment;
 
 /// One run of a container.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -122,6 +124,10 @@ pub struct ContainerView {
     pub ready: bool,
     /// Why probes want it stopped, with their own grace period in seconds.
     pub unhealthy: Option<(Why, Option<i64>)>,
+    /// It was stopped to be started again, whatever its exit code.
+    pub owed: bool,
+    /// What it runs with, if that is not what it was given since.
+    pub stale: Option<ResourceRequirements>,
 }
 
 impl ContainerView {
@@ -170,6 +176,21 @@ pub enum Setup {
     Deleted,
 }
 
+/// How far a change of resources is.
+#[derive(Clone, Debug, Default)]
+pub struct Resizing {
+    /// What the pod was given.
+    pub allotment: Arc<Allotment>,
+    /// The generation whose change is not yet in force everywhere.
+    pub generation: Option<i64>,
+    /// It is being brought into force.
+    pub under_way: bool,
+    /// Why that failed, and when it is tried again.
+    pub failure: Option<(String, Timestamp)>,
+    /// The limits of the pod's control group; none before it was made.
+    pub footing: Option<Resources>,
+}
+
 /// Why all of a pod has to end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ending {
@@ -202,6 +223,8 @@ pub struct View {
     pub host_addresses: Vec<IpAddr>,
     /// When this node first saw it.
     pub start_time: Timestamp,
+    /// How far a change of its resources is.
+    pub resizing: Resizing,
 }
 
 impl View {

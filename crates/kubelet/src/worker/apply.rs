@@ -12,8 +12,10 @@ use super::{Done, Worker};
 use crate::container;
 use crate::hooks;
 use crate::pod::plan::duration;
-use crate::pod::{Action, Failure, Member, Plan, Setup, Work, members};
+use crate::pod::{Action, Failure, Member, Plan, Restart, Setup, View, Why, Work, members, qos};
 
+/// Between two looks for images that could not be had.
+const LOOK: SignedDuration = SignedDuration::from_secs(10);
 /// The longest pause between two tries to set a pod up.
 const SETUP_PAUSE_MAXIMUM: i64 = 60;
 
@@ -45,6 +47,7 @@ impl Worker {
                 memory.work = Some(Work::Starting { cancelled: true });
             }
             Action::Stop { container, id, deadline, why } => self.stop(&container, id, deadline, why),
+            Action::Resize { containers, footing } => self.resize(containers, *footing),
             Action::Remove { container, id } => self.remove(container, id),
         }
     }
@@ -67,6 +70,8 @@ impl Worker {
             self.claim_references();
         }
         // A sandbox died, before the eyes of this agent or of none.
+        // The step writes them.
+        self.footing = Some(qos::pod_resources(&self.pod, None));
         let died = self.ground.sandbox.is_none() && !self.ground.dead.is_empty();
         if died && matches!(self.setup, Setup::Done | Setup::Needed) {
             self.ground.attempt += 1;
@@ -96,7 +101,10 @@ impl Worker {
         let memory = self.memories.entry(name.to_owned()).or_default();
         memory.work = Some(Work::Starting { cancelled: false });
         memory.cancel = Some(cancel.clone());
-        if number > 0 && self.attempts.get(name).is_some_and(|attempts| !attempts.is_empty()) {
+        memory.actuated = Some(member.container.resources.clone().unwrap_or_default());
+        if memory.owed == Some(Why::Resized) {
+            // Not the container's fault.
+        } else if number > 0 && self.attempts.get(name).is_some_and(|attempts| !attempts.is_empty()) {
             memory.restarts.next(self.agent.clock.now());
         }
         let start = Start {
@@ -115,10 +123,15 @@ impl Worker {
         self.spawn(async move { Done::Started(name, start.run().await) });
     }
 
-    fn stop(&mut self, name: &str, id: String, deadline: jiff::Timestamp, why: crate::pod::Why) {
+    fn stop(&mut self, name: &str, id: String, deadline: jiff::Timestamp, why: Why) {
         let Some(member) = self.member(name) else { return };
         let memory = self.memories.entry(name.to_owned()).or_default();
         let hasten = matches!(memory.work, Some(Work::Stopping { .. }));
+        memory.owed = match why {
+            Why::Ending => None,
+            Why::Changed | Why::Resized => Some(why),
+            Why::Liveness | Why::Startup => (member.restart != Restart::Never).then_some(why),
+        };
         memory.work = Some(Work::Stopping { deadline });
         let stopping = Stopping {
             agent: self.agent.clone(),
@@ -207,6 +220,8 @@ impl Worker {
                 self.memories.entry(name).or_default().work = None;
             }
             Done::Reported(reported) => self.reported(*reported),
+            Done::Resized(resized) => self.resized(resized),
+            Done::Looked(present) => self.looked(&present),
             Done::Deleted => self.setup = Setup::Deleted,
         }
     }
@@ -234,6 +249,7 @@ impl Worker {
         match result {
             Ok(()) => {
                 memory.failure = None;
+                memory.owed = None;
                 memory.tries = Default::default();
             }
             Err(start::Failed::Cancelled) => {}
@@ -244,6 +260,55 @@ impl Worker {
                 memory.tries.next(now);
                 let delay = if ran { before } else { memory.tries.delay(now) };
                 memory.failure = Some(Failure { reason, message, at: now, retry_at: now + duration(delay) });
+            }
+        }
+    }
+
+    /// Looks now and then whether images have come that could not be pulled: nobody tells of an import.
+    pub(super) fn look_for_images(&mut self, view: &View) {
+        let missing = |member: &&Member| {
+            let policy = member.container.image_pull_policy.as_deref();
+            let failure = view.container(member.name()).failure.as_ref();
+            policy != Some("Always")
+                && failure.is_some_and(|one| {
+                    one.retry_at > view.now && matches!(one.reason, "ErrImagePull" | "ErrImageNeverPull")
+                })
+        };
+        let missing: Vec<(String, String)> = view
+            .members
+            .iter()
+            .filter(missing)
+            .filter_map(|member| Some((member.name().to_owned(), member.container.image.clone()?)))
+            .collect();
+        if missing.is_empty() || view.ending.is_some() || self.looking {
+            self.look_at = self.look_at.filter(|_| self.looking);
+            return;
+        }
+        match self.look_at {
+            Some(at) if at <= view.now => {}
+            Some(_) => return,
+            None => return self.look_at = Some(view.now + LOOK),
+        }
+        self.look_at = Some(view.now + LOOK);
+        self.looking = true;
+        let agent = self.agent.clone();
+        self.spawn(async move {
+            let mut present = Vec::new();
+            for (name, image) in missing {
+                if agent.images.present(&image).await {
+                    present.push(name);
+                }
+            }
+            Done::Looked(present)
+        });
+    }
+
+    fn looked(&mut self, present: &[String]) {
+        self.looking = false;
+        let now = self.agent.clock.now();
+        for name in present {
+            if let Some(failure) = self.memories.get_mut(name).and_then(|memory| memory.failure.as_mut()) {
+                failure.retry_at = now;
             }
         }
     }

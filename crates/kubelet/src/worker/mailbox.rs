@@ -9,6 +9,7 @@ use tokio::sync::Notify;
 
 use crate::paths::PodPaths;
 use crate::pod::members;
+use crate::pod::resize::Allotment;
 use crate::probes::{Change, Kind};
 
 /// A probe's verdict about one run of a container.
@@ -36,7 +37,7 @@ pub(super) struct Inbox {
     /// The sandbox's holder ended.
     pub lost: bool,
     /// The node wants to be rid of the pod, and why.
-    pub evicted: Option<String>,
+    pub evicted: Option<(&'static str, String)>,
     /// Events were missed.
     pub missed: bool,
     /// An object that the pod names has changed.
@@ -70,6 +71,7 @@ pub struct Mailbox {
     shown: Mutex<Option<Arc<Shown>>>,
     removed: std::sync::atomic::AtomicBool,
     probed: Mutex<BTreeMap<(String, Kind), Tries>>,
+    allotment: Mutex<Arc<Allotment>>,
 }
 
 /// How tries of one probe ended: well, or not.
@@ -92,6 +94,7 @@ impl Mailbox {
             shown: Mutex::default(),
             removed: std::sync::atomic::AtomicBool::new(false),
             probed: Mutex::default(),
+            allotment: Mutex::new(Arc::new(Allotment::asked(pod))),
         }
     }
 
@@ -115,6 +118,17 @@ impl Mailbox {
         self.write(|inbox| inbox.pod = Some((pod, revision)));
     }
 
+    /// The pod was given something else.
+    pub fn allot(&self, allotment: Allotment) {
+        *self.allotment.lock() = Arc::new(allotment);
+        self.write(|_| ());
+    }
+
+    /// What the pod was given.
+    pub fn allotment(&self) -> Arc<Allotment> {
+        self.allotment.lock().clone()
+    }
+
     /// The pod's object is gone.
     pub fn remove(&self) {
         self.removed.store(true, std::sync::atomic::Ordering::Relaxed);
@@ -133,9 +147,9 @@ impl Mailbox {
         self.write(|inbox| inbox.lost = true);
     }
 
-    /// The node wants to be rid of the pod.
-    pub fn evict(&self, message: String) {
-        self.write(|inbox| inbox.evicted = Some(message));
+    /// The node wants to be rid of the pod: `Evicted` or `Preempting`, and in words.
+    pub fn evict(&self, reason: &'static str, message: String) {
+        self.write(|inbox| inbox.evicted = Some((reason, message)));
     }
 
     /// Events were missed.

@@ -9,6 +9,7 @@ mod mailbox;
 mod observe;
 mod probing;
 mod report;
+mod resize;
 mod start;
 mod stop;
 
@@ -16,9 +17,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use gifee_oci::spec::Resources;
 use gifee_oci::status::{ContainerStatus, SandboxState, SandboxStatus};
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Pod, ResourceRequirements};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -29,7 +31,8 @@ use crate::hooks::{Ground, Run};
 use crate::labels;
 use crate::paths::PodPaths;
 use crate::pod::back_off::BackOff;
-use crate::pod::{Attempt, Ending, Failure, Member, Setup, View, Work, members};
+use crate::pod::resize::Allotment;
+use crate::pod::{Attempt, Ending, Failure, Member, Setup, View, Why, Work, members};
 use crate::references::Claim;
 
 /// What is remembered of one container besides its runs.
@@ -46,6 +49,10 @@ struct Memory {
     probes: Option<probing::Probes>,
     /// The last reason for waiting that an event told of.
     told: Option<String>,
+    /// Why it was stopped to be started again.
+    owed: Option<Why>,
+    /// The resources that its run has; none if it began before this agent.
+    actuated: Option<ResourceRequirements>,
 }
 
 /// The end of a task.
@@ -58,6 +65,8 @@ enum Done {
     Stopped(String, String),
     Removed(String, String, bool),
     Reported(Box<report::Reported>),
+    Resized(resize::Resized),
+    Looked(Vec<String>),
     Deleted,
 }
 
@@ -83,7 +92,7 @@ pub struct Worker {
     deletion: Option<(i64, Timestamp)>,
     ending: Option<Ending>,
     /// Why the node wants to be rid of it; told once.
-    evicted: Option<String>,
+    evicted: Option<(&'static str, String)>,
     removed: bool,
     ground: Ground,
     setup: Setup,
@@ -94,6 +103,16 @@ pub struct Worker {
     refreshing: bool,
     /// Something changed while volumes were being brought up to date.
     refresh_again: bool,
+    /// When it is looked whether images came that could not be had.
+    look_at: Option<Timestamp>,
+    looking: bool,
+    /// What the node has given the pod.
+    allotment: Arc<Allotment>,
+    /// The generation whose change of resources is not yet in force.
+    resizing: Option<i64>,
+    changing_limits: bool,
+    resize_failure: Option<(String, Timestamp)>,
+    footing: Option<Resources>,
     report: report::Report,
     tasks: JoinSet<Done>,
     purged: bool,
@@ -109,6 +128,8 @@ impl Worker {
         records: Records,
     ) -> Worker {
         let now = agent.clock.now();
+        let allotment = mailbox.allotment();
+        let pod = crate::pod::resize::overlay(pod, &allotment.given);
         let mut worker = Worker {
             paths: agent.paths.pod(members::uid(&pod)),
             members: Arc::new(members::members(&pod)),
@@ -127,6 +148,13 @@ impl Worker {
             start_time: now,
             refreshing: false,
             refresh_again: false,
+            look_at: None,
+            looking: false,
+            resizing: allotment.generation,
+            allotment,
+            changing_limits: false,
+            resize_failure: None,
+            footing: None,
             report: report::Report::default(),
             tasks: JoinSet::new(),
             purged: false,
@@ -178,11 +206,13 @@ impl Worker {
     pub async fn work(mut self) {
         loop {
             self.read_mail().await;
-            let view = self.observe();
+            let mut view = self.observe();
             let plan = crate::pod::plan(&view);
+            self.settle_resize(&mut view, &plan);
             self.tell_of_waiting(&plan);
             self.report(&view, &plan);
             self.probe(&view);
+            self.look_for_images(&view);
             let wake = self.wake(&view, plan.wake);
             self.show(&view);
             self.refresh_old();
@@ -245,6 +275,8 @@ impl Worker {
             self.setup = Setup::Failed(now + jiff::SignedDuration::from_secs(10));
         }
         self.refreshing = false;
+        self.changing_limits = false;
+        self.looking = false;
         self.report.recover();
         for memory in self.memories.values_mut() {
             memory.work = None;
@@ -264,7 +296,8 @@ impl Worker {
         let volumes = self.ground.volumes.values().filter_map(|volume| volume.refresh_at).min();
         let volumes = volumes.filter(|_| !self.refreshing && self.setup == Setup::Done);
         let deadline = crate::pod::plan::active_deadline(view).filter(|_| self.ending.is_none());
-        [plan, volumes, deadline, self.report.retry_at()].into_iter().flatten().min()
+        let images = self.look_at.filter(|_| !self.looking);
+        [plan, volumes, deadline, images, self.report.retry_at()].into_iter().flatten().min()
     }
 
     fn show(&self, view: &View) {

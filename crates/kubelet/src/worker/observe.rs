@@ -9,7 +9,8 @@ use super::Worker;
 use crate::container::{message_path, termination_message};
 use crate::labels;
 use crate::pod::conditions::EVICTED;
-use crate::pod::{Attempt, AttemptState, ContainerView, Ending, Member, Sandbox, Setup, View, members};
+use crate::pod::view::Resizing;
+use crate::pod::{Attempt, AttemptState, ContainerView, Ending, Member, Sandbox, Setup, View, Why, members};
 
 /// The message of a pod that ran too long.
 const DEADLINE: (&str, &str) =
@@ -19,6 +20,7 @@ impl Worker {
     /// Takes everything from the mailbox.
     pub(super) async fn read_mail(&mut self) {
         let mut inbox = self.mailbox.take();
+        let allotted = self.take_allotment();
         if let Some((pod, revision)) = inbox.pod.take()
             && revision >= self.revision
         {
@@ -28,13 +30,17 @@ impl Worker {
             // What volumes can show of the pod itself.
             inbox.references |= fields(&self.pod) != fields(&pod);
             let changed = self.pod.metadata.generation != pod.metadata.generation;
-            (self.pod, self.revision) = (pod, revision);
+            self.revision = revision;
+            self.take_pod(pod);
             if changed && self.claim.is_some() {
                 // Added containers may name further objects.
                 self.claim_references();
             }
             let members = members::members(&self.pod);
             self.members = std::sync::Arc::new(members);
+        } else if allotted {
+            self.take_pod(self.pod.clone());
+            self.members = std::sync::Arc::new(members::members(&self.pod));
         }
         self.removed |= inbox.removed;
         self.evicted = self.evicted.take().or(inbox.evicted);
@@ -156,6 +162,13 @@ impl Worker {
             containers,
             host_addresses: self.agent.config.addresses.clone(),
             start_time: self.start_time,
+            resizing: Resizing {
+                allotment: self.allotment.clone(),
+                generation: self.resizing,
+                under_way: self.changing_limits,
+                failure: self.resize_failure.clone(),
+                footing: self.footing.clone().filter(|_| self.resizing.is_some()),
+            },
         };
         self.note_ending(&view);
         view.ending.clone_from(&self.ending);
@@ -179,11 +192,16 @@ impl Worker {
             Some(Attempt { state: AttemptState::Exited { finished, .. }, .. }) => Some(*finished),
             _ => None,
         };
+        let owed = memory.and_then(|memory| memory.owed);
         let back_off = finished.zip(memory).map(|(finished, memory)| memory.restarts.delay(finished));
+        // Nobody is at fault.
+        let back_off = back_off.filter(|_| owed != Some(Why::Resized));
         let mut view = ContainerView {
             work: memory.and_then(|memory| memory.work.clone()),
             failure: memory.and_then(|memory| memory.failure.clone()),
             back_off: back_off.unwrap_or_default(),
+            owed: owed.is_some(),
+            stale: self.stale(member),
             attempts,
             ..ContainerView::default()
         };
@@ -209,15 +227,16 @@ impl Worker {
                 failed: Some((reason.to_owned(), message.to_owned())),
             });
         }
-        if let Some(message) = self.evicted.take()
+        if let Some((reason, message)) = self.evicted.take()
             && ending.is_none()
             && !view.reported_terminal()
             && !self.all_ended(view)
         {
-            self.agent.warning(&self.pod, None, EVICTED, message.clone());
+            self.agent.warning(&self.pod, None, reason, message.clone());
             // Whoever is in want cannot wait.
-            let deadline = view.now + SignedDuration::from_secs(1);
-            ending = Some(Ending { deadline, failed: Some((EVICTED.to_owned(), message)) });
+            let grace = if reason == EVICTED { 1 } else { crate::pod::plan::grace_seconds(view) };
+            let deadline = view.now + SignedDuration::from_secs(grace);
+            ending = Some(Ending { deadline, failed: Some((reason.to_owned(), message)) });
         }
         if let Some((grace, seen)) = self.deletion {
             let deadline: Timestamp = seen + SignedDuration::from_secs(grace);

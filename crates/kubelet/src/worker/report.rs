@@ -13,6 +13,7 @@ use k8s_openapi::api::core::v1::Pod;
 use serde_json::{Map, Value, json};
 
 use super::{Done, Worker};
+use crate::pod::conditions::RESIZE;
 use crate::pod::status::status;
 use crate::pod::{Plan, View, members};
 
@@ -20,8 +21,16 @@ use crate::pod::{Plan, View, members};
 const PAUSE_MAXIMUM: i64 = 30;
 
 /// The conditions that the node writes.
-const TYPES: [&str; 5] =
-    ["PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled"];
+const TYPES: [&str; 8] = [
+    "PodReadyToStartContainers",
+    "Initialized",
+    "Ready",
+    "ContainersReady",
+    "PodScheduled",
+    "DisruptionTarget",
+    RESIZE[0],
+    RESIZE[1],
+];
 
 /// What was written, and whether something is being written.
 #[derive(Default)]
@@ -112,7 +121,8 @@ impl Worker {
             Reported::Written(pod) => {
                 self.report.failures = 0;
                 if let Some((pod, revision)) = pod.filter(|(_, revision)| *revision > self.revision) {
-                    (self.pod, self.revision) = (pod, revision);
+                    self.revision = revision;
+                    self.take_pod(pod);
                 }
             }
             // The watch will say so too.
@@ -202,7 +212,7 @@ pub(super) fn difference(old: &Value, new: &Value) -> Option<Value> {
     (!change.is_empty()).then_some(Value::Object(change))
 }
 
-/// Adds a null for each field that a condition had and has no more.
+/// Adds a null for each field that a condition had and has no more, and takes away those that are no more.
 fn conditions(old: &[Value], changed: Vec<Value>) -> Value {
     let with_nulls = changed.into_iter().map(|mut one| {
         let before = old.iter().find(|old| old["type"] == one["type"]).and_then(Value::as_object);
@@ -213,7 +223,12 @@ fn conditions(old: &[Value], changed: Vec<Value>) -> Value {
         }
         one
     });
-    with_nulls.collect::<Vec<Value>>().into()
+    let mut all: Vec<Value> = with_nulls.collect();
+    let gone = |old: &&Value| all.iter().all(|one| one["type"] != old["type"]);
+    let gone: Vec<Value> =
+        old.iter().filter(gone).map(|old| json!({"type": old["type"], "$patch": "delete"})).collect();
+    all.extend(gone);
+    all.into()
 }
 
 #[cfg(test)]
@@ -238,6 +253,13 @@ mod tests {
             json!({"conditions": [{"type": "Ready", "status": "False", "reason": "x"}]}),
             json!({"conditions": [ready("True")]}),
             expect![[r#"{"conditions":[{"reason":null,"status":"True","type":"Ready"}]}"#]],
+        );
+        check(
+            json!({"conditions": [ready("True"), {"type": "PodResizeInProgress", "status": "True"}]}),
+            json!({"conditions": [ready("True")]}),
+            expect![[
+                r#"{"conditions":[{"status":"True","type":"Ready"},{"$patch":"delete","type":"PodResizeInProgress"}]}"#
+            ]],
         );
         check(
             json!({"podIPs": [{"ip": "1"}], "message": "m"}),
