@@ -107,8 +107,9 @@ fn the_node_has_to_be_one_that_is_wanted() {
 /// Who goes of these pods (class, amounts of processor in thousandths), for a shortage of so much.
 fn goes(short: i64, pods: &[(&str, qos::Class, &str)], expect: Option<&str>) {
     let taken: Vec<Taken> = pods.iter().map(|(_, _, cpu)| Taken::by(&pod(asks(cpu, "0")))).collect();
-    let of = |((uid, class, _), taken)| preemption::Candidate { uid, taken, class: *class };
-    let candidates: Vec<preemption::Candidate<'_>> = pods.iter().zip(&taken).map(of).collect();
+    let both = pods.iter().zip(&taken);
+    let candidates: Vec<preemption::Candidate<'_>> =
+        both.map(|((uid, class, _), taken)| preemption::Candidate { uid, taken, class: *class }).collect();
     let short = [("cpu".to_owned(), short)].into();
     let victims = preemption::victims(&short, &candidates).map(|all| all.join(" "));
     assert_eq!(victims.as_deref(), expect, "{short:?} of {pods:?}");

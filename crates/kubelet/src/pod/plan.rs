@@ -230,7 +230,7 @@ impl Planner<'_> {
     fn keep(&mut self, member: &Member) {
         let view = self.view;
         let container = view.container(member.name());
-        if container.owed && container.latest().is_some_and(|attempt| attempt.exit_code().is_some()) {
+        if container.owed && (container.starting() || container.running().is_none()) {
             // It looks as if it were over, and is not.
             self.wait(member.name(), "ContainerCreating", String::new());
         }

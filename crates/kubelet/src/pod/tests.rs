@@ -713,6 +713,13 @@ fn a_container_that_is_started_again_gets_its_limits_so() {
     assert_eq!(again.actions, [Action::Start { container: "a".into(), number: 1 }]);
     assert!(!again.resized);
     assert_eq!(status(&one, &again).phase.as_deref(), Some("Running"));
+    // Nor does it look so while it is started.
+    one.containers.get_mut("a").unwrap().work = Some(Work::Starting { cancelled: false });
+    for state in [AttemptState::Created, AttemptState::Running { since: at(99) }] {
+        push(&mut one, "a", 1, state);
+        assert_eq!(status(&one, &plan(&one)).phase.as_deref(), Some("Running"));
+        one.containers.get_mut("a").unwrap().attempts.remove(0);
+    }
 }
 
 #[test]
