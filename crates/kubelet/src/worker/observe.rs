@@ -30,6 +30,9 @@ impl Worker {
             // What volumes can show of the pod itself.
             inbox.references |= fields(&self.pod) != fields(&pod);
             let changed = self.pod.metadata.generation != pod.metadata.generation;
+            if revision > self.revision {
+                self.report.doubt();
+            }
             self.revision = revision;
             self.take_pod(pod);
             if changed && self.claim.is_some() {

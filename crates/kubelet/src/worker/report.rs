@@ -64,6 +64,13 @@ impl Report {
         self.sent = None;
     }
 
+    /// Somebody else has written the pod: what was sent may not stand any more.
+    pub(super) fn doubt(&mut self) {
+        if !self.writing {
+            self.sent = None;
+        }
+    }
+
     /// Whether the server has the latest status, so that the pod can be deleted.
     pub(super) fn settled(&self) -> bool {
         self.settled && !self.writing
@@ -120,6 +127,9 @@ impl Worker {
         match reported {
             Reported::Written(pod) => {
                 self.report.failures = 0;
+                if pod.as_ref().is_some_and(|(_, revision)| *revision < self.revision) {
+                    self.report.doubt();
+                }
                 if let Some((pod, revision)) = pod.filter(|(_, revision)| *revision > self.revision) {
                     self.revision = revision;
                     self.take_pod(pod);

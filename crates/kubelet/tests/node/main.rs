@@ -36,7 +36,7 @@ tests! {
         lost_sandbox, namespaces_of_the_host, deadline, ephemeral_container, dead_runs_are_removed;
     probes: readiness_and_liveness, startup_holds_back;
     volumes: content_follows;
-    admission: refuses_what_does_not_fit;
+    admission: refuses_what_does_not_fit, critical_pods_find_room;
     figures: usage;
     streams: logs, logs_follow, exec, exec_terminal, exec_base64, port_forward, refusals;
     spdy: exec, exec_terminal, attach, port_forward;
