@@ -220,7 +220,9 @@ fn change(whole: Whole, config: &mut Config, mistakes: &mut Vec<String>) {
         }
     }
     // As upstream, -1 is no limit.
-    config.pod_pids_limit = whole.pod_pids_limit.filter(|limit| *limit > 0).or(config.pod_pids_limit);
+    if let Some(limit) = whole.pod_pids_limit {
+        config.pod_pids_limit = Some(limit).filter(|limit| *limit > 0);
+    }
     config.seccomp_default = whole.seccomp_default.unwrap_or(config.seccomp_default);
     if let Some(file) = whole.resolv_conf {
         config.resolv_conf = file;
