@@ -27,7 +27,7 @@ use crate::paths::PodPaths;
 use crate::pod::members;
 use crate::references::Reference;
 
-// Not extensions: atomic, mounts, ownership, payload, subpath.
+// Not extensions: trust.
 /// The types. A volume has the first one that owns it.
 pub const VOLUMES: &[&dyn VolumeType] = &[
     &empty_dir::EmptyDir,

