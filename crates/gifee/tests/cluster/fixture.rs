@@ -29,6 +29,9 @@ pub struct Cluster {
     kubeconfig: PathBuf,
 }
 
+/// What a part of gifee that lacks a right writes to the log.
+const REFUSED: &str = "is forbidden: User \"system:";
+
 impl Cluster {
     /// Brings one up.
     pub fn up(subject: &'static str) -> Self {
@@ -236,6 +239,10 @@ impl Cluster {
 
 impl Drop for Cluster {
     fn drop(&mut self) {
+        let log = std::fs::read_to_string(self.data_dir.join("gifee.log")).unwrap_or_default();
+        // Controllers and the node are tried with their own rights only here.
+        let refused: Vec<&str> = log.lines().filter(|line| line.contains(REFUSED)).collect();
+        let refused = refused.join("\n");
         let down =
             Command::new(GIFEE).args(["down", "--purge", "--data-dir"]).arg(&self.data_dir).output().unwrap();
         if !down.status.success() {
@@ -243,6 +250,8 @@ impl Drop for Cluster {
             eprintln!("{}: gifee down failed: {said}", self.subject);
             assert!(std::thread::panicking(), "{}: gifee down failed: {said}", self.subject);
         }
+        let fine = refused.is_empty() || std::thread::panicking();
+        assert!(fine, "{}: parts of gifee may not do what they do:\n{refused}", self.subject);
     }
 }
 
