@@ -3,6 +3,9 @@
 //! Invariant: nothing that the agent makes on the machine has a name that does not derive from these settings, so
 //! that several agents live side by side.
 
+#[cfg(test)]
+pub mod tests;
+
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;

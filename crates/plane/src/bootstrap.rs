@@ -149,7 +149,13 @@ async fn storage_class(client: &Client) -> Result<()> {
 /// Creates an object unless it is there.
 async fn ensure(client: &Client, gvr: &Gvr, object: Value) -> Result<()> {
     let namespace = object["metadata"]["namespace"].as_str().unwrap_or_default().to_owned();
-    let what = format!("creating {gvr} {}", object["metadata"]["name"]);
+    let key = ObjectKey::new(&namespace, object["metadata"]["name"].as_str().unwrap_or_default());
+    // What it asks for, such as an address, may be refused because it is there itself.
+    match client.get(gvr, &key).await {
+        Err(error) if is(&error, Reason::NotFound) => {}
+        outcome => return outcome.map(drop).while_doing(|| format!("reading {gvr} {key}")),
+    }
+    let what = format!("creating {gvr} {key}");
     match client.create(gvr, &namespace, object).await {
         Ok(_) => Ok(()),
         Err(error) if is(&error, Reason::AlreadyExists) => Ok(()),

@@ -6,11 +6,14 @@ use crate::resource;
 use crate::session::Globals;
 use anyhow::{Result, bail};
 use clap::Parser;
-use gifee_base::ObjectKey;
-use gifee_client::{PatchKind, Request};
+use gifee_base::{Gvr, ObjectKey};
+use gifee_client::{Client, PatchKind, Request};
 use http::Method;
 use serde_json::{Value, json};
 use std::process::ExitCode;
+
+/// How often one is scaled that changes meanwhile.
+const ATTEMPTS: usize = 64;
 
 /// Set the number of copies
 #[derive(Parser, Debug)]
@@ -49,6 +52,26 @@ impl Arguments {
         }
         Ok(version.clone())
     }
+
+    /// Scales one. What changes between the look and the write, such as its status, is looked at again.
+    async fn scale(&self, client: &Client, gvr: &Gvr, key: &ObjectKey) -> Result<()> {
+        let conditional = self.current_replicas.is_some() || self.resource_version.is_some();
+        for attempt in 1.. {
+            let mut patch = json!({ "spec": { "replicas": self.replicas } });
+            if conditional {
+                let scale = client.get_subresource(gvr, key, "scale").await?;
+                patch["metadata"]["resourceVersion"] = self.precondition(&scale.to_value()?)?;
+            }
+            let request = Request::object(Method::PATCH, gvr, key)
+                .segment("scale")
+                .payload(PatchKind::Merge.content_type(), patch);
+            match client.send(&request).await {
+                Err(error) if conditional && error.is_conflict() && attempt < ATTEMPTS => {}
+                outcome => return Ok(outcome.map(drop)?),
+            }
+        }
+        unreachable!("the last attempt returns")
+    }
 }
 
 /// Runs the verb.
@@ -64,15 +87,7 @@ pub async fn run(words: Vec<String>) -> Result<ExitCode> {
         }
         for name in &wanted.names {
             let key = ObjectKey::new(&session.namespace, name);
-            let mut patch = json!({ "spec": { "replicas": arguments.replicas } });
-            if arguments.current_replicas.is_some() || arguments.resource_version.is_some() {
-                let scale = session.client.get_subresource(&wanted.resource.gvr, &key, "scale").await?;
-                patch["metadata"]["resourceVersion"] = arguments.precondition(&scale.to_value()?)?;
-            }
-            let request = Request::object(Method::PATCH, &wanted.resource.gvr, &key)
-                .segment("scale")
-                .payload(PatchKind::Merge.content_type(), patch);
-            session.client.send(&request).await?;
+            arguments.scale(&session.client, &wanted.resource.gvr, &key).await?;
             println!("{} scaled", label(&wanted.resource, name));
         }
     }

@@ -1,29 +1,8 @@
 //! What a configuration changes, and what is said of a wrong one.
 
 use super::*;
-use crate::config::{Access, Peer};
-use std::net::{IpAddr, Ipv4Addr};
-use std::sync::Arc;
-
-struct Nobody;
-
-#[async_trait::async_trait]
-impl Access for Nobody {
-    async fn allowed(&self, _: &Peer, _: &str, subresource: &str) -> Result<(), gifee_base::Status> {
-        Err(gifee_base::Status::forbidden("", "nodes", subresource, "nobody may"))
-    }
-}
-
-fn config() -> Config {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let tls = rustls::ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_cert_resolver(Arc::new(rustls::server::ResolvesServerCertUsingSni::new()));
-    let address = IpAddr::V4(Ipv4Addr::LOCALHOST);
-    Config::new("one", PathBuf::from("/nowhere"), address, Arc::new(tls), Arc::new(Nobody))
-}
+use crate::config::tests::config;
+use std::net::IpAddr;
 
 fn applied(fields: &Value) -> (Config, Result<Vec<String>, Vec<String>>) {
     let mut tree = serde_json::json!({ "apiVersion": VERSION, "kind": "KubeletConfiguration" });

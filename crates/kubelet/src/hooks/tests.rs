@@ -1,37 +1,12 @@
 //! Names, hosts files and resolvers by table.
 
-use std::path::PathBuf;
-use std::sync::Arc;
-
 use expect_test::{Expect, expect};
 use k8s_openapi::api::core::v1::Pod;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::config::{Access, Config, Peer};
+use crate::config::tests::config;
 use crate::resolver;
-
-struct Nobody;
-
-#[async_trait]
-impl Access for Nobody {
-    async fn allowed(&self, _: &Peer, _: &str, _: &str) -> Result<(), gifee_base::Status> {
-        Ok(())
-    }
-}
-
-fn config() -> Config {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let tls = rustls::ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_cert_resolver(Arc::new(rustls::server::ResolvesServerCertUsingSni::new()));
-    let address = "192.168.1.1".parse().unwrap();
-    let mut config = Config::new("n1", PathBuf::from("/r"), address, Arc::new(tls), Arc::new(Nobody));
-    config.cluster_dns = vec!["10.96.0.10".parse().unwrap()];
-    config
-}
 
 fn pod(spec: Value) -> Pod {
     serde_json::from_value(json!({"metadata": {"name": "blog-0", "namespace": "web"}, "spec": spec})).unwrap()
