@@ -73,6 +73,8 @@ impl Start<'_> {
     /// # Errors
     /// If a part cannot start.
     pub async fn run(self, failed: &mut JoinSet<Result<()>>) -> Result<()> {
+        // Before anything is made that would have to go if it is wrong.
+        let config = self.kubelet()?;
         let pod_cidr = match &self.pod_cidr {
             Some(pod_cidr) => pod_cidr.clone(),
             None => self.given_range().await?,
@@ -95,7 +97,6 @@ impl Start<'_> {
             gifee_net::run(followed, rules).await;
             Ok(())
         });
-        let config = self.kubelet()?;
         let (client, shutdown) = (self.clients.kubelet.clone(), self.shutdown.clone());
         failed.spawn(async move {
             let ended =

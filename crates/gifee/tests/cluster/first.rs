@@ -7,7 +7,7 @@ use crate::leftovers;
 use crate::run::Ran;
 use crate::steps::Steps;
 use gifee_base::Gvr;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 #[test]
 fn first() {
@@ -211,8 +211,22 @@ fn stop_and_go(cluster: &Cluster, steps: &Steps<'_>) {
         let status = cluster.gifee(&["status", "--data-dir", &data_dir.to_string_lossy()]);
         assert_eq!(status.code, 3, "{status}");
     });
+    steps.step("a wrong configuration of the node is refused, and nothing of it stays", || {
+        let file = cluster.configuration(&json!({ "maxPod": 60 }));
+        let refused = cluster.start_with(&["--kubelet-config", &file]);
+        assert!(refused.code != 0 && refused.err.contains("maxPod: unknown field"), "{refused}");
+        assert_eq!(leftovers::of(&instance, data_dir), [""; 0]);
+    });
     steps.step("up brings everything back", || {
-        cluster.start().ok();
+        let file = cluster.configuration(&json!({ "maxPods": 60, "systemReserved": { "memory": "1Gi" } }));
+        cluster.start_with(&["--kubelet-config", &file]).ok();
+        let [node] = &cluster.list(&Gvr::core("nodes"), "", "")[..] else { panic!("not one node") };
+        assert_eq!(node["status"]["capacity"]["pods"], "60");
+        let amount = |place: &str| -> i64 {
+            let text = node["status"][place]["memory"].as_str().unwrap();
+            text.trim_end_matches("Ki").parse().unwrap()
+        };
+        assert_eq!(amount("capacity") - amount("allocatable"), (1 << 20) + (100 << 10));
         let pods = cluster.list(&Gvr::core("pods"), "default", "app=web");
         assert_eq!(pods.len(), 2, "{pods:#?}");
         available(cluster, "default", "web", 2);

@@ -4,7 +4,7 @@ use crate::run::{DEADLINE, Ran, run, runtime};
 use futures_util::StreamExt;
 use gifee_base::{FieldSelector, Gvr};
 use gifee_client::{Client, Event, Kubeconfig, ListOptions, Tls, WatchOptions};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -51,8 +51,24 @@ impl Cluster {
 
     /// Runs `gifee up --detach` on it.
     pub fn start(&self) -> Ran {
+        self.start_with(&[])
+    }
+
+    /// The same with further flags.
+    pub fn start_with(&self, more: &[&str]) -> Ran {
         let (data_dir, kubeconfig) = (self.data_dir.to_string_lossy(), self.kubeconfig.to_string_lossy());
-        self.gifee(&["up", "--detach", "--data-dir", &data_dir, "--kubeconfig", &kubeconfig])
+        let words = ["up", "--detach", "--data-dir", &data_dir, "--kubeconfig", &kubeconfig];
+        self.gifee(&[&words, more].concat())
+    }
+
+    /// A file of a KubeletConfiguration.
+    pub fn configuration(&self, fields: &Value) -> String {
+        let mut tree =
+            json!({ "apiVersion": "kubelet.config.k8s.io/v1beta1", "kind": "KubeletConfiguration" });
+        tree.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+        let path = self.folder.path().join("kubelet.json");
+        std::fs::write(&path, tree.to_string()).unwrap();
+        path.to_str().unwrap().to_owned()
     }
 
     /// Runs `gifee down` on it.
